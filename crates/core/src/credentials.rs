@@ -1,0 +1,121 @@
+//! Who a request is sent as. Requests name a credential; only the worker resolves the name.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// A text that is never shown: its `Debug` and `Display` give the kind of key and its last four characters.
+///
+/// ```
+/// use inflight_core::Secret;
+///
+/// let key = Secret::new("sk_test_a1b2c3d4e5f6");
+/// assert_eq!(key.to_string(), "sk_test_…e5f6");
+/// assert_eq!(Secret::new("hunter2").to_string(), "…");
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Arc<str>);
+
+impl Secret {
+    /// Wraps a text.
+    #[must_use]
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself. For the worker, at the moment it writes a header.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A prefix says what kind of key it is (`sk_test_`) and is no secret; a short text shows nothing of itself.
+        let text = &*self.0;
+        let prefix = match text.rfind('_') {
+            Some(end) if end < 12 && text.len() >= end + 9 && text.is_ascii() => &text[..=end],
+            _ => return f.write_str("…"),
+        };
+        write!(f, "{prefix}…{}", &text[text.len() - 4..])
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret({self})")
+    }
+}
+
+/// What a credential's name stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// Sent as `Authorization: Bearer …`.
+    pub secret: Secret,
+    /// The base URL (`https://api.stripe.com`) that the secret belongs to, and the only one it is ever sent to. By default the
+    /// worker's own base URL.
+    pub endpoint: Option<Arc<str>>,
+}
+
+impl Credential {
+    /// A credential for the worker's own base URL.
+    #[must_use]
+    pub fn new(secret: Secret) -> Self {
+        Self { secret, endpoint: None }
+    }
+
+    /// Binds the credential to this base URL.
+    #[must_use]
+    pub fn endpoint(mut self, base_url: impl Into<Arc<str>>) -> Self {
+        self.endpoint = Some(base_url.into());
+        self
+    }
+}
+
+/// Resolves the names of credentials. The worker asks at each attempt, so a rolled key is used from the next one on.
+pub trait Credentials: Send + Sync + 'static {
+    /// The credential of that name. `None` ends the request as [`FailureKind::Credential`](crate::FailureKind::Credential),
+    /// with nothing sent.
+    fn resolve(&self, name: &str) -> Option<Credential>;
+}
+
+/// Credentials held in memory.
+#[derive(Debug, Default)]
+pub struct MemoryCredentials {
+    by_name: RwLock<HashMap<Arc<str>, Credential>>,
+}
+
+impl MemoryCredentials {
+    /// An empty set.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds or replaces a credential.
+    pub fn insert(&self, name: impl Into<Arc<str>>, credential: Credential) {
+        self.by_name
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name.into(), credential);
+    }
+
+    /// Forgets a credential. Requests that name it and are not yet sent will fail.
+    pub fn remove(&self, name: &str) {
+        self.by_name
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(name);
+    }
+}
+
+impl Credentials for MemoryCredentials {
+    fn resolve(&self, name: &str) -> Option<Credential> {
+        self.by_name
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned()
+    }
+}

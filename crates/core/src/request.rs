@@ -1,0 +1,233 @@
+//! What to do: a request as plain data.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::RequestId;
+
+/// An HTTP method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// Reads; never has an effect on the other side.
+    Get,
+    /// Creates or changes.
+    Post,
+    /// Replaces.
+    Put,
+    /// Changes in part.
+    Patch,
+    /// Removes.
+    Delete,
+}
+
+impl Method {
+    /// The method's name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+
+    /// Whether the method only reads ("safe" in RFC 9110, section 9.2.1). A failed read never has an effect.
+    #[must_use]
+    pub fn is_safe(self) -> bool {
+        self == Self::Get
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Which of two queued requests is sent first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Priority {
+    /// Before all others.
+    High,
+    /// The default.
+    #[default]
+    Normal,
+    /// When nothing else waits; now and then all the same, so that it never starves.
+    Low,
+}
+
+impl Priority {
+    /// All priorities, the most urgent first.
+    pub const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
+
+    /// `high`, `normal` or `low`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::High => "high",
+            Self::Normal => "normal",
+            Self::Low => "low",
+        }
+    }
+
+    /// The priority of that name, if there is one.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|p| p.as_str() == name)
+    }
+}
+
+/// The key under which the other side recognises a repeated request.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum IdempotencyKey {
+    /// No key: the request only reads, or the other side knows no keys.
+    #[default]
+    None,
+    /// Made from the request's own id when it is submitted, and the same on every attempt.
+    Generated,
+    /// The caller's own key.
+    Given(String),
+}
+
+impl IdempotencyKey {
+    /// The key's text for the request of this id, the same each time it is asked for.
+    #[must_use]
+    pub fn text(&self, id: RequestId) -> Option<Cow<'_, str>> {
+        match self {
+            Self::None => None,
+            Self::Generated => Some(Cow::Owned(id.to_string())),
+            Self::Given(key) => Some(Cow::Borrowed(key)),
+        }
+    }
+}
+
+/// A request's body with its content type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Body {
+    /// The value of `Content-Type`.
+    pub content_type: Cow<'static, str>,
+    /// The bytes that are sent.
+    pub bytes: Bytes,
+}
+
+/// What to do: one request, not yet submitted.
+///
+/// Plain data: it holds no connection, no key and no callback, so that two requests compare with `==`.
+///
+/// ```
+/// use inflight_core::{Method, Request};
+///
+/// let request = Request::new(Method::Post, "/v1/products")
+///     .operation("product.create")
+///     .body("application/x-www-form-urlencoded", "name=Mug");
+/// assert_eq!(request.target, "/v1/products");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The HTTP method.
+    pub method: Method,
+    /// A path with its query (`/v1/products?limit=3`), which the worker joins to the credential's endpoint or to its own
+    /// base URL, or an absolute `http` or `https` URL.
+    pub target: String,
+    /// The body, if there is one.
+    pub body: Option<Body>,
+    /// Further headers. `Authorization`, `Content-Type` and `Idempotency-Key` are the worker's to set.
+    pub headers: Vec<(Cow<'static, str>, String)>,
+    /// The operation's name or route template, never with an id in it: `product.create`. Policies and metrics go by it.
+    pub operation: Cow<'static, str>,
+    /// The *name* of the credential to send with the request. The worker resolves it at each attempt; the secret itself is
+    /// never part of a request.
+    pub credential: Option<Arc<str>>,
+    /// The idempotency key.
+    pub idempotency_key: IdempotencyKey,
+    /// Which requests it goes before.
+    pub priority: Priority,
+    /// How long one attempt may take, from connecting to the last byte of the body. By default the worker's own (80 s).
+    pub attempt_timeout: Option<Duration>,
+    /// How long the request may take in all, from submission. By default the registry's own (10 minutes).
+    pub deadline: Option<Duration>,
+}
+
+impl Request {
+    /// A request without body, headers, credential or key, of normal priority.
+    #[must_use]
+    pub fn new(method: Method, target: impl Into<String>) -> Self {
+        Self {
+            method,
+            target: target.into(),
+            body: None,
+            headers: Vec::new(),
+            operation: Cow::Borrowed(""),
+            credential: None,
+            idempotency_key: IdempotencyKey::None,
+            priority: Priority::Normal,
+            attempt_timeout: None,
+            deadline: None,
+        }
+    }
+
+    /// Sets the operation's name.
+    #[must_use]
+    pub fn operation(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.operation = name.into();
+        self
+    }
+
+    /// Sets the body and its content type.
+    #[must_use]
+    pub fn body(mut self, content_type: impl Into<Cow<'static, str>>, bytes: impl Into<Bytes>) -> Self {
+        self.body = Some(Body {
+            content_type: content_type.into(),
+            bytes: bytes.into(),
+        });
+        self
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Names the credential to send with the request.
+    #[must_use]
+    pub fn credential(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.credential = Some(name.into());
+        self
+    }
+
+    /// Sets the idempotency key.
+    #[must_use]
+    pub fn idempotency_key(mut self, key: IdempotencyKey) -> Self {
+        self.idempotency_key = key;
+        self
+    }
+
+    /// Sets the priority. By default `normal`.
+    #[must_use]
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Sets how long one attempt may take.
+    #[must_use]
+    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.attempt_timeout = Some(timeout);
+        self
+    }
+
+    /// Sets how long the request may take in all, from submission.
+    #[must_use]
+    pub fn deadline(mut self, after: Duration) -> Self {
+        self.deadline = Some(after);
+        self
+    }
+}

@@ -1,0 +1,1 @@
+//! Requests in flight from Rhai scripts: every layer, assembled.

@@ -1,0 +1,1 @@
+//! Rhai that awaits: scripts as futures, and script functions for requests in flight.

@@ -1,0 +1,1 @@
+//! Stripe for Rhai scripts.

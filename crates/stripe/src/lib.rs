@@ -1,0 +1,1 @@
+//! Stripe's API as data: builders, form encoding, error classification.

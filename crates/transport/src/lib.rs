@@ -1,0 +1,1 @@
+//! The worker of Inflight: sends the requests of a registry with reqwest.
