@@ -1,16 +1,76 @@
-//! Requests that are in flight.
+//! Requests that are in flight: a caller submits one, gets its id at once and goes on; it asks, takes the result, or waits
+//! without holding a thread.
+//!
+//! This crate knows no HTTP, no runtime and no scripting language. It owns the ids, the [state table](transition()), the
+//! [`Registry`] with its [`Session`]s, the [`Queue`] that a [`Transport`] takes [`Job`]s from, and the seams around them:
+//! [`Policy`], [`Credentials`], [`Store`], [`Journal`], [`Clock`], [`Observer`].
+//!
+//! ```
+//! use inflight_core::{Method, Registry, Request, Response, Success};
+//!
+//! let (registry, mut queue) = Registry::new();
+//! let id = registry.submit(Request::new(Method::Post, "/v1/products"))?;
+//! assert_eq!(registry.is_complete(id), Some(false));
+//!
+//! // A transport of three lines: it answers everything at once.
+//! let worker = std::thread::spawn(move || {
+//!     let job = queue.pop().expect("one job is queued");
+//!     let sent = inflight_core::block_on(job.start()).expect("nobody has cancelled it");
+//!     sent.complete(Ok(Success { object_id: Some("prod_1".into()), response: Response::new(200, "{}") }));
+//! });
+//!
+//! let outcome = registry.wait(id, None)?;
+//! assert_eq!(outcome.as_ref().as_ref().unwrap().object_id.as_deref(), Some("prod_1"));
+//! # worker.join().unwrap();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
 mod clock;
+mod counters;
 mod credentials;
+mod entry;
+mod error;
+mod handover;
 mod id;
+mod journal;
+mod observer;
 mod outcome;
 mod policy;
+mod queue;
+mod registry;
 mod request;
+mod session;
+mod state;
+mod store;
+mod sync;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod transport;
+mod wait;
+mod waiters;
 
 pub use clock::{Clock, SystemClock};
+pub use counters::Counts;
 pub use credentials::{Credential, Credentials, MemoryCredentials, Secret};
+pub use error::{ResultError, SubmitError, SubmitErrorKind, WaitError};
 pub use id::{ParseRequestIdError, RequestId};
+pub use journal::{Journal, JournalEntry, MemoryJournal};
+pub use observer::{Ended, Observer};
 pub use outcome::{Effect, Failure, FailureKind, Outcome, Response, Success};
 pub use policy::{FailedAttempt, PlainHttp, Policy, RetryDecision};
+pub use queue::{InFlight, Job, Queue, Start};
+pub use registry::{
+    DEFAULT_DEADLINE, DEFAULT_QUEUE_CAPACITY, DEFAULT_RETENTION, DEFAULT_SESSION_PENDING, Registry, RegistryBuilder,
+};
 pub use request::{Body, IdempotencyKey, Method, Priority, Request};
+pub use session::{Session, SessionLimits};
+pub use state::{Event, Ignored, InvalidEvent, RequestStatus, State, Transition, transition};
+pub use store::{MemoryRecord, MemoryStore, Row, Store, StoreError, Written};
 pub use transport::Transport;
+pub use wait::{Drained, Recorded, Room, SubmitWhenRoom, Wait, block_on};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

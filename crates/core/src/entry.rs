@@ -1,0 +1,154 @@
+//! What the registry keeps of one request.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use crate::handover::Handover;
+use crate::observer::Ended;
+use crate::session::Account;
+use crate::state::{Event, InvalidEvent, RequestStatus, State, Transition};
+use crate::{Effect, Failure, FailureKind, Outcome, Request, RequestId};
+
+/// One request from its submission on. The request itself travels through the queue and is gone once it has ended.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) id: RequestId,
+    pub(crate) account: Arc<Account>,
+    pub(crate) operation: Cow<'static, str>,
+    pub(crate) submitted: Instant,
+    pub(crate) deadline: Instant,
+    /// Whether the request only reads, so that no ending of it has an effect.
+    pub(crate) reads_only: bool,
+    pub(crate) handover: Handover,
+    /// Whether anyone has looked at the ending.
+    observed: AtomicBool,
+}
+
+impl Entry {
+    pub(crate) fn new(account: Arc<Account>, request: &Request) -> Self {
+        let registry = &account.registry;
+        let submitted = registry.clock.now();
+        let after = request.deadline.unwrap_or(registry.deadline);
+        let state = if registry.store.is_some() {
+            State::Recording
+        } else {
+            State::Queued
+        };
+        Self {
+            id: RequestId::random(),
+            operation: request.operation.clone(),
+            submitted,
+            // A deadline beyond what the clock can count is no deadline.
+            deadline: submitted
+                .checked_add(after)
+                .unwrap_or_else(|| submitted + crate::registry::DEFAULT_DEADLINE * 1000),
+            reads_only: request.method.is_safe(),
+            handover: Handover::new(state),
+            observed: AtomicBool::new(false),
+            account,
+        }
+    }
+
+    pub(crate) fn observe(&self) {
+        self.observed.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_observed(&self) -> bool {
+        self.observed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn status(&self) -> RequestStatus {
+        self.handover.state().status()
+    }
+
+    /// A request that has just left the queue no longer counts as a cancelled one in it.
+    pub(crate) fn left_cancelled(&self) {
+        if self.handover.state() == State::Cancelled {
+            self.account.registry.cancelled.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Ends the request, through the store where there is one.
+    pub(crate) fn end(self: &Arc<Self>, event: Event, outcome: Outcome) {
+        let Some(store) = &self.account.registry.store else {
+            // An invalid event changes nothing; the state machine's own tests say which are.
+            let _ = self.end_now(event, outcome);
+            return;
+        };
+        let status = match event {
+            Event::Succeed => RequestStatus::Completed,
+            Event::DeadlinePassed(_) => RequestStatus::Timeout,
+            Event::Cancel | Event::Shutdown => RequestStatus::Cancelled,
+            _ => RequestStatus::Failed,
+        };
+        let entry = Arc::clone(self);
+        let kept = outcome.clone();
+        store.ended(
+            self.id,
+            status,
+            &outcome,
+            Box::new(move |written| {
+                let _ = match written {
+                    Ok(()) => entry.end_now(event, kept),
+                    // The outcome is known and cannot be kept: whoever waits learns both.
+                    Err(error) => {
+                        let effect = kept.as_ref().map_or_else(|failure| failure.effect, |_| Effect::Done);
+                        let mut failure = Failure::new(FailureKind::Store, effect, error.to_string());
+                        failure.needs_reconcile = effect != Effect::None;
+                        failure.source = Some(Arc::new(error));
+                        entry.end_now(Event::Fail(effect), Err(failure))
+                    }
+                };
+            }),
+        );
+    }
+
+    /// Ends the request here and now, counts it and wakes whoever waits.
+    pub(crate) fn end_now(&self, event: Event, mut outcome: Outcome) -> Result<Transition, InvalidEvent> {
+        let event = match (event, &mut outcome) {
+            (Event::Fail(_), Err(failure)) if self.reads_only => {
+                failure.effect = Effect::None;
+                failure.needs_reconcile = false;
+                Event::Fail(Effect::None)
+            }
+            (Event::DeadlinePassed(_), _) if self.reads_only => Event::DeadlinePassed(Effect::None),
+            (event, _) => event,
+        };
+        let account = &self.account;
+        let mut first_ending = false;
+        let (transition, wake) = self.handover.end(event, outcome, |before, after, outcome| {
+            first_ending = !before.is_ended();
+            if first_ending {
+                account.ended(before, after.status());
+                if let Some(observer) = &account.registry.observer {
+                    observer.ended(&Ended {
+                        id: self.id,
+                        session: account.id,
+                        operation: &self.operation,
+                        status: after.status(),
+                        latency: account.registry.clock.now().saturating_duration_since(self.submitted),
+                        outcome,
+                    });
+                }
+            } else {
+                account.moved(before.status(), after.status());
+            }
+        })?;
+        wake.all();
+        if first_ending {
+            account.wake_if_idle();
+        }
+        Ok(transition)
+    }
+}
+
+/// The event that this outcome of a sent request is.
+pub(crate) fn event_of(outcome: &Outcome) -> Event {
+    match outcome {
+        Ok(_) => Event::Succeed,
+        Err(failure) if failure.kind == FailureKind::Deadline => Event::DeadlinePassed(failure.effect),
+        Err(failure) => Event::Fail(failure.effect),
+    }
+}

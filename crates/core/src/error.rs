@@ -1,0 +1,90 @@
+//! One error type per operation, each with only the outcomes that the operation can have.
+
+use crate::Request;
+
+/// Why a request was not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubmitErrorKind {
+    /// The queue holds as many unsent requests as it may.
+    #[error("the queue is full: {capacity} requests are waiting to be sent")]
+    QueueFull {
+        /// The queue's bound.
+        capacity: usize,
+    },
+    /// The session holds as much of the queue as it may.
+    #[error("this script has {limit} requests waiting to be sent, which is all that one script may have")]
+    SessionFull {
+        /// The session's share.
+        limit: usize,
+    },
+    /// The session has as many pending requests as it may.
+    #[error("this script has {limit} requests pending, which is all that one script may have")]
+    TooManyPending {
+        /// The session's limit.
+        limit: usize,
+    },
+    /// The registry accepts no more requests.
+    #[error("no more requests are accepted: the program is shutting down")]
+    Closed,
+}
+
+impl SubmitErrorKind {
+    /// Whether the same request may be accepted later.
+    #[must_use]
+    pub fn is_temporary(self) -> bool {
+        self != Self::Closed
+    }
+}
+
+/// A request that was not accepted. Nothing of it was sent, and nothing will be.
+#[derive(Debug, thiserror::Error)]
+#[error("{kind}")]
+pub struct SubmitError {
+    kind: SubmitErrorKind,
+    // Boxed: an error should not make the good path's result large.
+    request: Box<Request>,
+}
+
+impl SubmitError {
+    pub(crate) fn new(kind: SubmitErrorKind, request: Request) -> Self {
+        Self {
+            kind,
+            request: Box::new(request),
+        }
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn kind(&self) -> SubmitErrorKind {
+        self.kind
+    }
+
+    /// The request, to be submitted again.
+    #[must_use]
+    pub fn into_request(self) -> Request {
+        *self.request
+    }
+}
+
+/// Why there is no result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ResultError {
+    /// No request of this session has that id, or its result has been taken or has expired.
+    #[error("unknown request")]
+    Unknown,
+    /// The request has not ended; it is kept.
+    #[error("not completed yet")]
+    Pending,
+}
+
+/// Why waiting ended without a result. Nothing has changed about the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WaitError {
+    /// No request of this session has that id, or its result has been taken or has expired.
+    #[error("unknown request")]
+    Unknown,
+    /// The request has not ended in that time.
+    #[error("the request has not ended in that time")]
+    Timeout,
+}

@@ -1,0 +1,450 @@
+//! The consumer's side of the registry: jobs to send, handed over one by one.
+//!
+//! A [`Job`] and an [`InFlight`] are linear: each ends its request when it is dropped, so that no path through a transport, a
+//! panic included, can lose one.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
+
+use crate::entry::{Entry, event_of};
+use crate::registry::RegistryShared;
+use crate::state::Event;
+use crate::sync::Mutex;
+use crate::{Effect, Failure, FailureKind, Outcome, Priority, Request, RequestId, StoreError, Transport};
+
+/// One in this many takes starts at the lowest priority, so that it never starves.
+const LOWEST_FIRST_EVERY: u32 = 16;
+
+/// Overdue jobs are looked for at most this often: a look walks the whole queue.
+const EXPIRY_GRANULARITY: Duration = Duration::from_millis(5);
+
+/// The jobs of a registry, for its one transport.
+pub struct Queue {
+    receivers: [Receiver<Job>; 3],
+    /// Jobs that left the channel and could not be sent at once, by priority.
+    waiting: [VecDeque<Job>; 3],
+    /// No waiting job is due before this.
+    next_deadline: Option<Instant>,
+    takes: u32,
+    shared: Arc<RegistryShared>,
+}
+
+impl Queue {
+    pub(crate) fn new(receivers: [Receiver<Job>; 3], shared: Arc<RegistryShared>) -> Self {
+        Self {
+            receivers,
+            waiting: Default::default(),
+            next_deadline: None,
+            takes: 0,
+            shared,
+        }
+    }
+
+    /// Says whom to notify of new jobs. The first call counts; what was queued before is told at once.
+    pub fn attach(&self, transport: Arc<dyn Transport>) {
+        if self.shared.transport.set(Arc::clone(&transport)).is_ok() {
+            transport.notify();
+        }
+    }
+
+    /// Takes the next job: the oldest of the highest priority, now and then one of the lowest.
+    pub fn pop(&mut self) -> Option<Job> {
+        self.takes = self.takes.wrapping_add(1);
+        let lowest_first = self.takes.is_multiple_of(LOWEST_FIRST_EVERY);
+        for step in 0..self.waiting.len() {
+            let lane = if lowest_first {
+                self.waiting.len() - 1 - step
+            } else {
+                step
+            };
+            while let Some(job) = self.waiting[lane]
+                .pop_front()
+                .or_else(|| self.receivers[lane].try_recv().ok())
+            {
+                // A job that was cancelled meanwhile is dropped here.
+                if !job.is_ended() {
+                    return Some(job);
+                }
+            }
+        }
+        None
+    }
+
+    /// For a transport that cannot send at once: takes in what is new, ends what is overdue, forgets what was cancelled.
+    /// Gives the moment by which it wants to be called again.
+    pub fn tend(&mut self) -> Option<Instant> {
+        for lane in 0..self.waiting.len() {
+            while let Ok(job) = self.receivers[lane].try_recv() {
+                let deadline = job.deadline();
+                self.next_deadline = Some(self.next_deadline.map_or(deadline, |next| next.min(deadline)));
+                self.waiting[lane].push_back(job);
+            }
+        }
+        let now = self.shared.clock.now();
+        let length = self.len();
+        let due = self.next_deadline.is_some_and(|next| next <= now);
+        let cancelled = self.shared.cancelled.load(Ordering::Relaxed);
+        let full = self.shared.unsent.load(Ordering::Relaxed) >= self.shared.capacity;
+        if due || cancelled * 2 > length || (full && cancelled > 0) {
+            self.clear_out(now);
+        }
+        self.next_deadline
+    }
+
+    /// How many jobs have left the channel and wait here.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.waiting.iter().map(VecDeque::len).sum()
+    }
+
+    /// Whether no job waits here.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the registry accepts no more requests.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.shared.closed.load(Ordering::SeqCst)
+    }
+
+    fn clear_out(&mut self, now: Instant) {
+        let mut next: Option<Instant> = None;
+        for lane in &mut self.waiting {
+            lane.retain(|job| {
+                if job.deadline() <= now {
+                    job.expire();
+                }
+                let stays = !job.is_ended();
+                if stays {
+                    next = Some(next.map_or(job.deadline(), |next| next.min(job.deadline())));
+                }
+                stays
+            });
+        }
+        self.next_deadline = next.map(|next| next.max(now + EXPIRY_GRANULARITY));
+    }
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").field("waiting", &self.len()).finish()
+    }
+}
+
+/// A request that is to be sent, and of which no byte has left. Dropped, it ends as `Cancelled`.
+pub struct Job {
+    // Taken only when the job becomes something else.
+    inner: Option<(Arc<Entry>, Box<Request>)>,
+}
+
+impl Job {
+    pub(crate) fn new(entry: Arc<Entry>, request: Box<Request>) -> Self {
+        Self {
+            inner: Some((entry, request)),
+        }
+    }
+
+    fn entry(&self) -> Option<&Arc<Entry>> {
+        self.inner.as_ref().map(|(entry, _)| entry)
+    }
+
+    fn deadline(&self) -> Instant {
+        // A job without an entry does not outlive the call that took it.
+        self.entry().map_or_else(
+            || unreachable!("a job holds its entry until it is consumed"),
+            |e| e.deadline,
+        )
+    }
+
+    /// What is to be done.
+    #[must_use]
+    pub fn request(&self) -> &Request {
+        self.inner.as_ref().map_or_else(
+            || unreachable!("a job holds its request until it is consumed"),
+            |(_, r)| r,
+        )
+    }
+
+    /// Whether the request has ended while it waited: it was cancelled.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.entry().is_none_or(|entry| entry.handover.state().is_ended())
+    }
+
+    fn expire(&self) {
+        if let Some(entry) = self.entry() {
+            entry.end(Event::DeadlinePassed(Effect::None), Err(overdue(Effect::None)));
+        }
+    }
+
+    /// Turns the job into a request in flight, after the durable store, if any, has written that it is.
+    ///
+    /// Without a store the future is ready at once. `None` where the request has ended meanwhile: cancelled, overdue, or
+    /// refused by the store.
+    pub fn start(mut self) -> Start {
+        let Some((entry, request)) = self.inner.take() else {
+            return Start(StartState::Over);
+        };
+        entry.account.left_queue();
+        if entry.handover.state().is_ended() {
+            entry.left_cancelled();
+            return Start(StartState::Over);
+        }
+        if entry.account.registry.clock.now() >= entry.deadline {
+            entry.end(Event::DeadlinePassed(Effect::None), Err(overdue(Effect::None)));
+            return Start(StartState::Over);
+        }
+        let in_flight = InFlight::new(entry, request);
+        match &in_flight.entry.account.registry.store {
+            None => Start(StartState::Ready(in_flight)),
+            Some(store) => {
+                let slot = Arc::new(Mutex::new(Slot::default()));
+                let told = Arc::clone(&slot);
+                store.sent(
+                    in_flight.entry.id,
+                    Box::new(move |written| {
+                        let waker = {
+                            let mut slot = told.lock();
+                            slot.written = Some(written);
+                            slot.waker.take()
+                        };
+                        if let Some(waker) = waker {
+                            waker.wake();
+                        }
+                    }),
+                );
+                Start(StartState::Recording(in_flight, slot))
+            }
+        }
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        let Some((entry, _)) = self.inner.take() else { return };
+        entry.account.left_queue();
+        entry.left_cancelled();
+        let failure = Failure::new(
+            FailureKind::Shutdown,
+            Effect::None,
+            "the worker stopped before the request was sent",
+        );
+        entry.end(Event::Shutdown, Err(failure));
+    }
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Job").field(&self.entry().map(|e| e.id)).finish()
+    }
+}
+
+#[derive(Default)]
+struct Slot {
+    written: Option<Result<(), StoreError>>,
+    waker: Option<Waker>,
+}
+
+enum StartState {
+    Ready(InFlight),
+    Recording(InFlight, Arc<Mutex<Slot>>),
+    Over,
+}
+
+/// The future of [`Job::start`].
+#[must_use = "a job that is not started ends as cancelled"]
+pub struct Start(StartState);
+
+impl Future for Start {
+    type Output = Option<InFlight>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match std::mem::replace(&mut self.0, StartState::Over) {
+            StartState::Over => Poll::Ready(None),
+            StartState::Ready(in_flight) => Poll::Ready(in_flight.send()),
+            StartState::Recording(in_flight, slot) => {
+                let written = {
+                    let mut slot = slot.lock();
+                    if slot.written.is_none() {
+                        slot.waker = Some(cx.waker().clone());
+                    }
+                    slot.written.take()
+                };
+                match written {
+                    None => {
+                        self.0 = StartState::Recording(in_flight, slot);
+                        Poll::Pending
+                    }
+                    Some(Ok(())) => Poll::Ready(in_flight.send()),
+                    Some(Err(error)) => {
+                        in_flight.fail_unsent(error);
+                        Poll::Ready(None)
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Start")
+    }
+}
+
+/// A request that is being sent. Whoever holds it owes it an outcome: dropped, it ends as `Failed` with effect `unknown`.
+pub struct InFlight {
+    entry: Arc<Entry>,
+    request: Option<Box<Request>>,
+    attempts: u32,
+    sent: bool,
+}
+
+impl InFlight {
+    fn new(entry: Arc<Entry>, request: Box<Request>) -> Self {
+        Self {
+            entry,
+            request: Some(request),
+            attempts: 0,
+            sent: false,
+        }
+    }
+
+    fn send(mut self) -> Option<Self> {
+        match self.entry.handover.advance(Event::Send) {
+            Ok(_) => {
+                self.entry.account.sent();
+                self.sent = true;
+                Some(self)
+            }
+            // Cancelled between the queue and here.
+            Err(_) => {
+                self.request = None;
+                self.entry.left_cancelled();
+                None
+            }
+        }
+    }
+
+    fn fail_unsent(mut self, error: StoreError) {
+        self.request = None;
+        let failure = Failure::new(FailureKind::Store, Effect::None, error.to_string()).with_source(error);
+        self.entry.end(Event::Fail(Effect::None), Err(failure));
+    }
+
+    /// The request's id.
+    #[must_use]
+    pub fn id(&self) -> RequestId {
+        self.entry.id
+    }
+
+    /// What is to be done.
+    #[must_use]
+    pub fn request(&self) -> &Request {
+        self.request.as_deref().map_or_else(
+            || unreachable!("a request in flight is held until it is completed"),
+            |r| r,
+        )
+    }
+
+    /// The moment when the request as a whole times out.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        self.entry.deadline
+    }
+
+    /// The moment of submission.
+    #[must_use]
+    pub fn submitted(&self) -> Instant {
+        self.entry.submitted
+    }
+
+    /// How many attempts have begun.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// Says that an attempt begins.
+    pub fn begin_attempt(&mut self) {
+        self.attempts += 1;
+        if self.attempts > 1 {
+            self.entry.account.retried();
+        }
+    }
+
+    /// Ends the request.
+    pub fn complete(mut self, outcome: Outcome) {
+        self.request = None;
+        self.entry.end(event_of(&outcome), outcome);
+    }
+
+    /// Ends the request as overdue, with what is known of the attempts made so far.
+    pub fn complete_overdue(self, effect: Effect) {
+        self.complete(Err(overdue(effect)));
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if self.request.take().is_none() {
+            return;
+        }
+        let (event, failure) = if self.sent {
+            (
+                Event::Fail(Effect::Unknown),
+                Failure::new(
+                    FailureKind::Shutdown,
+                    Effect::Unknown,
+                    "the worker stopped before an answer came",
+                ),
+            )
+        } else {
+            (
+                Event::Shutdown,
+                Failure::new(
+                    FailureKind::Shutdown,
+                    Effect::None,
+                    "the worker stopped before the request was sent",
+                ),
+            )
+        };
+        self.entry.end(event, Err(failure));
+    }
+}
+
+impl fmt::Debug for InFlight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InFlight")
+            .field("id", &self.entry.id)
+            .field("attempts", &self.attempts)
+            .finish()
+    }
+}
+
+fn overdue(effect: Effect) -> Failure {
+    Failure::new(
+        FailureKind::Deadline,
+        effect,
+        "the request's deadline passed before it was answered",
+    )
+}
+
+/// The channel that a request of this priority goes through.
+pub(crate) fn lane_of(priority: Priority) -> usize {
+    match priority {
+        Priority::High => 0,
+        Priority::Normal => 1,
+        Priority::Low => 2,
+    }
+}

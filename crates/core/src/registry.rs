@@ -1,0 +1,423 @@
+//! The registry: where requests are submitted and found again.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+
+use crate::counters::Counters;
+use crate::queue::{Job, Queue, lane_of};
+use crate::session::{Session, SessionLimits, WeakSession};
+use crate::state::{InvalidEvent, Transition};
+use crate::sync::Mutex;
+use crate::wait::Wait;
+use crate::waiters::WaiterList;
+use crate::{
+    Clock, Counts, Observer, Outcome, Request, RequestId, RequestStatus, ResultError, Store, SubmitError, SystemClock,
+    Transport, WaitError,
+};
+
+/// How many unsent requests the queue holds, unless the builder says otherwise.
+pub const DEFAULT_QUEUE_CAPACITY: usize = 10_000;
+
+/// How long a request may take from its submission on, unless it says otherwise: 10 minutes.
+pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(600);
+
+/// How long results are kept after their session was closed, unless the builder says otherwise: 5 minutes.
+pub const DEFAULT_RETENTION: Duration = Duration::from_secs(300);
+
+/// How many requests of one session may be pending, unless the session says otherwise.
+pub const DEFAULT_SESSION_PENDING: usize = 1_000;
+
+/// The registry's own session is used from many threads at once.
+const ROOT_SHARDS: usize = 64;
+
+/// What all sessions and jobs of a registry share.
+pub(crate) struct RegistryShared {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) store: Option<Arc<dyn Store>>,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
+    pub(crate) transport: OnceLock<Arc<dyn Transport>>,
+    pub(crate) deadline: Duration,
+    pub(crate) capacity: usize,
+    retention: Duration,
+    senders: [Sender<Job>; 3],
+    pub(crate) closed: AtomicBool,
+    pub(crate) counters: Counters,
+    /// Requests that have not ended.
+    pub(crate) pending: AtomicUsize,
+    /// Requests that are not sent yet, wherever they wait: what the queue's bound counts.
+    pub(crate) unsent: AtomicUsize,
+    /// Requests that are sent and have not ended.
+    pub(crate) sent: AtomicUsize,
+    /// Requests that were cancelled and have not left the queue yet.
+    pub(crate) cancelled: AtomicUsize,
+    /// Who waits for room in the queue.
+    pub(crate) room: WaiterList,
+    /// Who waits for room for more than one request, and the least that any of them waits for.
+    pub(crate) admission: WaiterList,
+    pub(crate) admission_places: AtomicUsize,
+    next_session: AtomicU64,
+    /// Closed sessions, by the moment when their results expire.
+    expiring: Mutex<VecDeque<(Instant, WeakSession)>>,
+}
+
+impl RegistryShared {
+    pub(crate) fn enqueue(&self, job: Job) {
+        let lane = lane_of(job.request().priority);
+        // Without a receiver there is no transport any more: the job comes back in the error and, dropped, ends its request.
+        drop(self.senders[lane].send(job));
+        self.notify();
+    }
+
+    pub(crate) fn free_places(&self) -> usize {
+        self.capacity.saturating_sub(self.unsent.load(Ordering::SeqCst))
+    }
+
+    /// A place in the queue has become free.
+    pub(crate) fn place_left(&self) {
+        self.unsent.fetch_sub(1, Ordering::SeqCst);
+        self.room.wake_one();
+        if self.free_places() >= self.admission_places.load(Ordering::SeqCst) {
+            self.admission_places.store(usize::MAX, Ordering::SeqCst);
+            self.admission.wake_all();
+        }
+    }
+
+    pub(crate) fn notify(&self) {
+        if let Some(transport) = self.transport.get() {
+            transport.notify();
+        }
+    }
+
+    pub(crate) fn retain_until_expired(&self, session: WeakSession) {
+        let expires = self.clock.now() + self.retention;
+        self.expiring.lock().push_back((expires, session));
+        self.sweep_sessions();
+    }
+
+    /// Forgets the results of sessions that closed longer ago than the retention.
+    fn sweep_sessions(&self) -> usize {
+        let now = self.clock.now();
+        let mut forgotten = 0;
+        loop {
+            let session = {
+                let mut expiring = self.expiring.lock();
+                match expiring.front() {
+                    Some((expires, _)) if *expires <= now => expiring.pop_front(),
+                    _ => None,
+                }
+            };
+            match session {
+                Some((_, session)) => forgotten += session.forget_results(),
+                None => return forgotten,
+            }
+        }
+    }
+}
+
+impl fmt::Debug for RegistryShared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegistryShared")
+            .field("pending", &self.pending)
+            .field("unsent", &self.unsent)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where requests are submitted and found again. A cheap handle: clones share everything.
+///
+/// It has a session of its own, which the methods named after [`Session`]'s use, and gives out further ones.
+#[derive(Clone)]
+pub struct Registry {
+    shared: Arc<RegistryShared>,
+    root: Session,
+}
+
+impl Registry {
+    /// A registry with all defaults, and its queue.
+    #[must_use]
+    pub fn new() -> (Self, Queue) {
+        Self::builder().build()
+    }
+
+    /// Starts to configure a registry.
+    #[must_use]
+    pub fn builder() -> RegistryBuilder {
+        RegistryBuilder::default()
+    }
+
+    /// A new session with the default limits: 1,000 pending requests, a tenth of the queue.
+    #[must_use]
+    pub fn session(&self) -> Session {
+        self.session_with(SessionLimits {
+            pending: DEFAULT_SESSION_PENDING,
+            unsent: self.session_share(),
+        })
+    }
+
+    /// A new session with these limits.
+    #[must_use]
+    pub fn session_with(&self, limits: SessionLimits) -> Session {
+        let id = self.shared.next_session.fetch_add(1, Ordering::Relaxed);
+        Session::new(Arc::clone(&self.shared), id, limits, 1)
+    }
+
+    /// How much of the queue one session may hold by default: a tenth, at least 1.
+    #[must_use]
+    pub fn session_share(&self) -> usize {
+        (self.shared.capacity / 10).max(1)
+    }
+
+    /// The registry's own session. It may use the whole queue, and is never closed.
+    #[must_use]
+    pub fn root(&self) -> &Session {
+        &self.root
+    }
+
+    /// See [`Session::submit`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn submit(&self, request: Request) -> Result<RequestId, SubmitError> {
+        self.root.submit(request)
+    }
+
+    /// See [`Session::status`].
+    #[must_use]
+    pub fn status(&self, id: RequestId) -> Option<RequestStatus> {
+        self.root.status(id)
+    }
+
+    /// See [`Session::is_complete`].
+    #[must_use]
+    pub fn is_complete(&self, id: RequestId) -> Option<bool> {
+        self.root.is_complete(id)
+    }
+
+    /// See [`Session::result`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn result(&self, id: RequestId) -> Result<Arc<Outcome>, ResultError> {
+        self.root.result(id)
+    }
+
+    /// See [`Session::take_result`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn take_result(&self, id: RequestId) -> Result<Outcome, ResultError> {
+        self.root.take_result(id)
+    }
+
+    /// See [`Session::wait`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn wait(&self, id: RequestId, timeout: Option<Duration>) -> Result<Arc<Outcome>, WaitError> {
+        self.root.wait(id, timeout)
+    }
+
+    /// See [`Session::wait_async`].
+    #[must_use]
+    pub fn wait_async(&self, id: RequestId) -> Option<Wait> {
+        self.root.wait_async(id)
+    }
+
+    /// See [`Session::cancel`].
+    pub fn cancel(&self, id: RequestId) -> Option<bool> {
+        self.root.cancel(id)
+    }
+
+    /// See [`Session::complete`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn complete(&self, id: RequestId, outcome: Outcome) -> Result<Option<Transition>, InvalidEvent> {
+        self.root.complete(id, outcome)
+    }
+
+    /// Forgets results that nobody can want any more: those of sessions that closed longer ago than the retention, and those
+    /// of the registry's own session that were submitted longer ago. A pending request is never forgotten. Gives how many.
+    ///
+    /// Closing a session sweeps the sessions that closed before it; a host that only uses the registry's own session calls
+    /// this now and then.
+    pub fn sweep(&self) -> usize {
+        let now = self.shared.clock.now();
+        let retention = self.shared.retention;
+        let own = self
+            .root
+            .forget_ended(|entry| now.saturating_duration_since(entry.submitted) > retention);
+        own + self.shared.sweep_sessions()
+    }
+
+    /// How many requests have not ended, in all sessions.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shared.pending.load(Ordering::SeqCst)
+    }
+
+    /// Whether every request has ended.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many requests are not sent yet, in all sessions.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        self.shared.unsent.load(Ordering::SeqCst)
+    }
+
+    /// How many requests are sent and have not ended, in all sessions.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.shared.sent.load(Ordering::Relaxed)
+    }
+
+    /// How many unsent requests the queue holds at most.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.shared.capacity
+    }
+
+    /// What has happened so far, in all sessions.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.shared.counters.snapshot()
+    }
+
+    /// The registry's clock.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.shared.clock
+    }
+
+    /// A future that is ready when at least `places` of the queue are free.
+    pub fn room(&self, places: usize) -> crate::wait::Room {
+        crate::wait::Room::new(Arc::clone(&self.shared), places)
+    }
+
+    /// Accepts no more requests. Those that were accepted go on.
+    pub fn close(&self) {
+        self.shared.closed.store(true, Ordering::SeqCst);
+        self.shared.room.wake_all();
+        self.shared.admission.wake_all();
+        self.shared.notify();
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry")
+            .field("pending", &self.len())
+            .field("unsent", &self.unsent())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Configures a [`Registry`].
+#[derive(Default)]
+pub struct RegistryBuilder {
+    clock: Option<Arc<dyn Clock>>,
+    store: Option<Arc<dyn Store>>,
+    observer: Option<Arc<dyn Observer>>,
+    capacity: Option<usize>,
+    deadline: Option<Duration>,
+    retention: Option<Duration>,
+}
+
+impl RegistryBuilder {
+    /// The clock. By default the operating system's.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// The durable store. By default there is none, and a crash forgets what was submitted.
+    #[must_use]
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// Who is told of every ending. By default nobody.
+    #[must_use]
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// How many unsent requests the queue holds. By default 10,000; at least 1.
+    #[must_use]
+    pub fn queue_capacity(mut self, requests: usize) -> Self {
+        self.capacity = Some(requests.max(1));
+        self
+    }
+
+    /// How long a request may take from its submission on. By default 10 minutes.
+    #[must_use]
+    pub fn deadline(mut self, after: Duration) -> Self {
+        self.deadline = Some(after);
+        self
+    }
+
+    /// How long results are kept after their session was closed. By default 5 minutes.
+    #[must_use]
+    pub fn retention(mut self, after: Duration) -> Self {
+        self.retention = Some(after);
+        self
+    }
+
+    /// The registry, and its queue for the one transport.
+    #[must_use]
+    pub fn build(self) -> (Registry, Queue) {
+        let (high, high_jobs) = crossbeam_channel::unbounded();
+        let (normal, normal_jobs) = crossbeam_channel::unbounded();
+        let (low, low_jobs) = crossbeam_channel::unbounded();
+        let capacity = self.capacity.unwrap_or(DEFAULT_QUEUE_CAPACITY);
+        let shared = Arc::new(RegistryShared {
+            clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock)),
+            store: self.store,
+            observer: self.observer,
+            transport: OnceLock::new(),
+            deadline: self.deadline.unwrap_or(DEFAULT_DEADLINE),
+            capacity,
+            retention: self.retention.unwrap_or(DEFAULT_RETENTION),
+            senders: [high, normal, low],
+            closed: AtomicBool::new(false),
+            counters: Counters::default(),
+            pending: AtomicUsize::new(0),
+            unsent: AtomicUsize::new(0),
+            sent: AtomicUsize::new(0),
+            cancelled: AtomicUsize::new(0),
+            room: WaiterList::default(),
+            admission: WaiterList::default(),
+            admission_places: AtomicUsize::new(usize::MAX),
+            next_session: AtomicU64::new(1),
+            expiring: Mutex::default(),
+        });
+        let limits = SessionLimits {
+            pending: usize::MAX,
+            unsent: capacity,
+        };
+        let root = Session::new(Arc::clone(&shared), 0, limits, ROOT_SHARDS);
+        let queue = Queue::new([high_jobs, normal_jobs, low_jobs], Arc::clone(&shared));
+        (Registry { shared, root }, queue)
+    }
+}
+
+impl fmt::Debug for RegistryBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegistryBuilder")
+            .field("capacity", &self.capacity)
+            .field("deadline", &self.deadline)
+            .field("retention", &self.retention)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,485 @@
+//! One tenant's requests, known by their ids only here.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::counters::Counters;
+use crate::entry::{Entry, event_of};
+use crate::queue::Job;
+use crate::registry::RegistryShared;
+use crate::state::{Event, InvalidEvent, State, Transition};
+use crate::store::Row;
+use crate::sync::Mutex;
+use crate::wait::{Drained, Recorded, SubmitWhenRoom, Wait, block_on_for};
+use crate::waiters::WaiterList;
+use crate::{
+    Counts, Effect, Failure, FailureKind, IdempotencyKey, Outcome, Request, RequestId, RequestStatus, ResultError,
+    SubmitError, SubmitErrorKind, WaitError,
+};
+
+/// How much of the registry one session may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionLimits {
+    /// How many of its requests may be pending, sent or not. By default 1,000.
+    pub pending: usize,
+    /// How many of its requests may be unsent. By default a tenth of the queue's bound, so that no session starves the others.
+    pub unsent: usize,
+}
+
+/// What a session's requests are charged to. Entries hold this, never the session itself, so that nothing holds itself.
+#[derive(Debug)]
+pub(crate) struct Account {
+    pub(crate) id: u64,
+    pub(crate) registry: Arc<RegistryShared>,
+    pub(crate) limits: SessionLimits,
+    pub(crate) counters: Counters,
+    pub(crate) pending: AtomicUsize,
+    pub(crate) unsent: AtomicUsize,
+    /// Who waits for this session's share of the queue.
+    pub(crate) room: WaiterList,
+    /// Who waits until nothing is pending.
+    pub(crate) idle: WaiterList,
+}
+
+impl Account {
+    /// Takes a place in the session and in the queue, or none.
+    fn reserve(&self) -> Result<(), SubmitErrorKind> {
+        let registry = &self.registry;
+        if registry.closed.load(Ordering::SeqCst) {
+            return Err(SubmitErrorKind::Closed);
+        }
+        if !take_place(&self.pending, self.limits.pending) {
+            return Err(SubmitErrorKind::TooManyPending {
+                limit: self.limits.pending,
+            });
+        }
+        if !take_place(&self.unsent, self.limits.unsent) {
+            self.pending.fetch_sub(1, Ordering::SeqCst);
+            return Err(SubmitErrorKind::SessionFull {
+                limit: self.limits.unsent,
+            });
+        }
+        if !take_place(&registry.unsent, registry.capacity) {
+            self.unsent.fetch_sub(1, Ordering::SeqCst);
+            self.pending.fetch_sub(1, Ordering::SeqCst);
+            return Err(SubmitErrorKind::QueueFull {
+                capacity: registry.capacity,
+            });
+        }
+        Ok(())
+    }
+
+    /// A request of this session is no longer in the queue.
+    pub(crate) fn left_queue(&self) {
+        self.unsent.fetch_sub(1, Ordering::SeqCst);
+        self.room.wake_one();
+        self.registry.place_left();
+    }
+
+    pub(crate) fn sent(&self) {
+        self.registry.sent.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn retried(&self) {
+        self.counters.retried();
+        self.registry.counters.retried();
+    }
+
+    pub(crate) fn ended(&self, before: State, status: RequestStatus) {
+        if before == State::Sent {
+            self.registry.sent.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.counters.ended(status);
+        self.registry.counters.ended(status);
+        self.registry.pending.fetch_sub(1, Ordering::SeqCst);
+        self.pending.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn moved(&self, from: RequestStatus, to: RequestStatus) {
+        self.counters.moved(from, to);
+        self.registry.counters.moved(from, to);
+    }
+
+    pub(crate) fn wake_if_idle(&self) {
+        // A place became free, which is what a submission at the session's limit waits for.
+        self.room.wake_one();
+        if self.pending.load(Ordering::SeqCst) == 0 {
+            self.idle.wake_all();
+        }
+    }
+}
+
+fn take_place(taken: &AtomicUsize, places: usize) -> bool {
+    if taken.fetch_add(1, Ordering::SeqCst) < places {
+        return true;
+    }
+    taken.fetch_sub(1, Ordering::SeqCst);
+    false
+}
+
+/// A request id is random already: its bits need no hashing.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.0 = self.0.rotate_left(32) ^ u64::from_le_bytes(word);
+        }
+    }
+
+    fn write_usize(&mut self, _length: usize) {}
+}
+
+type Entries = HashMap<RequestId, Arc<Entry>, BuildHasherDefault<IdHasher>>;
+
+#[derive(Debug)]
+struct SessionShared {
+    account: Arc<Account>,
+    shards: Box<[Mutex<Entries>]>,
+    closed: AtomicBool,
+}
+
+/// One tenant's requests. Cloning gives a further handle to the same session.
+///
+/// An id is known only in the session that submitted it; everywhere else it is an unknown request. Results stay until the
+/// session is [closed](Self::close) and for the registry's retention after that (5 minutes by default), as long as a handle
+/// exists. Dropping the last handle forgets the results; it never stops what is pending.
+#[derive(Clone)]
+pub struct Session(Arc<SessionShared>);
+
+/// What expired results are swept from, without keeping a session alive.
+#[derive(Debug)]
+pub(crate) struct WeakSession(std::sync::Weak<SessionShared>);
+
+impl WeakSession {
+    pub(crate) fn forget_results(&self) -> usize {
+        self.0.upgrade().map_or(0, |shared| {
+            let session = Session(shared);
+            session.forget_ended(|_| true)
+        })
+    }
+}
+
+impl Session {
+    pub(crate) fn new(registry: Arc<RegistryShared>, id: u64, limits: SessionLimits, shards: usize) -> Self {
+        Self(Arc::new(SessionShared {
+            account: Arc::new(Account {
+                id,
+                registry,
+                limits,
+                counters: Counters::default(),
+                pending: AtomicUsize::new(0),
+                unsent: AtomicUsize::new(0),
+                room: WaiterList::default(),
+                idle: WaiterList::default(),
+            }),
+            shards: (0..shards.max(1)).map(|_| Mutex::default()).collect(),
+            closed: AtomicBool::new(false),
+        }))
+    }
+
+    pub(crate) fn account(&self) -> &Arc<Account> {
+        &self.0.account
+    }
+
+    /// The session's number in its registry.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.0.account.id
+    }
+
+    /// Accepts a request and gives its id at once, without waiting for anything.
+    ///
+    /// # Errors
+    /// [`SubmitError`] where the queue or the session's share of it is full, or the registry is closed. It holds the request.
+    pub fn submit(&self, request: Request) -> Result<RequestId, SubmitError> {
+        let account = &self.0.account;
+        if let Err(kind) = account.reserve() {
+            return Err(SubmitError::new(kind, request));
+        }
+        let registry = &account.registry;
+        let entry = Arc::new(Entry::new(Arc::clone(account), &request));
+        let id = entry.id;
+        self.shard(id).lock().insert(id, Arc::clone(&entry));
+        account.counters.submitted();
+        registry.counters.submitted();
+        registry.pending.fetch_add(1, Ordering::SeqCst);
+
+        match &registry.store {
+            None => registry.enqueue(Job::new(entry, Box::new(request))),
+            Some(store) => {
+                let mut request = request;
+                if let Some(key) = request.idempotency_key.text(id).map(std::borrow::Cow::into_owned) {
+                    request.idempotency_key = IdempotencyKey::Given(key);
+                }
+                let row = Row {
+                    id,
+                    session: account.id,
+                    request: request.clone(),
+                };
+                let job = Job::new(Arc::clone(&entry), Box::new(request));
+                store.append(
+                    vec![row],
+                    Box::new(move |written| match written {
+                        Ok(()) => {
+                            if let Ok((Transition::To(_), wake)) = entry.handover.advance(Event::Recorded) {
+                                wake.all();
+                                entry.account.registry.enqueue(job);
+                            }
+                        }
+                        Err(error) => {
+                            let failure =
+                                Failure::new(FailureKind::Store, Effect::None, error.to_string()).with_source(error);
+                            let _ = entry.end_now(Event::NotRecorded, Err(failure));
+                            drop(job);
+                        }
+                    }),
+                );
+            }
+        }
+        Ok(id)
+    }
+
+    /// Accepts a request as soon as there is room for it. The future may run on any executor, and is cancelled by dropping it.
+    pub fn submit_when_room(&self, request: Request) -> SubmitWhenRoom {
+        SubmitWhenRoom::new(self.clone(), request)
+    }
+
+    /// How far the request has come. Seeing that it has ended counts as having looked at the ending.
+    #[must_use]
+    pub fn status(&self, id: RequestId) -> Option<RequestStatus> {
+        let entry = self.entry(id)?;
+        let status = entry.status();
+        if status != RequestStatus::Pending {
+            entry.observe();
+        }
+        Some(status)
+    }
+
+    /// The request's state, the phases of `Pending` included.
+    #[must_use]
+    pub fn state(&self, id: RequestId) -> Option<State> {
+        self.entry(id).map(|entry| entry.handover.state())
+    }
+
+    /// Whether the request has ended, well or not.
+    #[must_use]
+    pub fn is_complete(&self, id: RequestId) -> Option<bool> {
+        self.entry(id).map(|entry| entry.handover.state().is_ended())
+    }
+
+    /// How the request ended. It stays known.
+    ///
+    /// # Errors
+    /// [`ResultError`] where it has not ended yet, or the id is not known in this session.
+    pub fn result(&self, id: RequestId) -> Result<Arc<Outcome>, ResultError> {
+        let entry = self.entry(id).ok_or(ResultError::Unknown)?;
+        let outcome = entry.handover.outcome().ok_or(ResultError::Pending)?;
+        entry.observe();
+        Ok(outcome)
+    }
+
+    /// How the request ended. It is forgotten.
+    ///
+    /// # Errors
+    /// [`ResultError`] where it has not ended yet (it is kept then), or the id is not known in this session.
+    pub fn take_result(&self, id: RequestId) -> Result<Outcome, ResultError> {
+        let mut entries = self.shard(id).lock();
+        let entry = entries.get(&id).ok_or(ResultError::Unknown)?;
+        let outcome = entry.handover.outcome().ok_or(ResultError::Pending)?;
+        let forgotten = entries.remove(&id);
+        drop(entries);
+        drop(forgotten);
+        Ok(Arc::try_unwrap(outcome).unwrap_or_else(|shared| (*shared).clone()))
+    }
+
+    /// Parks this thread until the request has ended, for at most `timeout`; the request goes on either way.
+    ///
+    /// On a thread that drives an async runtime use [`wait_async`](Self::wait_async): parking would stop the runtime.
+    ///
+    /// # Errors
+    /// [`WaitError`] where the time ran out, or the id is not known in this session.
+    pub fn wait(&self, id: RequestId, timeout: Option<Duration>) -> Result<Arc<Outcome>, WaitError> {
+        let wait = self.wait_async(id).ok_or(WaitError::Unknown)?;
+        block_on_for(wait, timeout, &*self.0.account.registry.clock).ok_or(WaitError::Timeout)
+    }
+
+    /// A future of the request's ending, for any executor. `None` where the id is not known in this session.
+    #[must_use]
+    pub fn wait_async(&self, id: RequestId) -> Option<Wait> {
+        self.entry(id).map(Wait::new)
+    }
+
+    /// A future that is ready once the durable store has written the request or has failed to; at once where there is none.
+    #[must_use]
+    pub fn recorded(&self, id: RequestId) -> Option<Recorded> {
+        self.entry(id).map(Recorded::new)
+    }
+
+    /// A future that is ready once none of the session's requests is pending.
+    pub fn drained(&self) -> Drained {
+        Drained::new(Arc::clone(&self.0.account))
+    }
+
+    /// Calls a request back that has not been sent. Gives whether it is cancelled now; what was sent goes on, since its effect
+    /// may be real. `None` where the id is not known in this session.
+    pub fn cancel(&self, id: RequestId) -> Option<bool> {
+        let entry = self.entry(id)?;
+        Some(self.cancel_entry(&entry))
+    }
+
+    /// Calls back every request of the session that has not been sent. Gives how many.
+    pub fn cancel_unsent(&self) -> usize {
+        let entries: Vec<_> = self.collect(|entry| !entry.handover.state().is_ended());
+        entries.iter().filter(|entry| self.cancel_entry(entry)).count()
+    }
+
+    /// Ends a request that was sent: for a transport that learns of outcomes elsewhere, and for answers that come after the
+    /// request had ended with its effect unknown.
+    ///
+    /// # Errors
+    /// [`InvalidEvent`] where the request cannot end that way now. `Ok(None)` where the id is not known in this session.
+    pub fn complete(&self, id: RequestId, outcome: Outcome) -> Result<Option<Transition>, InvalidEvent> {
+        let Some(entry) = self.entry(id) else { return Ok(None) };
+        let event = if entry.handover.state().is_ended() {
+            Event::LateAnswer(outcome.as_ref().map_or_else(|failure| failure.effect, |_| Effect::Done))
+        } else {
+            event_of(&outcome)
+        };
+        entry.end_now(event, outcome).map(Some)
+    }
+
+    /// Settles a request whose effect was unknown: someone has looked at the other side. `Ok(outcome)` says that it was carried
+    /// out, `Err(failure)` that it was not, with the failure's effect `none`.
+    ///
+    /// # Errors
+    /// [`InvalidEvent`] where the request has not ended. `Ok(None)` where the id is not known in this session.
+    pub fn reconcile(&self, id: RequestId, outcome: Outcome) -> Result<Option<Transition>, InvalidEvent> {
+        let Some(entry) = self.entry(id) else { return Ok(None) };
+        let effect = outcome.as_ref().map_or_else(|failure| failure.effect, |_| Effect::Done);
+        entry.end_now(Event::Reconciled(effect), outcome).map(Some)
+    }
+
+    /// The failures that nobody has looked at: `(id, operation, outcome)`, oldest first.
+    #[must_use]
+    pub fn unobserved_failures(&self) -> Vec<(RequestId, String, Arc<Outcome>)> {
+        let mut entries = self.collect(|entry| !entry.is_observed() && entry.handover.state().is_ended());
+        entries.sort_by_key(|entry| entry.submitted);
+        let failed = entries.into_iter().filter_map(|entry| {
+            let outcome = entry.handover.outcome().filter(|outcome| outcome.is_err())?;
+            Some((entry.id, entry.operation.to_string(), outcome))
+        });
+        failed.collect()
+    }
+
+    /// How many requests are pending.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.0.account.pending.load(Ordering::SeqCst)
+    }
+
+    /// How many requests are known: pending ones, and ended ones that are kept.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+
+    /// Whether no request is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What has happened so far in this session.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.0.account.counters.snapshot()
+    }
+
+    /// Says that the script of this session has ended: from now on its results are kept only for the registry's retention.
+    /// Pending requests go on. A second call does nothing.
+    pub fn close(&self) {
+        if !self.0.closed.swap(true, Ordering::SeqCst) {
+            self.0
+                .account
+                .registry
+                .retain_until_expired(WeakSession(Arc::downgrade(&self.0)));
+        }
+    }
+
+    /// Forgets the ended requests that `which` names.
+    pub(crate) fn forget_ended(&self, which: impl Fn(&Entry) -> bool) -> usize {
+        let mut forgotten = 0;
+        for shard in &self.0.shards {
+            shard.lock().retain(|_, entry| {
+                let stays = !(entry.handover.state().is_ended() && which(entry));
+                forgotten += usize::from(!stays);
+                stays
+            });
+        }
+        forgotten
+    }
+
+    fn shard(&self, id: RequestId) -> &Mutex<Entries> {
+        // The low bits choose the bucket inside the shard; these are others, and random in every UUID of version 4.
+        let shard = (id.as_u128() >> 80) as usize % self.0.shards.len();
+        &self.0.shards[shard]
+    }
+
+    fn entry(&self, id: RequestId) -> Option<Arc<Entry>> {
+        self.shard(id).lock().get(&id).cloned()
+    }
+
+    fn collect(&self, which: impl Fn(&Entry) -> bool) -> Vec<Arc<Entry>> {
+        let mut entries = Vec::new();
+        for shard in &self.0.shards {
+            entries.extend(shard.lock().values().filter(|entry| which(entry)).cloned());
+        }
+        entries
+    }
+
+    fn cancel_entry(&self, entry: &Arc<Entry>) -> bool {
+        let registry = &self.0.account.registry;
+        // Counted before: the worker takes it off again as soon as it sees the cancelled job.
+        registry.cancelled.fetch_add(1, Ordering::Relaxed);
+        let failure = Failure::new(
+            FailureKind::Cancelled,
+            Effect::None,
+            "the request was cancelled before it was sent",
+        );
+        let cancelled = entry.end_now(Event::Cancel, Err(failure));
+        if matches!(cancelled, Ok(Transition::To(_))) {
+            entry.observe();
+            if let Some(store) = &registry.store
+                && let Some(outcome) = entry.handover.outcome()
+            {
+                store.ended(entry.id, RequestStatus::Cancelled, &outcome, Box::new(|_| {}));
+            }
+            registry.notify();
+            true
+        } else {
+            registry.cancelled.fetch_sub(1, Ordering::Relaxed);
+            false
+        }
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("id", &self.id())
+            .field("pending", &self.pending())
+            .finish()
+    }
+}
