@@ -1,1 +1,58 @@
-//! Rhai that awaits: scripts as futures, and script functions for requests in flight.
+//! Rhai that awaits.
+//!
+//! Rhai has no async: a script that calls something slow holds its thread. Here a script runs as a [`Fiber`], a future on a
+//! stack of its own. A host function that waits for a Rust future suspends that script alone; ten thousand waiting scripts
+//! share one thread, and one that only computes is preempted.
+//!
+//! ```
+//! use rhai::{Engine, EvalAltResult};
+//! use std::time::Duration;
+//!
+//! let mut engine = Engine::new();
+//! inflight_rhai::register_async_fn(&mut engine, "fetch", |what: rhai::ImmutableString| async move {
+//!     tokio::time::sleep(Duration::from_millis(20)).await;
+//!     Ok::<_, Box<EvalAltResult>>(format!("fetched {what}"))
+//! });
+//! let engine = inflight_rhai::FiberEngine::new(engine);
+//!
+//! let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+//! let both = runtime.block_on(async {
+//!     // Two scripts wait at the same time, on this one thread.
+//!     tokio::join!(engine.eval_async::<String>("fetch(`a`)"), engine.eval_async::<String>("fetch(`b`)"))
+//! });
+//! assert_eq!((both.0?, both.1?), ("fetched a".into(), "fetched b".into()));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! With a [`Session`](inflight_core::Session) of `inflight-core` in its [`Locals`], a script also has the functions of
+//! [`InflightPackage`] for requests in flight.
+
+#![warn(unsafe_code)]
+
+mod async_fn;
+#[allow(unsafe_code, reason = "switching stacks")]
+mod coroutine;
+mod engine;
+mod error;
+mod fiber;
+mod locals;
+mod object;
+mod package;
+mod pool;
+mod text;
+mod ticker;
+mod wait;
+
+pub use async_fn::{AsyncFn, ScriptFn, register_async_fn};
+pub use engine::{FiberEngine, RunOptions, Script};
+pub use error::{ScriptError, ScriptErrorKind, describe, failure_error, failure_map, script_error, submit_error};
+pub use fiber::{DEFAULT_STACK_BYTES, Fiber, Limits, current_deadline, current_locals};
+pub use locals::{Locals, Output};
+pub use package::{InflightPackage, duration, locals_of, session_of};
+pub use pool::FiberPool;
+pub use text::MAX_DEPTH;
+pub use wait::{allow_parking, wait};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,79 @@
+//! Rust futures as script functions.
+
+use std::future::Future;
+
+use rhai::{Dynamic, Engine, EvalAltResult, FuncRegistration, Module, NativeCallContext};
+
+use crate::wait::wait;
+
+#[cfg(not(feature = "sync"))]
+mod bound {
+    /// What a script function must be: anything; with feature `sync`, `Send + Sync`.
+    pub trait ScriptFn {}
+    impl<T> ScriptFn for T {}
+}
+#[cfg(feature = "sync")]
+mod bound {
+    /// What a script function must be: `Send + Sync`.
+    pub trait ScriptFn: Send + Sync {}
+    impl<T: Send + Sync> ScriptFn for T {}
+}
+pub use bound::ScriptFn;
+
+/// An asynchronous Rust function that a script can call: of up to six arguments, giving a `Result`.
+///
+/// Implemented for closures `|a: A, b: B| async move { Ok(…) }`; the arguments are passed by value.
+pub trait AsyncFn<Args> {
+    /// Registers the function under this name.
+    fn register(self, name: &str, module: &mut Module);
+}
+
+macro_rules! async_fn {
+    ($($arg:ident),*) => {
+        impl<F, Fut, R, E, $($arg),*> AsyncFn<($($arg,)*)> for F
+        where
+            F: Fn($($arg),*) -> Fut + ScriptFn + 'static,
+            Fut: Future<Output = Result<R, E>>,
+            R: rhai::Variant + Clone,
+            E: Into<Box<EvalAltResult>>,
+            $($arg: rhai::Variant + Clone,)*
+        {
+            #[allow(non_snake_case, reason = "arguments are named after their types")]
+            fn register(self, name: &str, module: &mut Module) {
+                FuncRegistration::new(name).in_global_namespace().set_into_module(
+                    module,
+                    move |_ctx: NativeCallContext, $($arg: $arg),*| -> Result<Dynamic, Box<EvalAltResult>> {
+                        wait(self($($arg),*))?.map(Dynamic::from).map_err(Into::into)
+                    },
+                );
+            }
+        }
+    };
+}
+
+async_fn!();
+async_fn!(A);
+async_fn!(A, B);
+async_fn!(A, B, C);
+async_fn!(A, B, C, D);
+async_fn!(A, B, C, D, G);
+async_fn!(A, B, C, D, G, H);
+
+/// Registers an asynchronous Rust function as a script function: the script that calls it is suspended until the future is
+/// ready, and only that script.
+///
+/// ```
+/// use rhai::{Engine, EvalAltResult};
+///
+/// let mut engine = Engine::new();
+/// inflight_rhai::register_async_fn(&mut engine, "double", |x: i64| async move { Ok::<_, Box<EvalAltResult>>(x * 2) });
+/// let engine = inflight_rhai::FiberEngine::new(engine);
+/// let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+/// let answer: i64 = runtime.block_on(engine.eval_async("double(21)")).unwrap();
+/// assert_eq!(answer, 42);
+/// ```
+pub fn register_async_fn<Args>(engine: &mut Engine, name: &str, function: impl AsyncFn<Args>) {
+    let mut module = Module::new();
+    function.register(name, &mut module);
+    engine.register_global_module(module.into());
+}

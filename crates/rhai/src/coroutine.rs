@@ -1,0 +1,302 @@
+//! Running a function on a stack of its own, and leaving it in the middle: the one module with `unsafe` code.
+//!
+//! Invariants that the `SAFETY` comments refer to:
+//! 1. A coroutine never leaves the thread that made it: everything here is `!Send`, because it holds `Rc`s.
+//! 2. `RUNNING` names a context only while that context's coroutine runs on this thread: it is set before a resume and put
+//!    back after it, on every path.
+//! 3. A context's `yielder` is set as the first act of its coroutine, lives on the coroutine's stack, and is not used after
+//!    the coroutine has returned, because `RUNNING` then no longer names the context.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::task::Waker;
+use std::time::Instant;
+
+use corosensei::stack::{DefaultStack, Stack};
+use corosensei::{Coroutine, CoroutineResult, Yielder};
+
+use crate::locals::Locals;
+use crate::ticker;
+
+/// How many stacks a thread keeps for later.
+const POOLED_STACKS: usize = 1024;
+
+/// A part of the stack, at its end, that no script may reach into: host functions and the unwinding of errors need it.
+const RESERVED_STACK: usize = 1024 * 1024;
+
+/// Why a script is to stop. It cannot catch this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// The future was dropped, or its handle said so.
+    Cancelled,
+    /// The wall time ran out.
+    TimeLimit,
+    /// The count of operations ran out.
+    Operations,
+    /// The stack is nearly used up.
+    Stack,
+}
+
+/// What a running coroutine shares with whoever resumes it.
+pub(crate) struct Context {
+    pub(crate) locals: Locals,
+    /// When the script has to be done.
+    pub(crate) deadline: Option<Instant>,
+    waker: RefCell<Waker>,
+    stop: Cell<Option<Stop>>,
+    max_operations: u64,
+    yielder: Cell<*const Yielder<(), ()>>,
+    /// The lowest address that a script's evaluation may reach.
+    stack_floor: usize,
+    slice: Cell<u64>,
+    resumed: Cell<Instant>,
+}
+
+thread_local! {
+    static RUNNING: RefCell<Option<Rc<Context>>> = const { RefCell::new(None) };
+    /// Of `RUNNING`, what every operation looks at.
+    static HOT: Hot = const { Hot { slice: Cell::new(0), stack_floor: Cell::new(0), max_operations: Cell::new(u64::MAX) } };
+    static POOL: RefCell<Vec<DefaultStack>> = const { RefCell::new(Vec::new()) };
+}
+
+struct Hot {
+    slice: Cell<u64>,
+    stack_floor: Cell<usize>,
+    max_operations: Cell<u64>,
+}
+
+/// The context of the coroutine that runs on this thread, if one does.
+pub(crate) fn running() -> Option<Rc<Context>> {
+    RUNNING.with_borrow(Clone::clone)
+}
+
+/// What the engine calls at every operation: preempts a script whose slice is over, and says where one has to stop.
+#[inline]
+pub(crate) fn on_operation(operations: u64) -> Option<Stop> {
+    let here = 0_u8;
+    let address = std::ptr::from_ref(&here).addr();
+    HOT.with(|hot| {
+        if address < hot.stack_floor.get() {
+            return Some(Stop::Stack);
+        }
+        if operations > hot.max_operations.get() {
+            return Some(Stop::Operations);
+        }
+        if hot.slice.get() == ticker::slice() {
+            return None;
+        }
+        on_slice()
+    })
+}
+
+/// A new slice has begun since the running coroutine was resumed.
+#[cold]
+fn on_slice() -> Option<Stop> {
+    let context = running()?;
+    ticker::keep_ticking();
+    if let Some(stop) = context.stop.get() {
+        return Some(stop);
+    }
+    if context.resumed.get().elapsed() < ticker::SLICE {
+        context.enter_slice();
+        return None;
+    }
+    // tokio puts a task that yields this way behind its timers and its I/O; waking ourselves would starve both.
+    context.run_to_end(tokio::task::yield_now()).err()
+}
+
+impl Context {
+    /// Says that the script is to stop, at its next operation or in the wait that it is in.
+    pub(crate) fn stop(&self, why: Stop) {
+        if self.stop.get().is_none() {
+            self.stop.set(Some(why));
+        }
+    }
+
+    pub(crate) fn stopped(&self) -> Option<Stop> {
+        self.stop.get()
+    }
+
+    /// Waits for a future from within the running coroutine, which is suspended as often as the future is pending.
+    pub(crate) fn run_to_end<F: Future>(&self, future: F) -> Result<F::Output, Stop> {
+        let mut future = std::pin::pin!(future);
+        loop {
+            if let Some(stop) = self.stop.get() {
+                return Err(stop);
+            }
+            let waker = self.waker.borrow().clone();
+            let mut cx = std::task::Context::from_waker(&waker);
+            if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+                return Ok(output);
+            }
+            self.suspend();
+        }
+    }
+
+    fn suspend(&self) {
+        // SAFETY: a context is only reached through `RUNNING`, so by invariant 2 its coroutine runs now, and by invariant 3
+        // the yielder is set and alive.
+        let yielder = unsafe { &*self.yielder.get() };
+        yielder.suspend(());
+    }
+
+    /// Starts to count a slice anew.
+    fn enter_slice(&self) {
+        let slice = ticker::slice();
+        self.slice.set(slice);
+        self.resumed.set(Instant::now());
+        HOT.with(|hot| hot.slice.set(slice));
+    }
+
+    fn publish(&self) {
+        HOT.with(|hot| {
+            hot.slice.set(self.slice.get());
+            hot.stack_floor.set(self.stack_floor);
+            hot.max_operations.set(self.max_operations);
+        });
+    }
+}
+
+/// What a coroutine ends with: what its body gave, or the payload of the panic that ended it.
+type Ending<T> = Result<T, Box<dyn Any + Send>>;
+
+/// A function on a stack of its own.
+pub(crate) struct Fibre<T: 'static> {
+    coroutine: Option<Coroutine<(), (), Ending<T>, DefaultStack>>,
+    context: Rc<Context>,
+}
+
+/// The limits of one coroutine.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CoroutineLimits {
+    pub(crate) stack_bytes: usize,
+    pub(crate) max_operations: u64,
+    pub(crate) deadline: Option<Instant>,
+}
+
+impl<T: 'static> Fibre<T> {
+    /// Prepares `body` to run on a stack from the pool, or on a new one.
+    pub(crate) fn new(
+        locals: Locals,
+        limits: CoroutineLimits,
+        body: impl FnOnce() -> T + 'static,
+    ) -> std::io::Result<Self> {
+        let stack = take_stack(limits.stack_bytes)?;
+        let context = Rc::new(Context {
+            locals,
+            deadline: limits.deadline,
+            waker: RefCell::new(Waker::noop().clone()),
+            stop: Cell::new(None),
+            max_operations: limits.max_operations,
+            yielder: Cell::new(std::ptr::null()),
+            stack_floor: stack.limit().get() + RESERVED_STACK.min(limits.stack_bytes / 2),
+            slice: Cell::new(0),
+            resumed: Cell::new(Instant::now()),
+        });
+        let inner = Rc::clone(&context);
+        let coroutine = Coroutine::with_stack(stack, move |yielder: &Yielder<(), ()>, ()| {
+            inner.yielder.set(std::ptr::from_ref(yielder));
+            // A panic of a host function ends this script alone.
+            catch_unwind(AssertUnwindSafe(body))
+        });
+        Ok(Self {
+            coroutine: Some(coroutine),
+            context,
+        })
+    }
+
+    pub(crate) fn context(&self) -> &Rc<Context> {
+        &self.context
+    }
+
+    /// Runs on until the next suspension, or to the end.
+    pub(crate) fn resume(&mut self, waker: &Waker) -> Option<Ending<T>> {
+        let coroutine = self.coroutine.as_mut()?;
+        {
+            let mut known = self.context.waker.borrow_mut();
+            if !known.will_wake(waker) {
+                known.clone_from(waker);
+            }
+        }
+        let entered = Entered::new(&self.context);
+        let result = coroutine.resume(());
+        drop(entered);
+        match result {
+            CoroutineResult::Yield(()) => None,
+            CoroutineResult::Return(ending) => {
+                if let Some(coroutine) = self.coroutine.take() {
+                    give_back(coroutine.into_stack());
+                }
+                Some(ending)
+            }
+        }
+    }
+
+    /// Makes a suspended body return: every wait in it fails from now on.
+    fn unwind(&mut self) {
+        if self.coroutine.as_ref().is_some_and(Coroutine::started) {
+            self.context.stop(Stop::Cancelled);
+            while self.coroutine.is_some() {
+                // What it gives, or panics with, is dropped: nobody waits for it.
+                let _ = self.resume(Waker::noop());
+            }
+        }
+    }
+}
+
+impl<T> Drop for Fibre<T> {
+    fn drop(&mut self) {
+        self.unwind();
+    }
+}
+
+/// Names a context as the running one, and puts back what was named before.
+struct Entered {
+    before: Option<Rc<Context>>,
+}
+
+impl Entered {
+    fn new(context: &Rc<Context>) -> Self {
+        let before = RUNNING.with_borrow_mut(|running| running.replace(Rc::clone(context)));
+        ticker::keep_ticking();
+        context.enter_slice();
+        context.publish();
+        Self { before }
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let before = self.before.take();
+        match &before {
+            Some(context) => context.publish(),
+            None => HOT.with(|hot| {
+                hot.stack_floor.set(0);
+                hot.max_operations.set(u64::MAX);
+            }),
+        }
+        RUNNING.with_borrow_mut(|running| *running = before);
+    }
+}
+
+fn take_stack(bytes: usize) -> std::io::Result<DefaultStack> {
+    let pooled = POOL.with_borrow_mut(|pool| {
+        let found = pool.iter().rposition(|stack| size_of_stack(stack) >= bytes)?;
+        Some(pool.swap_remove(found))
+    });
+    pooled.map_or_else(|| DefaultStack::new(bytes), Ok)
+}
+
+fn give_back(stack: DefaultStack) {
+    POOL.with_borrow_mut(|pool| {
+        if pool.len() < POOLED_STACKS {
+            pool.push(stack);
+        }
+    });
+}
+
+fn size_of_stack(stack: &DefaultStack) -> usize {
+    stack.base().get() - stack.limit().get()
+}

@@ -1,0 +1,194 @@
+//! Engines whose scripts run as fibers.
+
+use std::fmt;
+use std::rc::Rc;
+
+use rhai::{AST, Dynamic, Engine, EvalAltResult, FuncArgs, Scope, Variant};
+
+use crate::coroutine::{on_operation, running};
+use crate::error::{ScriptError, ScriptErrorKind};
+use crate::fiber::{Fiber, Limits};
+use crate::locals::Locals;
+use crate::ticker;
+use crate::wait::token;
+
+/// A Rhai engine whose scripts run as fibers. A cheap handle; one engine serves all scripts of its thread.
+#[derive(Clone)]
+pub struct FiberEngine(Rc<Engine>);
+
+/// What one run of a script is given.
+#[derive(Debug, Clone, Default)]
+pub struct RunOptions {
+    /// The script's own values. By default no session, and output to standard output.
+    pub locals: Locals,
+    /// The script's limits. By default its stack alone is limited.
+    pub limits: Limits,
+}
+
+impl RunOptions {
+    /// Options with these values and no limits.
+    #[must_use]
+    pub fn new(locals: Locals) -> Self {
+        Self {
+            locals,
+            limits: Limits::default(),
+        }
+    }
+
+    /// Sets the limits.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+}
+
+/// A script that was compiled once and runs many times, each run with variables of its own.
+#[derive(Clone)]
+pub struct Script {
+    engine: FiberEngine,
+    ast: Rc<AST>,
+}
+
+impl FiberEngine {
+    /// Takes over an engine with everything that is registered in it.
+    ///
+    /// Its `on_progress`, `on_print` and `on_debug` are replaced: the first preempts scripts that compute, the others write to
+    /// the script's own [`Locals`].
+    #[must_use]
+    pub fn new(mut engine: Engine) -> Self {
+        ticker::start();
+        engine.on_progress(|operations| {
+            let stop = on_operation(operations)?;
+            if let Some(context) = running() {
+                context.stop(stop);
+            }
+            Some(token(stop))
+        });
+        engine.on_print(|text| print(text));
+        engine.on_debug(|text, source, position| match source {
+            Some(source) => print(&format!("{source} @ {position:?}: {text}")),
+            None => print(&format!("{position:?}: {text}")),
+        });
+        Self(Rc::new(engine))
+    }
+
+    /// The engine.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.0
+    }
+
+    /// Compiles a script.
+    ///
+    /// # Errors
+    /// [`ScriptErrorKind::Syntax`] where it does not parse, with the position.
+    pub fn compile(&self, text: &str) -> Result<Script, ScriptError> {
+        let ast = self
+            .0
+            .compile(text)
+            .map_err(|error| ScriptError::from_rhai(&EvalAltResult::from(error)))?;
+        Ok(self.script(ast))
+    }
+
+    /// A script of this syntax tree, compiled by an engine with the same functions.
+    #[must_use]
+    pub fn script(&self, ast: AST) -> Script {
+        Script {
+            engine: self.clone(),
+            ast: Rc::new(ast),
+        }
+    }
+
+    /// Evaluates a script without a session: for scripts that wait for `register_async_fn` functions only.
+    pub fn eval_async<T: Variant + Clone>(&self, text: &str) -> Fiber<T> {
+        self.eval_async_with(RunOptions::default(), text)
+    }
+
+    /// Evaluates a script.
+    pub fn eval_async_with<T: Variant + Clone>(&self, options: RunOptions, text: &str) -> Fiber<T> {
+        match self.compile(text) {
+            Ok(script) => script.run_with(options, Scope::new()),
+            Err(error) => Fiber::new(options.locals, options.limits, move || Err(error)),
+        }
+    }
+
+    /// Calls one of a script's functions. The script's own statements are run first.
+    pub fn call_fn_async<T: Variant + Clone>(
+        &self,
+        options: RunOptions,
+        script: &Script,
+        name: &str,
+        args: impl FuncArgs + 'static,
+    ) -> Fiber<T> {
+        let (engine, ast, name) = (self.clone(), Rc::clone(&script.ast), name.to_owned());
+        Fiber::new(options.locals, options.limits, move || {
+            let mut scope = Scope::new();
+            engine
+                .0
+                .call_fn::<Dynamic>(&mut scope, &ast, name, args)
+                .map_err(|error| ScriptError::from_rhai(&error))
+                .and_then(typed)
+        })
+    }
+}
+
+impl Script {
+    /// Runs the script.
+    pub fn run<T: Variant + Clone>(&self, options: RunOptions) -> Fiber<T> {
+        self.run_with(options, Scope::new())
+    }
+
+    /// Runs the script with these variables and constants in scope.
+    pub fn run_with<T: Variant + Clone>(&self, options: RunOptions, mut scope: Scope<'static>) -> Fiber<T> {
+        let (engine, ast) = (self.engine.clone(), Rc::clone(&self.ast));
+        Fiber::new(options.locals, options.limits, move || {
+            engine
+                .0
+                .eval_ast_with_scope::<Dynamic>(&mut scope, &ast)
+                .map_err(|error| ScriptError::from_rhai(&error))
+                .and_then(typed)
+        })
+    }
+
+    /// The syntax tree.
+    #[must_use]
+    pub fn ast(&self) -> &AST {
+        &self.ast
+    }
+}
+
+/// The value as the type that the host asked for.
+fn typed<T: Variant + Clone>(value: Dynamic) -> Result<T, ScriptError> {
+    let found = value.type_name();
+    value.try_cast_result::<T>().map_err(|_| {
+        ScriptError::new(
+            ScriptErrorKind::Runtime,
+            format!(
+                "the script gave a value of type {found}, not of type {}",
+                std::any::type_name::<T>()
+            ),
+        )
+    })
+}
+
+fn print(text: &str) {
+    match running() {
+        Some(context) => context.locals.print(text),
+        None => println!("{text}"),
+    }
+}
+
+impl fmt::Debug for FiberEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FiberEngine")
+    }
+}
+
+impl fmt::Debug for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Script")
+            .field("source", &self.ast.source())
+            .finish_non_exhaustive()
+    }
+}

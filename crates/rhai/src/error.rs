@@ -1,0 +1,256 @@
+//! What a script is told when something fails, and what a host is told when a script does.
+
+use std::error::Error;
+use std::fmt;
+
+use inflight_core::{Effect, Failure, ResultError, SubmitError};
+use rhai::{Dynamic, EvalAltResult, Map, Position};
+
+/// The fields of the map that a failed request throws, beside `kind`, `message`, `effect` and `retryable`.
+const OPTIONAL_FIELDS: [&str; 5] = ["status", "code", "param", "decline_code", "request_id"];
+
+/// The map that a script catches for this failure.
+///
+/// `kind`, `message`, `status`, `code`, `param`, `decline_code`, `request_id`, `effect`, `retryable`; a field that is not known
+/// is `()`. Its text is one readable line.
+#[must_use]
+pub fn failure_map(failure: &Failure) -> Map {
+    let mut map = error_map(
+        failure.kind.as_str(),
+        &failure.message,
+        failure.effect,
+        failure.retryable,
+    );
+    let mut set = |name: &str, value: Option<Dynamic>| {
+        if let Some(value) = value {
+            map.insert(name.into(), value);
+        }
+    };
+    set("status", failure.status().map(|status| i64::from(status).into()));
+    set("code", failure.code.as_deref().map(Into::into));
+    set("param", failure.param.as_deref().map(Into::into));
+    set("decline_code", failure.decline_code.as_deref().map(Into::into));
+    set("request_id", failure.request_id.as_deref().map(Into::into));
+    map
+}
+
+fn error_map(kind: &str, message: &str, effect: Effect, retryable: bool) -> Map {
+    let mut map = Map::new();
+    map.insert("kind".into(), kind.into());
+    map.insert("message".into(), message.into());
+    map.insert("effect".into(), effect.as_str().into());
+    map.insert("retryable".into(), retryable.into());
+    for name in OPTIONAL_FIELDS {
+        map.insert(name.into(), Dynamic::UNIT);
+    }
+    map
+}
+
+/// An error that a script can catch, as the same kind of map that a failed request throws, with effect `none`.
+#[must_use]
+pub fn script_error(kind: &str, message: &str) -> Box<EvalAltResult> {
+    thrown(error_map(kind, message, Effect::None, false))
+}
+
+/// The error of a failed request.
+#[must_use]
+pub fn failure_error(failure: &Failure) -> Box<EvalAltResult> {
+    thrown(failure_map(failure))
+}
+
+/// The error of a request that was not accepted: nothing of it was sent.
+#[must_use]
+pub fn submit_error(error: &SubmitError) -> Box<EvalAltResult> {
+    let kind = if error.kind().is_temporary() {
+        "queue_full"
+    } else {
+        "shutdown"
+    };
+    thrown(error_map(
+        kind,
+        &error.to_string(),
+        Effect::None,
+        error.kind().is_temporary(),
+    ))
+}
+
+/// The error of a question about a request that has no answer.
+#[must_use]
+pub(crate) fn result_error(error: ResultError) -> Box<EvalAltResult> {
+    match error {
+        ResultError::Unknown => script_error(
+            "unknown_request",
+            "unknown request: no request of this script has that id",
+        ),
+        ResultError::Pending => thrown(error_map(
+            "not_completed",
+            "not completed yet: ask is_complete first, or use await_result",
+            Effect::None,
+            true,
+        )),
+    }
+}
+
+fn thrown(map: Map) -> Box<EvalAltResult> {
+    Box::new(EvalAltResult::ErrorRuntime(Dynamic::from(map), Position::NONE))
+}
+
+/// The one-line text of an error map, where this is one.
+pub(crate) fn error_text(map: &Map) -> Option<String> {
+    let text = |name: &str| {
+        let value = map.get(name)?;
+        value.read_lock::<rhai::ImmutableString>().map(|text| text.to_string())
+    };
+    let (kind, message, effect) = (text("kind")?, text("message")?, text("effect")?);
+    map.get("retryable")?;
+    let mut line = format!("{kind}: {}", message.replace(['\n', '\r'], " "));
+    let mut details = Vec::new();
+    if let Some(status) = map.get("status").and_then(|status| status.as_int().ok()) {
+        details.push(format!("status {status}"));
+    }
+    for (name, label) in [
+        ("code", "code"),
+        ("decline_code", "decline code"),
+        ("param", "param"),
+        ("request_id", "request"),
+    ] {
+        if let Some(value) = text(name) {
+            details.push(format!("{label} {value}"));
+        }
+    }
+    if effect != "none" {
+        details.push(format!("effect {effect}"));
+    }
+    if !details.is_empty() {
+        line.push_str(&format!(" ({})", details.join(", ")));
+    }
+    Some(line)
+}
+
+/// What ended a script that did not end well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ScriptErrorKind {
+    /// It does not parse.
+    Syntax,
+    /// It threw something that it did not catch, or did what Rhai does not allow.
+    Runtime,
+    /// Its wall time ran out.
+    TimeLimit,
+    /// Its operations ran out.
+    OperationLimit,
+    /// It used up its stack.
+    StackLimit,
+    /// It was cancelled.
+    Cancelled,
+    /// A host function panicked.
+    Panic,
+    /// No stack could be had for it: too many scripts live at once.
+    Admission,
+}
+
+/// Why a script did not end well, as one readable line with its position.
+#[derive(Debug)]
+pub struct ScriptError {
+    kind: ScriptErrorKind,
+    message: String,
+    position: Position,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl ScriptError {
+    pub(crate) fn new(kind: ScriptErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            position: Position::NONE,
+            source: None,
+        }
+    }
+
+    pub(crate) fn at(mut self, position: Position) -> Self {
+        self.position = position;
+        self
+    }
+
+    pub(crate) fn with_source(mut self, source: impl Error + Send + Sync + 'static) -> Self {
+        self.source = Some(Box::new(source));
+        self
+    }
+
+    /// From an error of Rhai's own, in the words of [`describe`].
+    #[must_use]
+    pub fn from_rhai(error: &EvalAltResult) -> Self {
+        let kind = match error {
+            EvalAltResult::ErrorParsing(..) => ScriptErrorKind::Syntax,
+            _ => ScriptErrorKind::Runtime,
+        };
+        let (message, position) = describe(error);
+        Self::new(kind, message).at(position)
+    }
+
+    /// What kind of error.
+    #[must_use]
+    pub fn kind(&self) -> ScriptErrorKind {
+        self.kind
+    }
+
+    /// One readable line, without the position.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    pub(crate) fn raw_position(&self) -> Position {
+        self.position
+    }
+
+    /// Line and column, counted from 1.
+    #[must_use]
+    pub fn position(&self) -> Option<(usize, usize)> {
+        Some((self.position.line()?, self.position.position().unwrap_or(1)))
+    }
+}
+
+impl fmt::Display for ScriptError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match self.position() {
+            Some((line, column)) => write!(f, " (line {line}, column {column})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Error for ScriptError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_ref().map(|source| &**source as &(dyn Error + 'static))
+    }
+}
+
+/// An error of Rhai's as one readable line without its position, and the position of what failed: of the innermost script
+/// statement, not of the outermost call.
+#[must_use]
+pub fn describe(error: &EvalAltResult) -> (String, Position) {
+    let mut innermost = error;
+    let mut position = error.position();
+    while let EvalAltResult::ErrorInFunctionCall(_, _, inner, _) | EvalAltResult::ErrorInModule(_, inner, _) = innermost
+    {
+        innermost = inner;
+        if !innermost.position().is_none() {
+            position = innermost.position();
+        }
+    }
+    let text = match innermost {
+        EvalAltResult::ErrorRuntime(value, _) => crate::text::thrown_text(value),
+        other => {
+            let mut bare = other.to_string();
+            // Rhai appends the position; ours is shown in one place.
+            if let Some(end) = bare.rfind(" (line ") {
+                bare.truncate(end);
+            }
+            bare
+        }
+    };
+    (text.replace(['\n', '\r'], " "), position)
+}

@@ -1,0 +1,201 @@
+//! A running script as a future.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::time::Sleep;
+
+use crate::coroutine::{CoroutineLimits, Fibre, Stop};
+use crate::error::{ScriptError, ScriptErrorKind};
+use crate::locals::Locals;
+
+/// How much address space a script's stack has, unless its options say otherwise: 64 MiB. Memory is only used as far as the
+/// script goes down.
+pub const DEFAULT_STACK_BYTES: usize = 64 * 1024 * 1024;
+
+/// The limits of one run of a script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// How long the run may take, waiting included. By default there is no limit.
+    pub wall_time: Option<Duration>,
+    /// How many operations it may make. By default there is no limit.
+    pub operations: Option<u64>,
+    /// The address space of its stack, at least 64 KiB. By default 64 MiB.
+    pub stack_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            wall_time: None,
+            operations: None,
+            stack_bytes: DEFAULT_STACK_BYTES,
+        }
+    }
+}
+
+/// A running script: a future that gives what the script gives.
+///
+/// While the script waits, the future is pending and holds no thread. Dropping it stops the script. It stays on the thread
+/// that made it:
+///
+/// ```compile_fail
+/// fn send<T: Send>(_: T) {}
+/// fn check(fiber: inflight_rhai::Fiber<()>) { send(fiber) }
+/// ```
+#[must_use = "a script does not start before its future is polled"]
+pub struct Fiber<T: 'static> {
+    state: FiberState<T>,
+    limits: Limits,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+enum FiberState<T: 'static> {
+    /// Not polled yet: it has no stack.
+    New(Locals, Box<dyn FnOnce() -> Result<T, ScriptError>>),
+    Running(Box<Fibre<Result<T, ScriptError>>>),
+    Ended,
+}
+
+impl<T: 'static> Fiber<T> {
+    /// A fiber that runs `body`, in which [`wait`](crate::wait) suspends.
+    pub(crate) fn new(locals: Locals, limits: Limits, body: impl FnOnce() -> Result<T, ScriptError> + 'static) -> Self {
+        Self {
+            state: FiberState::New(locals, Box::new(body)),
+            limits,
+            timer: None,
+        }
+    }
+
+    fn start(&mut self) -> Result<(), ScriptError> {
+        let FiberState::New(locals, body) = std::mem::replace(&mut self.state, FiberState::Ended) else {
+            return Ok(());
+        };
+        let limits = CoroutineLimits {
+            stack_bytes: self.limits.stack_bytes.max(64 * 1024),
+            max_operations: self.limits.operations.unwrap_or(u64::MAX),
+            deadline: self
+                .limits
+                .wall_time
+                .and_then(|limit| tokio::time::Instant::now().into_std().checked_add(limit)),
+        };
+        if let Some(limit) = self.limits.wall_time {
+            if tokio::runtime::Handle::try_current().is_err() {
+                return Err(ScriptError::new(
+                    ScriptErrorKind::Admission,
+                    "a script with a time limit has to be polled on a tokio runtime",
+                ));
+            }
+            self.timer = Some(Box::pin(tokio::time::sleep(limit)));
+        }
+        let fibre = Fibre::new(locals, limits, body).map_err(|error| {
+            ScriptError::new(
+                ScriptErrorKind::Admission,
+                "no stack can be had for the script: too many scripts live at once",
+            )
+            .with_source(error)
+        })?;
+        self.state = FiberState::Running(Box::new(fibre));
+        Ok(())
+    }
+}
+
+impl<T: 'static> Future for Fiber<T> {
+    type Output = Result<T, ScriptError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if matches!(this.state, FiberState::New(..)) {
+            this.start()?;
+        }
+        let FiberState::Running(fibre) = &mut this.state else {
+            return Poll::Pending;
+        };
+        if let Some(timer) = &mut this.timer
+            && timer.as_mut().poll(cx).is_ready()
+        {
+            fibre.context().stop(Stop::TimeLimit);
+            this.timer = None;
+        }
+        let Some(ending) = fibre.resume(cx.waker()) else {
+            return Poll::Pending;
+        };
+        let stopped = fibre.context().stopped();
+        this.state = FiberState::Ended;
+        this.timer = None;
+        Poll::Ready(match ending {
+            Err(panic) => Err(panicked(&*panic)),
+            Ok(ended) => ended.map_err(|error| match stopped {
+                Some(stop) => stop_error(stop, &this.limits, &error),
+                None => error,
+            }),
+        })
+    }
+}
+
+// No part of a fiber is pinned in place: the coroutine's stack does not move with it.
+impl<T: 'static> Unpin for Fiber<T> {}
+
+impl<T: 'static> std::fmt::Debug for Fiber<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = match &self.state {
+            FiberState::New(..) => "new",
+            FiberState::Running(_) => "running",
+            FiberState::Ended => "ended",
+        };
+        f.debug_struct("Fiber").field("state", &state).finish()
+    }
+}
+
+fn stop_error(stop: Stop, limits: &Limits, at: &ScriptError) -> ScriptError {
+    let (kind, message) = match stop {
+        Stop::Cancelled => (ScriptErrorKind::Cancelled, "the script was cancelled".to_owned()),
+        Stop::TimeLimit => (
+            ScriptErrorKind::TimeLimit,
+            format!(
+                "the script's time limit of {:?} has passed",
+                limits.wall_time.unwrap_or_default()
+            ),
+        ),
+        Stop::Operations => (
+            ScriptErrorKind::OperationLimit,
+            format!(
+                "the script's limit of {} operations is used up",
+                limits.operations.unwrap_or(u64::MAX)
+            ),
+        ),
+        Stop::Stack => (
+            ScriptErrorKind::StackLimit,
+            format!("the script's stack of {} bytes is used up", limits.stack_bytes),
+        ),
+    };
+    ScriptError::new(kind, message).at(at.raw_position())
+}
+
+fn panicked(payload: &(dyn std::any::Any + Send)) -> ScriptError {
+    let text = payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
+    let line: String = text.chars().take(500).collect();
+    ScriptError::new(
+        ScriptErrorKind::Panic,
+        format!("a host function panicked: {}", line.replace(['\n', '\r'], " ")),
+    )
+}
+
+/// When the running script has to be done, if it has a time limit.
+#[must_use]
+pub fn current_deadline() -> Option<Instant> {
+    crate::coroutine::running().and_then(|context| context.deadline)
+}
+
+/// The values of the running script, if one runs on this thread as a fiber.
+#[must_use]
+pub fn current_locals() -> Option<Locals> {
+    crate::coroutine::running().map(|context| Rc::as_ref(&context).locals.clone())
+}

@@ -1,0 +1,32 @@
+//! Answers as script values, made only when a script asks for them.
+
+use inflight_core::Success;
+use rhai::{Dynamic, EvalAltResult};
+
+use crate::error::script_error;
+
+/// What `get_result` gives: the object's id, or the whole answer where it is not about one object (a list).
+pub(crate) fn result_value(success: &Success) -> Result<Dynamic, Box<EvalAltResult>> {
+    match &success.object_id {
+        Some(id) => Ok(id.as_ref().into()),
+        None => object_value(success),
+    }
+}
+
+/// The whole answer as a map; as text where it is not JSON.
+pub(crate) fn object_value(success: &Success) -> Result<Dynamic, Box<EvalAltResult>> {
+    let body = &success.response.body;
+    if body.is_empty() {
+        return Ok(Dynamic::UNIT);
+    }
+    match serde_json::from_slice::<Dynamic>(body) {
+        Ok(value) => Ok(value),
+        Err(error) => match std::str::from_utf8(body) {
+            Ok(text) if error.is_syntax() => Ok(text.into()),
+            _ => Err(script_error(
+                "invalid_response",
+                &format!("the answer cannot be read: {error}"),
+            )),
+        },
+    }
+}

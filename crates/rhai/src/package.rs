@@ -1,0 +1,261 @@
+//! The script functions for requests in flight, as a Rhai package.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use inflight_core::{Outcome, RequestId, Session};
+use rhai::packages::Package;
+use rhai::{Dynamic, EvalAltResult, FuncRegistration, INT, ImmutableString, Module, NativeCallContext, Shared};
+
+use crate::error::{failure_error, result_error, script_error};
+use crate::fiber::current_locals;
+use crate::locals::Locals;
+use crate::object::{object_value, result_value};
+use crate::wait::wait;
+
+type Answer<T> = Result<T, Box<EvalAltResult>>;
+
+/// The script functions that know nothing of what the requests are about: `is_complete`, `status`, `get_result`, `get_object`,
+/// `await_result`, `await_object`, `cancel`, `sleep`, `sleep_ms`; and depth-limited text for arrays and maps.
+///
+/// In a fiber they suspend the script; on a plain engine they park the thread.
+///
+/// ```
+/// use inflight_rhai::{InflightPackage, Locals};
+/// use rhai::packages::Package;
+///
+/// let (registry, _queue) = inflight_core::Registry::new();
+/// let mut engine = rhai::Engine::new();
+/// InflightPackage::new().register_into_engine(&mut engine);
+/// Locals::for_session(registry.session()).set_default(&mut engine);
+/// assert!(engine.run(r#"is_complete("no such id")"#).is_err());
+/// ```
+#[derive(Clone)]
+pub struct InflightPackage(Shared<Module>);
+
+impl InflightPackage {
+    /// The package.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut module = Module::new();
+        Self::init(&mut module);
+        module.build_index();
+        Self(module.into())
+    }
+}
+
+impl Default for InflightPackage {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for InflightPackage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("InflightPackage")
+    }
+}
+
+impl Package for InflightPackage {
+    fn init(module: &mut Module) {
+        register_questions(module);
+        register_waits(module);
+        register_sleep(module);
+        crate::text::register(module);
+    }
+
+    fn as_shared_module(&self) -> Shared<Module> {
+        self.0.clone()
+    }
+}
+
+fn register_questions(module: &mut Module) {
+    function(module, "is_complete", |ctx: NativeCallContext, id: ImmutableString| {
+        let (session, id) = known(&ctx, &id)?;
+        session.is_complete(id).ok_or_else(unknown)
+    });
+    function(
+        module,
+        "status",
+        |ctx: NativeCallContext, id: ImmutableString| -> Answer<ImmutableString> {
+            let (session, id) = known(&ctx, &id)?;
+            let status = session.status(id).ok_or_else(unknown)?;
+            Ok(status.as_str().into())
+        },
+    );
+    function(module, "get_result", |ctx: NativeCallContext, id: ImmutableString| {
+        let (session, id) = known(&ctx, &id)?;
+        settled(&*session.result(id).map_err(result_error)?, result_value)
+    });
+    function(module, "get_object", |ctx: NativeCallContext, id: ImmutableString| {
+        let (session, id) = known(&ctx, &id)?;
+        settled(&*session.result(id).map_err(result_error)?, object_value)
+    });
+    function(module, "cancel", |ctx: NativeCallContext, id: ImmutableString| {
+        let (session, id) = known(&ctx, &id)?;
+        session.cancel(id).ok_or_else(unknown)
+    });
+}
+
+fn register_waits(module: &mut Module) {
+    for (name, value) in [
+        ("await_result", result_value as fn(&_) -> _),
+        ("await_object", object_value),
+    ] {
+        function(module, name, move |ctx: NativeCallContext, id: ImmutableString| {
+            settled(&*outcome_within(&ctx, &id, None)?, value)
+        });
+        function(
+            module,
+            name,
+            move |ctx: NativeCallContext, id: ImmutableString, seconds: INT| {
+                let limit = duration(seconds as f64, "the timeout")?;
+                settled(&*outcome_within(&ctx, &id, Some(limit))?, value)
+            },
+        );
+        function(
+            module,
+            name,
+            move |ctx: NativeCallContext, id: ImmutableString, seconds: f64| {
+                let limit = duration(seconds, "the timeout")?;
+                settled(&*outcome_within(&ctx, &id, Some(limit))?, value)
+            },
+        );
+    }
+}
+
+fn register_sleep(module: &mut Module) {
+    // An integer is milliseconds, as the design's scripts mean it; a float is seconds, as Rhai's own `sleep` counts them.
+    function(module, "sleep", |_: NativeCallContext, milliseconds: INT| {
+        sleep_for(duration(milliseconds as f64 / 1e3, "the time to sleep")?)
+    });
+    function(module, "sleep", |_: NativeCallContext, seconds: f64| {
+        sleep_for(duration(seconds, "the time to sleep")?)
+    });
+    function(module, "sleep_ms", |_: NativeCallContext, milliseconds: INT| {
+        sleep_for(duration(milliseconds as f64 / 1e3, "the time to sleep")?)
+    });
+    function(module, "sleep_ms", |_: NativeCallContext, milliseconds: f64| {
+        sleep_for(duration(milliseconds / 1e3, "the time to sleep")?)
+    });
+}
+
+fn function<A: 'static, const N: usize, const X: bool, R, const F: bool, FUNC>(
+    module: &mut Module,
+    name: &str,
+    body: FUNC,
+) where
+    R: rhai::Variant + Clone,
+    FUNC: rhai::RhaiNativeFunc<A, N, X, R, F> + crate::async_fn::ScriptFn + 'static,
+{
+    FuncRegistration::new(name)
+        .in_global_namespace()
+        .set_into_module(module, body);
+}
+
+/// The values of the script that makes this call: of its fiber, or of its engine.
+///
+/// # Errors
+/// Where there are neither.
+pub fn locals_of(ctx: &NativeCallContext) -> Answer<Locals> {
+    current_locals()
+        .or_else(|| ctx.tag()?.clone().try_cast::<Locals>())
+        .ok_or_else(|| {
+            script_error(
+                "no_session",
+                "this engine has no session: run the script with eval_async, or give the engine one with Locals::set_default",
+            )
+        })
+}
+
+/// The session of the script that makes this call.
+///
+/// # Errors
+/// Where it has none.
+pub fn session_of(ctx: &NativeCallContext) -> Answer<Session> {
+    locals_of(ctx)?
+        .session()
+        .cloned()
+        .ok_or_else(|| script_error("no_session", "this script has no session to make requests in"))
+}
+
+fn known(ctx: &NativeCallContext, id: &str) -> Answer<(Session, RequestId)> {
+    let session = session_of(ctx)?;
+    let id = id.parse().map_err(|_| unknown())?;
+    Ok((session, id))
+}
+
+fn unknown() -> Box<EvalAltResult> {
+    result_error(inflight_core::ResultError::Unknown)
+}
+
+fn settled(outcome: &Outcome, value: impl Fn(&inflight_core::Success) -> Answer<Dynamic>) -> Answer<Dynamic> {
+    match outcome {
+        Ok(success) => value(success),
+        Err(failure) => Err(failure_error(failure)),
+    }
+}
+
+/// Waits until the request has ended, for at most this time.
+fn outcome_within(ctx: &NativeCallContext, id: &str, limit: Option<Duration>) -> Answer<Arc<Outcome>> {
+    let (session, id) = known(ctx, id)?;
+    // The common case after a poll: nothing to wait for.
+    match (session.result(id), limit) {
+        (Ok(outcome), _) => return Ok(outcome),
+        (Err(inflight_core::ResultError::Unknown), _) => return Err(unknown()),
+        (Err(inflight_core::ResultError::Pending), Some(Duration::ZERO)) => return Err(ran_out(Duration::ZERO)),
+        (Err(inflight_core::ResultError::Pending), _) => {}
+    }
+    let ending = session.wait_async(id).ok_or_else(unknown)?;
+    let Some(limit) = limit else { return wait(ending) };
+    if timers_are_tokios()? {
+        return wait(async move { tokio::time::timeout(limit, ending).await })?.map_err(|_| ran_out(limit));
+    }
+    drop(ending);
+    session.wait(id, Some(limit)).map_err(|error| match error {
+        inflight_core::WaitError::Unknown => unknown(),
+        inflight_core::WaitError::Timeout => ran_out(limit),
+    })
+}
+
+/// Whether to wait by tokio's timers; a plain thread has its own.
+fn timers_are_tokios() -> Answer<bool> {
+    let on_tokio = tokio::runtime::Handle::try_current().is_ok();
+    if !on_tokio && current_locals().is_some() {
+        return Err(script_error(
+            "no_runtime",
+            "waiting for a time needs a tokio runtime: poll the script's future on one",
+        ));
+    }
+    Ok(on_tokio)
+}
+
+fn ran_out(limit: Duration) -> Box<EvalAltResult> {
+    script_error(
+        "wait_timeout",
+        &format!("the request has not ended within {limit:?}; it goes on, and can be awaited again"),
+    )
+}
+
+/// A time that a script gave, in seconds.
+///
+/// # Errors
+/// Where it is negative or no number. A time beyond a hundred years counts as that.
+pub fn duration(seconds: f64, what: &str) -> Answer<Duration> {
+    const LONGEST: f64 = 100.0 * 365.0 * 86_400.0;
+    if seconds.is_nan() || seconds < 0.0 {
+        return Err(script_error(
+            "invalid_argument",
+            &format!("{what} must be zero or more, not {seconds}"),
+        ));
+    }
+    Ok(Duration::from_secs_f64(seconds.min(LONGEST)))
+}
+
+fn sleep_for(time: Duration) -> Answer<()> {
+    if timers_are_tokios()? {
+        return wait(async move { tokio::time::sleep(time).await });
+    }
+    std::thread::sleep(time);
+    Ok(())
+}

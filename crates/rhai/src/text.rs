@@ -1,0 +1,206 @@
+//! Values as text, with a limit to how deeply they nest: Rhai's own functions recurse in native code without one. What lies
+//! deeper is shown as `…`; as JSON it is an error.
+
+use std::fmt::Write;
+
+use rhai::{Array, Dynamic, EvalAltResult, FnPtr, ImmutableString, Map, Module, NativeCallContext};
+
+use crate::error::{error_text, script_error};
+
+/// How deeply arrays and maps may nest where a value is turned into text.
+pub const MAX_DEPTH: usize = 128;
+
+type Printed = Result<ImmutableString, Box<EvalAltResult>>;
+
+/// Registers `print`, `debug`, `to_string`, `to_debug` and `to_json` for arrays and maps.
+pub(crate) fn register(module: &mut Module) {
+    for name in ["print", "to_string", "debug", "to_debug"] {
+        let of_error = matches!(name, "print" | "to_string");
+        rhai::FuncRegistration::new(name).set_into_module(
+            module,
+            |ctx: NativeCallContext, array: &mut Array| -> ImmutableString {
+                let mut out = String::new();
+                write_array(&ctx, &mut out, array, 0);
+                out.into()
+            },
+        );
+        rhai::FuncRegistration::new(name).set_into_module(
+            module,
+            move |ctx: NativeCallContext, map: &mut Map| -> ImmutableString {
+                error_text(map).filter(|_| of_error).map_or_else(
+                    || {
+                        let mut out = String::new();
+                        write_map(&ctx, &mut out, map, 0);
+                        out.into()
+                    },
+                    Into::into,
+                )
+            },
+        );
+    }
+    rhai::FuncRegistration::new("to_json")
+        .set_into_module(module, |ctx: NativeCallContext, map: &mut Map| -> Printed {
+            nested(|out| json_map(&ctx, out, map, 0))
+        });
+    rhai::FuncRegistration::new("to_json")
+        .set_into_module(module, |ctx: NativeCallContext, array: &mut Array| -> Printed {
+            nested(|out| json_array(&ctx, out, array, 0))
+        });
+}
+
+/// The text that a script's `to_string` or `to_debug` gives for a value that is neither an array nor a map.
+fn printed(ctx: &NativeCallContext, function: &str, item: &Dynamic) -> ImmutableString {
+    let mut item = item.flatten_clone();
+    match ctx.call_native_fn_raw(function, true, &mut [&mut item]) {
+        Ok(text) if text.is_string() => text.into_immutable_string().unwrap_or_default(),
+        _ => ctx.engine().map_type_name(item.type_name()).into(),
+    }
+}
+
+fn nested(write: impl FnOnce(&mut String) -> Result<(), Box<EvalAltResult>>) -> Printed {
+    let mut out = String::new();
+    write(&mut out)?;
+    Ok(out.into())
+}
+
+/// The text of a thrown value that nobody caught. It runs without a context, so custom types show their type's name.
+pub(crate) fn thrown_text(value: &Dynamic) -> String {
+    if let Some(map) = value.read_lock::<Map>()
+        && let Some(line) = error_text(&map)
+    {
+        return line;
+    }
+    if depth_exceeds(value, MAX_DEPTH) {
+        return "a value that nests too deeply to be shown".into();
+    }
+    value.to_string()
+}
+
+/// Whether arrays and maps nest deeper than this.
+pub(crate) fn depth_exceeds(value: &Dynamic, depth: usize) -> bool {
+    if let Some(array) = value.read_lock::<Array>() {
+        return depth == 0 || array.iter().any(|item| depth_exceeds(item, depth - 1));
+    }
+    if let Some(map) = value.read_lock::<Map>() {
+        return depth == 0 || map.values().any(|item| depth_exceeds(item, depth - 1));
+    }
+    false
+}
+
+fn too_deep() -> Box<EvalAltResult> {
+    script_error(
+        "too_deep",
+        &format!("the value nests deeper than {MAX_DEPTH} levels and cannot be turned into JSON"),
+    )
+}
+
+fn write_array(ctx: &NativeCallContext, out: &mut String, array: &Array, depth: usize) {
+    out.push('[');
+    for (i, item) in array.iter().enumerate() {
+        if i > 0 {
+            out.push_str(", ");
+        }
+        write_debug(ctx, out, item, depth + 1);
+    }
+    out.push(']');
+}
+
+fn write_map(ctx: &NativeCallContext, out: &mut String, map: &Map, depth: usize) {
+    out.push_str("#{");
+    for (i, (key, item)) in map.iter().enumerate() {
+        if i > 0 {
+            out.push_str(", ");
+        }
+        let _ = write!(out, "{key:?}: ");
+        write_debug(ctx, out, item, depth + 1);
+    }
+    out.push('}');
+}
+
+// Never an error: Rhai answers one inside an interpolated string by formatting the value itself, without a limit.
+fn write_debug(ctx: &NativeCallContext, out: &mut String, item: &Dynamic, depth: usize) {
+    if depth > MAX_DEPTH {
+        out.push('…');
+    } else if let Some(array) = item.read_lock::<Array>() {
+        write_array(ctx, out, &array, depth);
+    } else if let Some(map) = item.read_lock::<Map>() {
+        write_map(ctx, out, &map, depth);
+    } else {
+        out.push_str(&printed(ctx, "to_debug", item));
+    }
+}
+
+fn json_array(
+    ctx: &NativeCallContext,
+    out: &mut String,
+    array: &Array,
+    depth: usize,
+) -> Result<(), Box<EvalAltResult>> {
+    out.push('[');
+    for (i, item) in array.iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        json_value(ctx, out, item, depth + 1)?;
+    }
+    out.push(']');
+    Ok(())
+}
+
+fn json_map(ctx: &NativeCallContext, out: &mut String, map: &Map, depth: usize) -> Result<(), Box<EvalAltResult>> {
+    out.push('{');
+    for (i, (key, item)) in map.iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        json_text(out, key);
+        out.push(':');
+        json_value(ctx, out, item, depth + 1)?;
+    }
+    out.push('}');
+    Ok(())
+}
+
+fn json_value(
+    ctx: &NativeCallContext,
+    out: &mut String,
+    item: &Dynamic,
+    depth: usize,
+) -> Result<(), Box<EvalAltResult>> {
+    if depth > MAX_DEPTH {
+        return Err(too_deep());
+    }
+    if let Some(array) = item.read_lock::<Array>() {
+        return json_array(ctx, out, &array, depth);
+    }
+    if let Some(map) = item.read_lock::<Map>() {
+        return json_map(ctx, out, &map, depth);
+    }
+    if item.is_unit() {
+        out.push_str("null");
+    } else if let Ok(flag) = item.as_bool() {
+        out.push_str(if flag { "true" } else { "false" });
+    } else if let Ok(number) = item.as_int() {
+        let _ = write!(out, "{number}");
+    } else if let Ok(number) = item.as_float() {
+        // JSON has no infinities.
+        match serde_json::Number::from_f64(number) {
+            Some(number) => {
+                let _ = write!(out, "{number}");
+            }
+            None => out.push_str("null"),
+        }
+    } else if let Some(text) = item.read_lock::<ImmutableString>() {
+        json_text(out, &text);
+    } else if let Some(function) = item.read_lock::<FnPtr>() {
+        json_text(out, function.fn_name());
+    } else {
+        json_text(out, &printed(ctx, "to_string", item));
+    }
+    Ok(())
+}
+
+fn json_text(out: &mut String, text: &str) {
+    // Writing a string as JSON cannot fail.
+    out.push_str(&serde_json::Value::from(text).to_string());
+}

@@ -1,0 +1,60 @@
+//! Waiting for a Rust future from within a script.
+
+use std::cell::Cell;
+use std::future::Future;
+
+use rhai::{Dynamic, EvalAltResult, Position};
+
+use crate::coroutine::{Stop, running};
+use crate::error::script_error;
+
+thread_local! {
+    static MAY_PARK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Waits for a future from within a host function.
+///
+/// In a fiber the script is suspended and its thread goes on with others. On a plain thread the thread is parked. On a thread
+/// that drives a tokio runtime, parking would stop the runtime and with it what is waited for: that is an error.
+///
+/// # Errors
+/// Where the script is to stop (cancelled, out of time): give the error on, a script cannot catch it. And on a tokio thread
+/// outside a fiber, as said.
+pub fn wait<F: Future>(future: F) -> Result<F::Output, Box<EvalAltResult>> {
+    match running() {
+        Some(context) => context.run_to_end(future).map_err(terminated),
+        None if tokio::runtime::Handle::try_current().is_ok() && !MAY_PARK.get() => Err(script_error(
+            "would_block",
+            "this thread drives an async runtime, and waiting would stop it: evaluate the script with eval_async, or within \
+             allow_parking on a thread that may block",
+        )),
+        None => Ok(inflight_core::block_on(future)),
+    }
+}
+
+/// Says that this thread may be parked although it belongs to a tokio runtime: for plain engines inside `spawn_blocking`.
+pub fn allow_parking<R>(body: impl FnOnce() -> R) -> R {
+    struct Reset(bool);
+    impl Drop for Reset {
+        fn drop(&mut self) {
+            MAY_PARK.set(self.0);
+        }
+    }
+    let _reset = Reset(MAY_PARK.replace(true));
+    body()
+}
+
+/// The error that ends a script and that it cannot catch.
+pub(crate) fn terminated(stop: Stop) -> Box<EvalAltResult> {
+    Box::new(EvalAltResult::ErrorTerminated(token(stop), Position::NONE))
+}
+
+pub(crate) fn token(stop: Stop) -> Dynamic {
+    match stop {
+        Stop::Cancelled => "cancelled",
+        Stop::TimeLimit => "time limit",
+        Stop::Operations => "operation limit",
+        Stop::Stack => "stack limit",
+    }
+    .into()
+}
