@@ -11,7 +11,7 @@ use crate::generated::RESOURCES;
 /// What values a parameter takes.
 ///
 /// Its `Display` is the type as a person reads it: `integer`, `one of graduated|volume`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Kind {
     /// A whole number.
@@ -43,6 +43,13 @@ pub enum Kind {
     AnyOf(&'static [Kind]),
     /// The specification does not say.
     Any,
+}
+
+impl fmt::Debug for Kind {
+    /// The readable type: a derived one would print whole tables.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Kind({self})")
+    }
 }
 
 impl fmt::Display for Kind {

@@ -18,7 +18,11 @@ pub(crate) fn render(resources: &BTreeMap<String, Vec<Operation>>) -> Vec<(Strin
     for (resource, ops) in resources {
         let constant = resource.to_uppercase().replace('.', "_");
         let _ = writeln!(table, "Resource::new({resource:?}, &{constant}),");
-        let _ = writeln!(operations, "static {constant}: [Operation; {}] = [", ops.len());
+        let _ = writeln!(
+            operations,
+            "pub(super) static {constant}: [Operation; {}] = [",
+            ops.len()
+        );
         for operation in ops {
             render_operation(&mut operations, operation, &mut shapes);
         }

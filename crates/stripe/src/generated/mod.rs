@@ -1,5 +1,6 @@
 //! Stripe's API as tables, written by `examples/generate.rs`. Do not edit; see `NOTICE` for their licence.
 
+pub(crate) mod builders;
 mod operations;
 mod shapes;
 

@@ -15,7 +15,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
     Resource::new("subscription", &SUBSCRIPTION),
 ];
 
-static COUPON: [Operation; 5] = [
+pub(super) static COUPON: [Operation; 5] = [
     Operation {
         name: "coupon.create",
         method: Method::Post,
@@ -83,7 +83,7 @@ static COUPON: [Operation; 5] = [
     },
 ];
 
-static CUSTOMER: [Operation; 7] = [
+pub(super) static CUSTOMER: [Operation; 7] = [
     Operation {
         name: "customer.create",
         method: Method::Post,
@@ -204,7 +204,7 @@ static CUSTOMER: [Operation; 7] = [
     },
 ];
 
-static PAYMENT_INTENT: [Operation; 11] = [
+pub(super) static PAYMENT_INTENT: [Operation; 11] = [
     Operation {
         name: "payment_intent.apply_customer_balance",
         method: Method::Post,
@@ -434,7 +434,7 @@ static PAYMENT_INTENT: [Operation; 11] = [
     },
 ];
 
-static PRICE: [Operation; 5] = [
+pub(super) static PRICE: [Operation; 5] = [
     Operation {
         name: "price.create",
         method: Method::Post,
@@ -523,7 +523,7 @@ static PRICE: [Operation; 5] = [
     },
 ];
 
-static PRODUCT: [Operation; 6] = [
+pub(super) static PRODUCT: [Operation; 6] = [
     Operation {
         name: "product.create",
         method: Method::Post,
@@ -620,7 +620,7 @@ static PRODUCT: [Operation; 6] = [
     },
 ];
 
-static SUBSCRIPTION: [Operation; 9] = [
+pub(super) static SUBSCRIPTION: [Operation; 9] = [
     Operation {
         name: "subscription.cancel",
         method: Method::Delete,
