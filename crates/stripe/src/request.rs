@@ -8,8 +8,8 @@ use std::time::Duration;
 use inflight_core::{IdempotencyKey, Method, Priority, Request};
 
 use crate::catalogue::Operation;
-use crate::check::ParamError;
 use crate::form::{self, EncodeError};
+use crate::param_error::ParamError;
 use crate::value::Params;
 
 /// The version of Stripe's API that requests ask for unless they say otherwise: the one of the catalogue.
