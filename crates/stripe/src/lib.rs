@@ -1,1 +1,47 @@
-//! Stripe's API as data: builders, form encoding, error classification.
+//! Stripe's API as data.
+//!
+//! - The catalogue: every [`Operation`] with its route and its parameters, found by name or by route, listed by
+//!   [`resources`].
+//! - Calls: typed builders ([`CreateProduct`], [`ListPrices`], …) for what is used most, [`Operation::request`] for
+//!   everything. Parameters are checked before anything is sent; what Stripe would take is never refused.
+//! - [`form`]: the encoding of Stripe's v1 API, both ways.
+//! - [`StripePolicy`]: what an answer of Stripe's means.
+//!
+//! Deliberately absent: HTTP, threads, script engines. What comes out is a core [`Request`], plain data that compares with
+//! `==`.
+//!
+//! ```
+//! use inflight_stripe::{CreatePrice, Method};
+//!
+//! let request = CreatePrice::new("usd").unit_amount(1000).product("prod_1").request()?;
+//! assert_eq!((request.method, &*request.target), (Method::Post, "/v1/prices"));
+//!
+//! let error = CreatePrice::new("usd").param("unit_amout", 1000).request().unwrap_err();
+//! assert_eq!(error.to_string(), "unknown parameter `unit_amout`: did you mean `unit_amount`?");
+//! # Ok::<_, inflight_stripe::BuildError>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod builder;
+mod catalogue;
+mod check;
+pub mod form;
+mod generated;
+mod param_error;
+mod policy;
+mod redact;
+mod request;
+mod value;
+
+pub use catalogue::{Kind, Operation, Param, Resource, nearest, operations, resources};
+pub use check::{METADATA_KEY_MAX, METADATA_VALUE_MAX};
+pub use generated::builders::*;
+pub use inflight_core::{Method, Priority, Request};
+pub use param_error::{ParamError, Problem};
+pub use policy::StripePolicy;
+pub use request::{API_VERSION, BuildError, IDEMPOTENCY_KEY_MAX, RequestOptions};
+pub use value::{Params, Value};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

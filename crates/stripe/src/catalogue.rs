@@ -1,0 +1,362 @@
+//! Stripe's operations and their parameters, as static data.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::OnceLock;
+
+use inflight_core::Method;
+
+use crate::generated::RESOURCES;
+
+/// What values a parameter takes.
+///
+/// Its `Display` is the type as a person reads it: `integer`, `one of graduated|volume`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// A whole number.
+    Integer,
+    /// A number.
+    Number,
+    /// `true` or `false`.
+    Boolean,
+    /// A text of any length.
+    Text,
+    /// A text of at most so many characters.
+    TextUpTo(u32),
+    /// A decimal number, sent as text so that no digit is lost.
+    Decimal,
+    /// Seconds since 1970-01-01 00:00 UTC.
+    Timestamp,
+    /// One of these texts.
+    Enum(&'static [&'static str]),
+    /// One of these texts, as far as is public: the specification marks the list as not binding
+    /// (`x-stripeBypassValidation`), so others are not refused here.
+    OpenEnum(&'static [&'static str]),
+    /// Values of one kind.
+    List(&'static Kind),
+    /// These named parameters.
+    Object(&'static [Param]),
+    /// Values of one kind under names of the caller's choice.
+    Map(&'static Kind),
+    /// Any of these kinds.
+    AnyOf(&'static [Kind]),
+    /// The specification does not say.
+    Any,
+}
+
+impl fmt::Debug for Kind {
+    /// The readable type: a derived one would print whole tables.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Kind({self})")
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Integer => f.write_str("integer"),
+            Self::Number => f.write_str("number"),
+            Self::Boolean => f.write_str("boolean"),
+            Self::Text => f.write_str("text"),
+            Self::TextUpTo(max) => write!(f, "text of at most {max} characters"),
+            Self::Decimal => f.write_str("decimal as text"),
+            Self::Timestamp => f.write_str("Unix time in seconds"),
+            Self::Enum([""]) => f.write_str("\"\""),
+            Self::Enum([only]) => f.write_str(only),
+            Self::Enum(values) => {
+                let values: Vec<&str> = values.iter().copied().filter(|v| !v.is_empty()).collect();
+                write!(f, "one of {}", values.join("|"))
+            }
+            Self::OpenEnum(values) => write!(f, "one of {}|…", values.join("|")),
+            Self::List(item) => write!(f, "list of {item}"),
+            Self::Object(params) => {
+                let names: Vec<&str> = params.iter().map(|p| p.name).collect();
+                write!(f, "map {{{}}}", names.join(", "))
+            }
+            Self::Map(value) => write!(f, "map of {value}"),
+            Self::AnyOf(kinds) => {
+                for (i, kind) in kinds.iter().enumerate() {
+                    write!(f, "{}{kind}", if i == 0 { "" } else { ", or " })?;
+                }
+                Ok(())
+            }
+            Self::Any => f.write_str("anything"),
+        }
+    }
+}
+
+/// One parameter of an operation, or of a map within one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Param {
+    /// The name as Stripe spells it.
+    pub name: &'static str,
+    /// What values it takes.
+    pub kind: Kind,
+    /// Whether Stripe refuses the request without it.
+    pub required: bool,
+    /// Whether `""` clears it.
+    pub clearable: bool,
+}
+
+impl Param {
+    pub(crate) const fn new(name: &'static str, kind: Kind) -> Self {
+        Self {
+            name,
+            kind,
+            required: false,
+            clearable: false,
+        }
+    }
+
+    pub(crate) const fn required(mut self) -> Self {
+        self.required = true;
+        self
+    }
+
+    pub(crate) const fn clearable(mut self) -> Self {
+        self.clearable = true;
+        self
+    }
+
+    /// The parameter of that name in a list that is sorted by name, as all of the catalogue's are.
+    pub(crate) fn find(params: &'static [Param], name: &str) -> Option<&'static Param> {
+        let at = params.binary_search_by(|p| p.name.cmp(name)).ok()?;
+        params.get(at)
+    }
+}
+
+/// One thing that Stripe's API does.
+///
+/// ```
+/// use inflight_stripe::{Method, Operation};
+///
+/// let operation = Operation::by_name("coupon.create").unwrap();
+/// assert_eq!((operation.method, operation.path), (Method::Post, "/v1/coupons"));
+/// let name = operation.param("name").unwrap();
+/// assert_eq!(name.kind.to_string(), "text of at most 40 characters");
+/// ```
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Operation {
+    /// The name in the official SDKs: `product.create`.
+    pub name: &'static str,
+    /// The HTTP method.
+    pub method: Method,
+    /// The path with its parameters in braces: `/v1/products/{id}`.
+    pub path: &'static str,
+    /// The names of the path's parameters, in order.
+    pub path_params: &'static [&'static str],
+    /// Parameters that the specification puts into the query, sorted by name.
+    pub query: &'static [Param],
+    /// Parameters that the specification puts into the body, sorted by name.
+    pub body: &'static [Param],
+}
+
+impl Operation {
+    /// The operation of that name.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<&'static Operation> {
+        let (resource, verb) = name.rsplit_once('.')?;
+        Resource::by_name(resource)?.operation(verb)
+    }
+
+    /// The operation that a method and a path (without query) stand for, with the path's parameters as they were
+    /// written, still percent-encoded.
+    ///
+    /// ```
+    /// use inflight_stripe::{Method, Operation};
+    ///
+    /// let (operation, ids) = Operation::by_route(Method::Get, "/v1/products/prod_1").unwrap();
+    /// assert_eq!((operation.name, &ids[..]), ("product.retrieve", &["prod_1"][..]));
+    /// ```
+    #[must_use]
+    pub fn by_route(method: Method, path: &str) -> Option<(&'static Operation, Vec<&str>)> {
+        let candidates = routes().get(&RouteKey::of(method, path)?)?;
+        candidates
+            .iter()
+            .find_map(|operation| Some((*operation, match_path(operation.path, path)?)))
+    }
+
+    /// The resource's name: `product`.
+    #[must_use]
+    pub fn resource(&self) -> &'static str {
+        self.name.rsplit_once('.').map_or(self.name, |(resource, _)| resource)
+    }
+
+    /// The name without the resource: `create`.
+    #[must_use]
+    pub fn verb(&self) -> &'static str {
+        self.name.rsplit_once('.').map_or(self.name, |(_, verb)| verb)
+    }
+
+    /// All parameters but the path's.
+    pub fn params(&self) -> impl Iterator<Item = &'static Param> + use<> {
+        self.body.iter().chain(self.query)
+    }
+
+    /// The parameter of that name. The path's parameters are not among them.
+    #[must_use]
+    pub fn param(&self, name: &str) -> Option<&'static Param> {
+        Param::find(self.body, name).or_else(|| Param::find(self.query, name))
+    }
+}
+
+/// A kind of Stripe object, with what can be done to it.
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Resource {
+    /// The name in the official SDKs: `payment_intent`, `checkout.session`.
+    pub name: &'static str,
+    /// Its operations, sorted by name.
+    pub operations: &'static [Operation],
+}
+
+impl Resource {
+    pub(crate) const fn new(name: &'static str, operations: &'static [Operation]) -> Self {
+        Self { name, operations }
+    }
+
+    /// The resource of that name.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<&'static Resource> {
+        let at = RESOURCES.binary_search_by(|r| r.name.cmp(name)).ok()?;
+        RESOURCES.get(at)
+    }
+
+    /// The operation of that name without the resource: `create`.
+    #[must_use]
+    pub fn operation(&self, verb: &str) -> Option<&'static Operation> {
+        let at = self.operations.binary_search_by(|o| o.verb().cmp(verb)).ok()?;
+        self.operations.get(at)
+    }
+}
+
+/// All resources, sorted by name.
+#[must_use]
+pub fn resources() -> &'static [Resource] {
+    RESOURCES
+}
+
+/// All operations, sorted by resource and name.
+pub fn operations() -> impl Iterator<Item = &'static Operation> {
+    RESOURCES.iter().flat_map(|r| r.operations)
+}
+
+/// The candidate that `name` is most likely a misspelling of, if one is near enough.
+///
+/// ```
+/// assert_eq!(inflight_stripe::nearest("curency", ["currency", "customer"]), Some("currency"));
+/// assert_eq!(inflight_stripe::nearest("zebra", ["currency", "customer"]), None);
+/// ```
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // The distance costs the product of both lengths; no name of Stripe's is near a text as long as this.
+    if name.len() > 64 {
+        return None;
+    }
+    let lower = name.to_lowercase();
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(&lower, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= 1.max(candidate.chars().count().min(lower.chars().count()) / 3))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// What narrows the search for a route down to a few operations.
+#[derive(PartialEq, Eq, Hash)]
+struct RouteKey<'a> {
+    method: Method,
+    segments: usize,
+    collection: &'a str,
+}
+
+impl<'a> RouteKey<'a> {
+    fn of(method: Method, path: &'a str) -> Option<Self> {
+        let mut segments = path.strip_prefix('/')?.split('/');
+        segments.next()?;
+        let collection = segments.next()?;
+        Some(Self {
+            method,
+            segments: 2 + segments.count(),
+            collection,
+        })
+    }
+}
+
+fn routes() -> &'static HashMap<RouteKey<'static>, Vec<&'static Operation>> {
+    static ROUTES: OnceLock<HashMap<RouteKey<'static>, Vec<&'static Operation>>> = OnceLock::new();
+    ROUTES.get_or_init(|| {
+        let mut routes: HashMap<_, Vec<&'static Operation>> = HashMap::new();
+        for operation in operations() {
+            if let Some(key) = RouteKey::of(operation.method, operation.path) {
+                routes.entry(key).or_default().push(operation);
+            }
+        }
+        // `/v1/products/search` goes before `/v1/products/{id}`.
+        for candidates in routes.values_mut() {
+            candidates.sort_by_key(|o| o.path_params.len());
+        }
+        routes
+    })
+}
+
+/// The values of the template's parameters, if the path fits it. Both have the same number of segments.
+fn match_path<'p>(template: &str, path: &'p str) -> Option<Vec<&'p str>> {
+    let mut values = Vec::new();
+    for (expected, actual) in template.split('/').zip(path.split('/')) {
+        if expected.starts_with('{') {
+            if actual.is_empty() {
+                return None;
+            }
+            values.push(actual);
+        } else if expected != actual {
+            return None;
+        }
+    }
+    Some(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_sorted_and_found_by_name_and_route() {
+        assert!(RESOURCES.is_sorted_by_key(|r| r.name));
+        for operation in operations() {
+            assert_eq!(Operation::by_name(operation.name), Some(operation));
+            let (found, ids) = Operation::by_route(operation.method, operation.path).unwrap();
+            assert_eq!(found.name, operation.name);
+            assert_eq!(ids.len(), operation.path_params.len());
+            assert!(operation.body.is_sorted_by_key(|p| p.name), "{}", operation.name);
+            assert!(operation.query.is_sorted_by_key(|p| p.name), "{}", operation.name);
+        }
+    }
+
+    #[test]
+    fn routes_that_do_not_exist() {
+        for path in [
+            "",
+            "/",
+            "/v1",
+            "/v1/foo",
+            "/v1/products/",
+            "/v1/products/a/b",
+            "v1/products",
+            "//",
+        ] {
+            assert!(Operation::by_route(Method::Post, path).is_none(), "{path}");
+        }
+    }
+
+    #[test]
+    fn suggestions() {
+        let names = || Operation::by_name("price.create").unwrap().params().map(|p| p.name);
+        assert_eq!(nearest("unit_amont", names()), Some("unit_amount"));
+        assert_eq!(nearest("UNIT_AMOUNT", names()), Some("unit_amount"));
+        assert_eq!(nearest(&"x".repeat(1_000_000), names()), None);
+        assert_eq!(nearest("", names()), None);
+    }
+}

@@ -1,0 +1,7 @@
+//! Stripe's API as tables, written by `examples/generate.rs`. Do not edit; see `NOTICE` for their licence.
+
+pub(crate) mod builders;
+mod operations;
+mod shapes;
+
+pub(crate) use operations::RESOURCES;

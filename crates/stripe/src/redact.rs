@@ -1,0 +1,74 @@
+//! Takes secrets out of texts that people and logs see.
+
+use std::borrow::Cow;
+
+use inflight_core::Secret;
+
+/// What Stripe's secrets start with. <https://docs.stripe.com/keys>
+const KEY_PREFIXES: [&str; 3] = ["sk_", "rk_", "whsec_"];
+/// Between an object's id and the secret that goes with it: `pi_1_secret_2`.
+const CLIENT_SECRET: &str = "_secret_";
+/// Shorter words are names, such as `sk_test`.
+const SHORTEST_SECRET: usize = 12;
+
+/// The text with API keys shown by their last four characters, and client secrets not at all.
+pub(crate) fn redacted(text: &str) -> Cow<'_, str> {
+    let suspect = text.contains(CLIENT_SECRET) || KEY_PREFIXES.iter().any(|prefix| text.contains(prefix));
+    if !suspect {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while !rest.is_empty() {
+        let is_word = |c: char| c == '_' || c.is_ascii_alphanumeric();
+        let end = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(end);
+        push_word(&mut out, word);
+        let next = after.find(is_word).unwrap_or(after.len());
+        out.push_str(&after[..next]);
+        rest = &after[next..];
+    }
+    Cow::Owned(out)
+}
+
+fn push_word(out: &mut String, word: &str) {
+    if let Some((object, _)) = word.split_once(CLIENT_SECRET) {
+        out.push_str(object);
+        out.push_str(CLIENT_SECRET);
+        out.push('…');
+    } else if let Some(at) = key_start(word) {
+        let (before, key) = word.split_at(at);
+        out.push_str(before);
+        out.push_str(&Secret::new(key).to_string());
+    } else {
+        out.push_str(word);
+    }
+}
+
+fn key_start(word: &str) -> Option<usize> {
+    let at = KEY_PREFIXES.iter().filter_map(|prefix| word.find(prefix)).min()?;
+    (word.len() - at >= SHORTEST_SECRET).then_some(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_masked_and_the_rest_is_not() {
+        for (text, expected) in [
+            ("No such price: 'price_1'", "No such price: 'price_1'"),
+            (
+                "Invalid API Key: sk_test_a1b2c3d4e5f6",
+                "Invalid API Key: sk_test_…e5f6",
+            ),
+            ("key=rk_live_a1b2c3d4e5f6.", "key=rk_live_…e5f6."),
+            ("keys start with sk_test", "keys start with sk_test"),
+            ("secret pi_1_secret_abc, é", "secret pi_1_secret_…, é"),
+            ("Bearer_sk_live_a1b2c3d4e5f6", "Bearer_sk_live_…e5f6"),
+            ("sk_test_51_a_b_c_d_e", "…"),
+        ] {
+            assert_eq!(redacted(text), expected);
+        }
+    }
+}

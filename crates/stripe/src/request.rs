@@ -1,0 +1,337 @@
+//! From an operation and its parameters to a core [`Request`].
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use inflight_core::{IdempotencyKey, Method, Priority, Request};
+
+use crate::catalogue::Operation;
+use crate::form::{self, EncodeError};
+use crate::param_error::ParamError;
+use crate::value::Params;
+
+/// The version of Stripe's API that requests ask for unless they say otherwise: the one of the catalogue.
+pub const API_VERSION: &str = "2026-05-27.dahlia";
+
+/// Idempotency keys have at most so many characters. <https://docs.stripe.com/api/idempotent_requests>
+pub const IDEMPOTENCY_KEY_MAX: usize = 255;
+
+/// Ids have at most so many characters: the specification's `maxLength` of every path parameter.
+const ID_MAX: usize = 5000;
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// How a request is sent. Plain data; nothing is checked before [`Operation::request`].
+///
+/// ```
+/// use std::time::Duration;
+/// use inflight_stripe::{Priority, RequestOptions};
+///
+/// let options = RequestOptions::new().priority(Priority::High).timeout(Duration::from_secs(20));
+/// assert_ne!(options, RequestOptions::default());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct RequestOptions {
+    /// The key under which Stripe recognises a repeated request. By default one is made at submission.
+    pub idempotency_key: Option<String>,
+    /// The connected account that the request is for. By default the key's own account.
+    pub stripe_account: Option<String>,
+    /// The version of Stripe's API. By default [`API_VERSION`].
+    pub stripe_version: Option<String>,
+    /// Which requests it goes before. By default `normal`.
+    pub priority: Priority,
+    /// How long one attempt may take. By default the worker's own (80 s).
+    pub timeout: Option<Duration>,
+    /// How long the request may take in all, from submission. By default the registry's own (10 minutes).
+    pub deadline: Option<Duration>,
+    /// The name of the credential to send with it. By default none.
+    pub credential: Option<Arc<str>>,
+}
+
+impl RequestOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the idempotency key: 1 to 255 printable ASCII characters. Only a POST sends one; Stripe ignores it elsewhere.
+    #[must_use]
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.idempotency_key = Some(key.into());
+        self
+    }
+
+    /// Sets the connected account (`acct_…`) that the request is for.
+    #[must_use]
+    pub fn stripe_account(mut self, account: impl Into<String>) -> Self {
+        self.stripe_account = Some(account.into());
+        self
+    }
+
+    /// Sets the version of Stripe's API. By default [`API_VERSION`].
+    #[must_use]
+    pub fn stripe_version(mut self, version: impl Into<String>) -> Self {
+        self.stripe_version = Some(version.into());
+        self
+    }
+
+    /// Sets the priority. By default `normal`.
+    #[must_use]
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Sets how long one attempt may take. By default the worker's own (80 s).
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Sets how long the request may take in all. By default the registry's own (10 minutes).
+    #[must_use]
+    pub fn deadline(mut self, after: Duration) -> Self {
+        self.deadline = Some(after);
+        self
+    }
+
+    /// Names the credential to send with the request. By default none.
+    #[must_use]
+    pub fn credential(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.credential = Some(name.into());
+        self
+    }
+}
+
+/// Why no request can be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// Stripe would refuse a parameter.
+    #[error(transparent)]
+    Param(#[from] ParamError),
+    /// The parameters fit into no form.
+    #[error("the parameters cannot be sent: {0}")]
+    Encode(#[from] EncodeError),
+    /// Too many or too few values for the path.
+    #[error("{operation} takes {expected} ids in its path, {given} were given")]
+    PathArguments {
+        /// The operation's name.
+        operation: &'static str,
+        /// How many its path has.
+        expected: usize,
+        /// How many were given.
+        given: usize,
+    },
+    /// An id that would change the path's meaning: empty, `.`, `..`, or longer than 5,000 characters.
+    #[error("{operation} needs a usable `{name}`: it may not be empty, `.`, `..` or longer than {ID_MAX} characters")]
+    Id {
+        /// The operation's name.
+        operation: &'static str,
+        /// The name of the path's parameter.
+        name: &'static str,
+    },
+    /// An idempotency key that Stripe or HTTP would refuse.
+    #[error("the idempotency key must have 1 to {IDEMPOTENCY_KEY_MAX} printable ASCII characters")]
+    IdempotencyKey,
+    /// A header value that HTTP would refuse.
+    #[error("the value of {0} must have 1 to 255 printable ASCII characters, without spaces")]
+    Header(&'static str),
+}
+
+impl Operation {
+    /// Checks everything and makes the request.
+    ///
+    /// `path_args` are the values of the path's parameters, in order; they are percent-encoded. The parameters of a POST
+    /// are its body, those of a GET or DELETE its query.
+    ///
+    /// # Errors
+    /// The first thing that Stripe or HTTP would refuse: see [`BuildError`].
+    ///
+    /// ```
+    /// use inflight_stripe::{Operation, Params, RequestOptions};
+    ///
+    /// let list = Operation::by_name("price.list").unwrap();
+    /// let request = list.request(&[], Params::new().with("limit", 3), &RequestOptions::new())?;
+    /// assert_eq!(request.target, "/v1/prices?limit=3");
+    /// # Ok::<_, inflight_stripe::BuildError>(())
+    /// ```
+    pub fn request(
+        &'static self,
+        path_args: &[&str],
+        params: Params,
+        options: &RequestOptions,
+    ) -> Result<Request, BuildError> {
+        self.check_all(&params)?;
+        let mut target = self.target(path_args)?;
+        let form = form::encode(&params)?;
+        let has_body = self.method != Method::Get && self.method != Method::Delete;
+        if !has_body && !form.is_empty() {
+            target.push('?');
+            target.push_str(&form);
+        }
+        let mut request = Request::new(self.method, target).operation(self.name);
+        if has_body {
+            request = request.body(FORM, form);
+        }
+        apply(options, request)
+    }
+
+    fn target(&self, path_args: &[&str]) -> Result<String, BuildError> {
+        if path_args.len() != self.path_params.len() {
+            return Err(BuildError::PathArguments {
+                operation: self.name,
+                expected: self.path_params.len(),
+                given: path_args.len(),
+            });
+        }
+        let mut target = String::with_capacity(self.path.len() + 32);
+        let mut args = self.path_params.iter().zip(path_args);
+        for segment in self.path.split('/').skip(1) {
+            target.push('/');
+            if !segment.starts_with('{') {
+                target.push_str(segment);
+            } else if let Some((name, id)) = args.next() {
+                if matches!(*id, "" | "." | "..") || id.len() > ID_MAX {
+                    return Err(BuildError::Id {
+                        operation: self.name,
+                        name,
+                    });
+                }
+                // Writing to a `String` cannot fail.
+                let _ = write!(target, "{}", form::percent_encode(id));
+            }
+        }
+        Ok(target)
+    }
+}
+
+fn apply(options: &RequestOptions, mut request: Request) -> Result<Request, BuildError> {
+    let version = options.stripe_version.as_deref().unwrap_or(API_VERSION);
+    let headers = [
+        ("Stripe-Version", Some(version)),
+        ("Stripe-Account", options.stripe_account.as_deref()),
+    ];
+    for (name, value) in headers {
+        let Some(value) = value else { continue };
+        if value.is_empty() || value.len() > 255 || !value.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(BuildError::Header(name));
+        }
+        request.headers.push((Cow::Borrowed(name), value.to_owned()));
+    }
+    request.idempotency_key = idempotency_key(options, request.method)?;
+    request.priority = options.priority;
+    request.attempt_timeout = options.timeout;
+    request.deadline = options.deadline;
+    request.credential = options.credential.clone();
+    Ok(request)
+}
+
+/// Keys do nothing on GET and DELETE: "don't send them". <https://docs.stripe.com/api/idempotent_requests>
+fn idempotency_key(options: &RequestOptions, method: Method) -> Result<IdempotencyKey, BuildError> {
+    if let Some(key) = &options.idempotency_key {
+        let printable = key.bytes().all(|b| b == b' ' || b.is_ascii_graphic());
+        // HTTP trims the blanks around a header's value, which would make another key of it.
+        if key.is_empty() || key.len() > IDEMPOTENCY_KEY_MAX || !printable || key.trim() != key {
+            return Err(BuildError::IdempotencyKey);
+        }
+    }
+    Ok(match (&options.idempotency_key, method) {
+        (_, Method::Get | Method::Delete) => IdempotencyKey::None,
+        (Some(key), _) => IdempotencyKey::Given(key.clone()),
+        (None, _) => IdempotencyKey::Generated,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(name: &str, ids: &[&str], params: Params, options: &RequestOptions) -> Result<Request, BuildError> {
+        Operation::by_name(name).unwrap().request(ids, params, options)
+    }
+
+    #[test]
+    fn parameters_go_where_they_belong() {
+        let plain = RequestOptions::new();
+        let create = request("product.create", &[], Params::new().with("name", "A B"), &plain).unwrap();
+        let expected = Request::new(Method::Post, "/v1/products")
+            .operation("product.create")
+            .body(FORM, "name=A%20B")
+            .header("Stripe-Version", API_VERSION)
+            .idempotency_key(IdempotencyKey::Generated);
+        assert_eq!(create, expected);
+
+        let cancel = Params::new().with("invoice_now", true);
+        let cancel = request("subscription.cancel", &["sub_1"], cancel, &plain).unwrap();
+        let expected = Request::new(Method::Delete, "/v1/subscriptions/sub_1?invoice_now=true")
+            .operation("subscription.cancel")
+            .header("Stripe-Version", API_VERSION);
+        assert_eq!(cancel, expected);
+    }
+
+    #[test]
+    fn ids_never_leave_their_segment() {
+        let retrieve = |id: &str| request("product.retrieve", &[id], Params::new(), &RequestOptions::new());
+        assert_eq!(
+            retrieve("a/../b?c#d %").unwrap().target,
+            "/v1/products/a%2F..%2Fb%3Fc%23d%20%25"
+        );
+        for id in ["", ".", "..", &"x".repeat(5001)] {
+            assert!(matches!(retrieve(id), Err(BuildError::Id { name: "id", .. })), "{id}");
+        }
+        let none = request("product.retrieve", &[], Params::new(), &RequestOptions::new());
+        assert_eq!(
+            none.unwrap_err().to_string(),
+            "product.retrieve takes 1 ids in its path, 0 were given"
+        );
+    }
+
+    #[test]
+    fn options_are_applied_and_checked() {
+        let create =
+            |options: &RequestOptions| request("product.create", &[], Params::new().with("name", "x"), options);
+        let options = RequestOptions::new()
+            .idempotency_key("order 7")
+            .stripe_account("acct_1")
+            .stripe_version("2024-01-01")
+            .priority(Priority::High)
+            .timeout(Duration::from_secs(1))
+            .deadline(Duration::from_secs(2))
+            .credential("shop");
+        let made = create(&options).unwrap();
+        assert_eq!(made.idempotency_key, IdempotencyKey::Given("order 7".into()));
+        assert_eq!(
+            made.headers,
+            [
+                ("Stripe-Version".into(), "2024-01-01".to_owned()),
+                ("Stripe-Account".into(), "acct_1".to_owned()),
+            ]
+        );
+        assert_eq!(made.priority, Priority::High);
+        assert_eq!(made.attempt_timeout, Some(Duration::from_secs(1)));
+        assert_eq!(made.deadline, Some(Duration::from_secs(2)));
+        assert_eq!(made.credential.as_deref(), Some("shop"));
+
+        let retrieve = request("product.retrieve", &["p"], Params::new(), &options).unwrap();
+        assert_eq!(retrieve.idempotency_key, IdempotencyKey::None);
+
+        for key in ["", " x", "é", "a\nb", &"x".repeat(256)] {
+            let options = RequestOptions::new().idempotency_key(key);
+            assert_eq!(create(&options), Err(BuildError::IdempotencyKey), "{key:?}");
+        }
+        for account in ["", "a b", "a\r\nX-Evil: 1"] {
+            let options = RequestOptions::new().stripe_account(account);
+            assert_eq!(
+                create(&options),
+                Err(BuildError::Header("Stripe-Account")),
+                "{account:?}"
+            );
+        }
+    }
+}
