@@ -101,6 +101,26 @@ impl MemoryCredentials {
             .insert(name.into(), credential);
     }
 
+    /// Forgets the credentials whose name nobody holds a clone of: no pending request can name them. Gives how many.
+    pub fn remove_unused(&self) -> usize {
+        let mut by_name = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
+        let before = by_name.len();
+        by_name.retain(|name, _| Arc::strong_count(name) > 1);
+        before - by_name.len()
+    }
+
+    /// How many credentials there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_name.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Forgets a credential. Requests that name it and are not yet sent will fail.
     pub fn remove(&self, name: &str) {
         self.by_name

@@ -87,7 +87,7 @@ impl FiberEngine {
         let ast = self
             .0
             .compile(text)
-            .map_err(|error| ScriptError::from_rhai(&EvalAltResult::from(error)))?;
+            .map_err(|error| ScriptError::from_rhai(&self.0, &EvalAltResult::from(error)))?;
         Ok(self.script(ast))
     }
 
@@ -127,7 +127,7 @@ impl FiberEngine {
             engine
                 .0
                 .call_fn::<Dynamic>(&mut scope, &ast, name, args)
-                .map_err(|error| ScriptError::from_rhai(&error))
+                .map_err(|error| ScriptError::from_rhai(&engine.0, &error))
                 .and_then(typed)
         })
     }
@@ -146,7 +146,7 @@ impl Script {
             engine
                 .0
                 .eval_ast_with_scope::<Dynamic>(&mut scope, &ast)
-                .map_err(|error| ScriptError::from_rhai(&error))
+                .map_err(|error| ScriptError::from_rhai(&engine.0, &error))
                 .and_then(typed)
         })
     }

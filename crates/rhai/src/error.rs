@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 
 use inflight_core::{Effect, Failure, ResultError, SubmitError};
-use rhai::{Dynamic, EvalAltResult, Map, Position};
+use rhai::{Dynamic, Engine, EvalAltResult, Map, Position};
 
 /// The fields of the map that a failed request throws, beside `kind`, `message`, `effect` and `retryable`.
 const OPTIONAL_FIELDS: [&str; 5] = ["status", "code", "param", "decline_code", "request_id"];
@@ -180,12 +180,12 @@ impl ScriptError {
 
     /// From an error of Rhai's own, in the words of [`describe`].
     #[must_use]
-    pub fn from_rhai(error: &EvalAltResult) -> Self {
+    pub fn from_rhai(engine: &Engine, error: &EvalAltResult) -> Self {
         let kind = match error {
             EvalAltResult::ErrorParsing(..) => ScriptErrorKind::Syntax,
             _ => ScriptErrorKind::Runtime,
         };
-        let (message, position) = describe(error);
+        let (message, position) = describe(engine, error);
         Self::new(kind, message).at(position)
     }
 
@@ -231,7 +231,7 @@ impl Error for ScriptError {
 /// An error of Rhai's as one readable line without its position, and the position of what failed: of the innermost script
 /// statement, not of the outermost call.
 #[must_use]
-pub fn describe(error: &EvalAltResult) -> (String, Position) {
+pub fn describe(engine: &Engine, error: &EvalAltResult) -> (String, Position) {
     let mut innermost = error;
     let mut position = error.position();
     while let EvalAltResult::ErrorInFunctionCall(_, _, inner, _) | EvalAltResult::ErrorInModule(_, inner, _) = innermost
@@ -242,7 +242,7 @@ pub fn describe(error: &EvalAltResult) -> (String, Position) {
         }
     }
     let text = match innermost {
-        EvalAltResult::ErrorRuntime(value, _) => crate::text::thrown_text(value),
+        EvalAltResult::ErrorRuntime(value, _) => crate::text::value_text(engine, value),
         other => {
             let mut bare = other.to_string();
             // Rhai appends the position; ours is shown in one place.

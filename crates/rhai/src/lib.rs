@@ -48,9 +48,9 @@ pub use engine::{FiberEngine, RunOptions, Script};
 pub use error::{ScriptError, ScriptErrorKind, describe, failure_error, failure_map, script_error, submit_error};
 pub use fiber::{DEFAULT_STACK_BYTES, Fiber, Limits, current_deadline, current_locals};
 pub use locals::{Locals, Output};
-pub use package::{InflightPackage, duration, locals_of, session_of};
+pub use package::{InflightPackage, await_request, duration, locals_of, session_of};
 pub use pool::FiberPool;
-pub use text::MAX_DEPTH;
+pub use text::{MAX_DEPTH, value_text};
 pub use wait::{allow_parking, wait};
 
 #[cfg(doctest)]

@@ -189,6 +189,17 @@ fn unknown() -> Box<EvalAltResult> {
     result_error(inflight_core::ResultError::Unknown)
 }
 
+/// Waits, without a limit of time but the request's own deadline, until a request of the calling script has ended: for
+/// functions that look blocking to a script. Gives the whole object as a map, or the object's id as a text.
+///
+/// # Errors
+/// What the request failed with, as a script catches it.
+pub fn await_request(ctx: &NativeCallContext, id: RequestId, whole_object: bool) -> Answer<Dynamic> {
+    let ending = session_of(ctx)?.wait_async(id).ok_or_else(unknown)?;
+    let value = if whole_object { object_value } else { result_value };
+    settled(&*wait(ending)?, value)
+}
+
 fn settled(outcome: &Outcome, value: impl Fn(&inflight_core::Success) -> Answer<Dynamic>) -> Answer<Dynamic> {
     match outcome {
         Ok(success) => value(success),

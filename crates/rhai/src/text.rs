@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use rhai::{Array, Dynamic, EvalAltResult, FnPtr, ImmutableString, Map, Module, NativeCallContext};
+use rhai::{Array, Dynamic, Engine, EvalAltResult, FnPtr, ImmutableString, Map, Module, NativeCallContext, Scope};
 
 use crate::error::{error_text, script_error};
 
@@ -16,7 +16,7 @@ type Printed = Result<ImmutableString, Box<EvalAltResult>>;
 pub(crate) fn register(module: &mut Module) {
     for name in ["print", "to_string", "debug", "to_debug"] {
         let of_error = matches!(name, "print" | "to_string");
-        rhai::FuncRegistration::new(name).set_into_module(
+        rhai::FuncRegistration::new(name).with_purity(true).set_into_module(
             module,
             |ctx: NativeCallContext, array: &mut Array| -> ImmutableString {
                 let mut out = String::new();
@@ -24,7 +24,7 @@ pub(crate) fn register(module: &mut Module) {
                 out.into()
             },
         );
-        rhai::FuncRegistration::new(name).set_into_module(
+        rhai::FuncRegistration::new(name).with_purity(true).set_into_module(
             module,
             move |ctx: NativeCallContext, map: &mut Map| -> ImmutableString {
                 error_text(map).filter(|_| of_error).map_or_else(
@@ -63,28 +63,25 @@ fn nested(write: impl FnOnce(&mut String) -> Result<(), Box<EvalAltResult>>) -> 
     Ok(out.into())
 }
 
-/// The text of a thrown value that nobody caught. It runs without a context, so custom types show their type's name.
-pub(crate) fn thrown_text(value: &Dynamic) -> String {
+/// A value's text as a script's own `to_string` gives it; the type's name where it has none.
+#[must_use]
+pub fn value_text(engine: &Engine, value: &Dynamic) -> String {
+    if let Some(text) = value.read_lock::<ImmutableString>() {
+        return text.to_string();
+    }
     if let Some(map) = value.read_lock::<Map>()
         && let Some(line) = error_text(&map)
     {
         return line;
     }
-    if depth_exceeds(value, MAX_DEPTH) {
-        return "a value that nests too deeply to be shown".into();
+    if value.is_unit() || value.is_int() || value.is_float() || value.is_bool() || value.is_char() {
+        return value.to_string();
     }
-    value.to_string()
-}
-
-/// Whether arrays and maps nest deeper than this.
-pub(crate) fn depth_exceeds(value: &Dynamic, depth: usize) -> bool {
-    if let Some(array) = value.read_lock::<Array>() {
-        return depth == 0 || array.iter().any(|item| depth_exceeds(item, depth - 1));
-    }
-    if let Some(map) = value.read_lock::<Map>() {
-        return depth == 0 || map.values().any(|item| depth_exceeds(item, depth - 1));
-    }
-    false
+    let mut scope = Scope::new();
+    scope.push_dynamic("value", value.flatten_clone());
+    engine
+        .eval_with_scope::<ImmutableString>(&mut scope, "value.to_string()")
+        .map_or_else(|_| engine.map_type_name(value.type_name()).into(), Into::into)
 }
 
 fn too_deep() -> Box<EvalAltResult> {

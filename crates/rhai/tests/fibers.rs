@@ -204,7 +204,7 @@ async fn sleep_counts_milliseconds_as_integers_and_seconds_as_floats() {
         ("sleep(0)", 0),
     ] {
         let before = tokio::time::Instant::now();
-        setup.run(script).await.unwrap();
+        let _ = setup.run(script).await.unwrap();
         let slept = before.elapsed().as_millis();
         assert!(
             (milliseconds..=milliseconds + 2).contains(&slept),
@@ -373,7 +373,7 @@ async fn an_engine_on_a_tokio_thread_refuses_to_park_it() {
     let mut engine = engine();
     Locals::for_session(setup.session.clone()).set_default(&mut engine);
     let error = engine.run("await_result(request())").unwrap_err();
-    let (message, _) = inflight_rhai::describe(&error);
+    let (message, _) = inflight_rhai::describe(&engine, &error);
     assert!(message.contains("eval_async"), "{message}");
 }
 

@@ -1,1 +1,42 @@
-//! Stripe for Rhai scripts.
+//! Stripe for Rhai scripts: builders that start requests and go on.
+//!
+//! Glue between `inflight-stripe` (what a request says), `inflight-rhai` (scripts that wait) and `inflight-core` (the registry).
+//! No HTTP: a transport takes the requests from the registry's queue.
+//!
+//! ```
+//! use inflight_core::{Registry, testing::ManualTransport};
+//! use inflight_rhai::Locals;
+//! use inflight_stripe_rhai::{ApiKey, HostOptions, StripeHost, StripePackage};
+//!
+//! let (registry, queue) = Registry::new();
+//! let host = StripeHost::new(HostOptions { api_key: Some(ApiKey::new("sk_test_123")?), ..HostOptions::default() });
+//! let mut engine = rhai::Engine::new();
+//! StripePackage::install(&host, &mut engine);
+//! Locals::for_session(registry.session()).set_default(&mut engine);
+//!
+//! let id: String = engine.eval(r#"new_product().name("Mug").create_async()"#)?;
+//! let sent = ManualTransport::new(queue).next();
+//! assert_eq!((sent.id().to_string(), &*sent.request().target), (id, "/v1/products"));
+//! # sent.succeed("prod_1");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod builder;
+mod configure;
+mod convert;
+mod host;
+mod key;
+mod package;
+
+pub use builder::{
+    OPTION_SETTERS, StripeBuilder, constructed_by, constructor_name, knows, setter, unknown_constructor, unknown_method,
+};
+pub use host::{DEFAULT_CURRENCY, HostOptions, StripeConfig, StripeHost};
+pub use key::{ApiKey, InvalidKey};
+pub use package::StripePackage;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

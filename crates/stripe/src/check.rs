@@ -124,7 +124,8 @@ fn check_kind(kind: &'static Kind, value: &Value, path: &Path<'_>) -> Result<(),
 fn is_integer(value: &Value) -> bool {
     match value {
         Value::Integer(_) => true,
-        Value::Float(number) => number.fract() == 0.0,
+        // No integer of Stripe's has more than 64 bits.
+        Value::Float(number) => number.fract() == 0.0 && number.abs() < 9_223_372_036_854_775_808.0,
         Value::Text(text) => {
             let digits = text.strip_prefix('-').unwrap_or(text);
             !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())

@@ -1,0 +1,418 @@
+//! The builder that `new_product()` and its kin give: one type for every resource, led by the catalogue.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use inflight_rhai::{locals_of, session_of, submit_error, wait};
+use inflight_stripe::{Operation, Params, RequestOptions, Resource, nearest, resources};
+use rhai::{Dynamic, EvalAltResult, FuncRegistration, ImmutableString, Map, Module, NativeCallContext, Shared};
+
+use crate::configure::{invalid, priority_of, timeout_of};
+use crate::convert::{parameter, parameters};
+use crate::host::{StripeConfig, StripeHost};
+
+type Answer<T> = Result<T, Box<EvalAltResult>>;
+
+/// Names that scripts use for parameters which Stripe spells otherwise: resource, name, Stripe's name.
+const ALIASES: [(&str, &str, &str); 1] = [("price", "amount", "unit_amount")];
+
+/// Operations whose amounts are in the configured currency where they name none.
+const DEFAULT_CURRENCY_FOR: [&str; 2] = ["price.create", "payment_intent.create"];
+
+/// Setters that say how a request is sent, not what it says.
+pub const OPTION_SETTERS: [&str; 5] = [
+    "idempotency_key",
+    "stripe_account",
+    "stripe_version",
+    "priority",
+    "timeout",
+];
+
+/// Verbs whose blocking form gives the object itself; the others give its id.
+const GIVE_OBJECTS: [&str; 3] = ["retrieve", "list", "search"];
+
+/// A request to one of Stripe's resources in the making.
+///
+/// A setter changes the builder that it is called on and gives it back, so that calls can be chained.
+#[derive(Clone)]
+pub struct StripeBuilder {
+    resource: &'static Resource,
+    // Shared until it is changed: a chain of setters copies no parameters.
+    parts: Shared<Parts>,
+}
+
+#[derive(Clone, Default)]
+struct Parts {
+    params: Params,
+    options: RequestOptions,
+}
+
+impl StripeBuilder {
+    pub(crate) fn new(resource: &'static Resource) -> Self {
+        Self {
+            resource,
+            parts: Shared::default(),
+        }
+    }
+
+    /// The resource: `product`.
+    #[must_use]
+    pub fn resource(&self) -> &'static str {
+        self.resource.name
+    }
+
+    fn set(&mut self, name: &str, value: &Dynamic) -> Answer<()> {
+        if OPTION_SETTERS.contains(&name) {
+            return self.set_option(name, value);
+        }
+        let Some((name, operation)) = setter(self.resource, name) else {
+            return Err(unknown_setter(self.resource, name));
+        };
+        let value = parameter(value).map_err(|error| invalid(&format!("`{name}`: {error}")))?;
+        let parts = Shared::make_mut(&mut self.parts);
+        match value {
+            None => {
+                parts.params.remove(name);
+            }
+            Some(value) => {
+                // It is not known yet which operation this becomes: refused is what none of them takes.
+                if let Err(error) = operation.check(name, &value)
+                    && !self
+                        .resource
+                        .operations
+                        .iter()
+                        .any(|other| other.check(name, &value).is_ok())
+                {
+                    return Err(invalid(&error.to_string()));
+                }
+                parts.params.set(name, value);
+            }
+        }
+        Ok(())
+    }
+
+    fn set_option(&mut self, name: &str, value: &Dynamic) -> Answer<()> {
+        let text = || {
+            value
+                .read_lock::<ImmutableString>()
+                .map(|text| text.to_string())
+                .ok_or_else(|| invalid(&format!("`{name}` must be a text, not {}", value.type_name())))
+        };
+        let options = &mut Shared::make_mut(&mut self.parts).options;
+        match name {
+            "idempotency_key" => options.idempotency_key = Some(text()?),
+            "stripe_account" => options.stripe_account = Some(text()?),
+            "stripe_version" => options.stripe_version = Some(text()?),
+            "priority" => options.priority = priority_of(&text()?)?,
+            _ => options.timeout = Some(timeout_of(value)?),
+        }
+        Ok(())
+    }
+
+    /// Submits the request for this verb and gives its id at once.
+    fn submit(&self, ctx: &NativeCallContext, host: &StripeHost, verb: &str, ids: &[&str]) -> Answer<ImmutableString> {
+        let request = self.request(ctx, host, verb, ids)?;
+        let session = session_of(ctx)?;
+        let id = session.submit(request).map_err(|error| submit_error(&error))?;
+        if let Some(recorded) = session.recorded(id) {
+            wait(recorded)?;
+        }
+        Ok(id.to_string().into())
+    }
+
+    /// Submits the request for this verb as soon as there is room, and waits for its ending: what a script sees as a blocking
+    /// call, and the same way in and out as the asynchronous one.
+    fn call(&self, ctx: &NativeCallContext, host: &StripeHost, verb: &str, ids: &[&str]) -> Answer<Dynamic> {
+        let request = self.request(ctx, host, verb, ids)?;
+        let session = session_of(ctx)?;
+        let id = wait(session.submit_when_room(request))?.map_err(|error| submit_error(&error))?;
+        inflight_rhai::await_request(ctx, id, GIVE_OBJECTS.contains(&verb))
+    }
+
+    fn request(
+        &self,
+        ctx: &NativeCallContext,
+        host: &StripeHost,
+        verb: &str,
+        ids: &[&str],
+    ) -> Answer<inflight_core::Request> {
+        let operation = self
+            .resource
+            .operation(verb)
+            .ok_or_else(|| unknown_verb(self.resource, verb))?;
+        let config = StripeConfig::of(&locals_of(ctx)?, host);
+        if config.credential.is_none() {
+            return Err(inflight_rhai::script_error(
+                "not_configured",
+                "no API key is configured: call configure_stripe first",
+            ));
+        }
+        let mut params = self.parts.params.clone();
+        if DEFAULT_CURRENCY_FOR.contains(&operation.name) && params.get("currency").is_none() {
+            params.set("currency", config.currency.as_str());
+        }
+        operation
+            .request(ids, params, &config.request_options(&self.parts.options))
+            .map_err(|error| invalid(&error.to_string()))
+    }
+}
+
+impl std::fmt::Debug for StripeBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StripeBuilder")
+            .field("resource", &self.resource.name)
+            .field("params", &self.parts.params)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The name that a script calls to make a builder for this resource: `new_payment_intent`, `new_checkout_session`.
+#[must_use]
+pub fn constructor_name(resource: &Resource) -> String {
+    format!("new_{}", resource.name.replace('.', "_"))
+}
+
+/// The resource whose builder this function makes.
+#[must_use]
+pub fn constructed_by(function: &str) -> Option<&'static Resource> {
+    resources()
+        .iter()
+        .find(|resource| constructor_name(resource) == function)
+}
+
+/// The parameter that a setter of this name sets, and an operation that takes it.
+#[must_use]
+pub fn setter<'a>(resource: &'static Resource, name: &'a str) -> Option<(&'a str, &'static Operation)> {
+    let preferred = ["create", "update", "list"]
+        .into_iter()
+        .filter_map(|verb| resource.operation(verb));
+    let taking = |name: &str| {
+        preferred
+            .clone()
+            .chain(resource.operations)
+            .find(|operation| operation.param(name).is_some())
+    };
+    if let Some(operation) = taking(name) {
+        return Some((name, operation));
+    }
+    let (_, _, spelled) = ALIASES
+        .iter()
+        .find(|(of, alias, _)| *of == resource.name && *alias == name)?;
+    Some((spelled, taking(spelled)?))
+}
+
+/// Everything that can be called on a builder of this resource, for suggestions.
+pub(crate) fn known_names(resource: &'static Resource) -> BTreeSet<String> {
+    let mut names: BTreeSet<String> = OPTION_SETTERS.map(str::to_owned).into();
+    names.insert("params".into());
+    for operation in resource.operations {
+        names.insert(operation.verb().to_owned());
+        names.insert(format!("{}_async", operation.verb()));
+        names.extend(operation.params().map(|param| param.name.to_owned()));
+    }
+    names.extend(
+        ALIASES
+            .iter()
+            .filter(|(of, ..)| *of == resource.name)
+            .map(|(_, alias, _)| (*alias).to_owned()),
+    );
+    names
+}
+
+/// Whether a builder of this resource knows a method of this name.
+#[must_use]
+pub fn knows(resource: &'static Resource, name: &str) -> bool {
+    name == "params"
+        || OPTION_SETTERS.contains(&name)
+        || setter(resource, name).is_some()
+        || resource
+            .operation(name.strip_suffix("_async").unwrap_or(name))
+            .is_some()
+}
+
+/// What is wrong with a method that a builder of this resource does not know, with the nearest name that it knows.
+#[must_use]
+pub fn unknown_method(resource: &'static Resource, name: &str) -> String {
+    let known = known_names(resource);
+    let hint = nearest(name, known.iter().map(String::as_str)).map_or_else(
+        || format!("see `inflight api {}`", resource.name),
+        |near| format!("did you mean `{near}`?"),
+    );
+    format!(
+        "`{name}` is neither a parameter nor an operation of {}: {hint}",
+        resource.name
+    )
+}
+
+fn unknown_setter(resource: &'static Resource, name: &str) -> Box<EvalAltResult> {
+    inflight_rhai::script_error("unknown_method", &unknown_method(resource, name))
+}
+
+fn unknown_verb(resource: &'static Resource, verb: &str) -> Box<EvalAltResult> {
+    unknown_setter(resource, verb)
+}
+
+/// The error for a function that does not exist, called on a builder or like a constructor. Rhai asks at every failed call.
+pub(crate) fn on_unknown_function(name: &str, first: Option<&Dynamic>) -> Answer<()> {
+    if let Some(builder) = first.and_then(|value| value.read_lock::<StripeBuilder>()) {
+        if !knows(builder.resource, name) {
+            return Err(unknown_setter(builder.resource, name));
+        }
+        // Known, and called with other arguments, or called well and failed: Rhai's own error says it.
+        return Ok(());
+    }
+    if first.is_none() && name.starts_with("new_") && constructed_by(name).is_none() {
+        return Err(inflight_rhai::script_error(
+            "unknown_function",
+            &unknown_constructor(name),
+        ));
+    }
+    Ok(())
+}
+
+/// What is wrong with a constructor that does not exist, with the nearest that does.
+#[must_use]
+pub fn unknown_constructor(name: &str) -> String {
+    let known: Vec<String> = resources().iter().map(constructor_name).collect();
+    let hint = nearest(name, known.iter().map(String::as_str)).map_or_else(
+        || format!("known are {}", known.join(", ")),
+        |near| format!("did you mean `{near}`?"),
+    );
+    format!("there is no `{name}`: {hint}")
+}
+
+pub(crate) fn register(module: &mut Module, host: &Arc<StripeHost>) {
+    for resource in resources() {
+        FuncRegistration::new(&constructor_name(resource))
+            .in_global_namespace()
+            .set_into_module(module, move || StripeBuilder::new(resource));
+    }
+    let mut setters: BTreeSet<&str> = OPTION_SETTERS.into();
+    let mut verbs = BTreeSet::new();
+    for operation in resources().iter().flat_map(|resource| resource.operations) {
+        setters.extend(operation.params().map(|param| param.name));
+        verbs.insert((operation.verb(), operation.path_params.len()));
+    }
+    setters.extend(ALIASES.map(|(_, alias, _)| alias));
+    for (verb, ids) in verbs {
+        register_verb(module, verb, ids, host);
+    }
+    // After the verbs: what is both is called as both.
+    for name in setters {
+        register_setter(module, name, host);
+    }
+    register_rest(module);
+}
+
+/// `name(value)`. Where the resource has an operation of that name on one object, a text is the object's id:
+/// `new_payment_intent().confirm("pi_…")` confirms one, `.confirm(true)` creates a confirmed one.
+fn register_setter(module: &mut Module, name: &'static str, host: &Arc<StripeHost>) {
+    let host = Arc::clone(host);
+    let call_or_set = move |ctx: NativeCallContext, builder: &mut StripeBuilder, value: Dynamic| -> Answer<Dynamic> {
+        let on_object = builder
+            .resource
+            .operation(name)
+            .is_some_and(|o| o.path_params.len() == 1);
+        if on_object && let Some(id) = value.read_lock::<ImmutableString>() {
+            return builder.call(&ctx, &host, name, &[&id]);
+        }
+        builder.set(name, &value)?;
+        Ok(Dynamic::from(builder.clone()))
+    };
+    let with_text = call_or_set.clone();
+    FuncRegistration::new(name)
+        .in_global_namespace()
+        .set_into_module(module, call_or_set);
+    // Rhai prefers a function of the very types: this one replaces a verb's, which takes a text.
+    FuncRegistration::new(name).in_global_namespace().set_into_module(
+        module,
+        move |ctx: NativeCallContext, builder: &mut StripeBuilder, value: ImmutableString| -> Answer<Dynamic> {
+            with_text(ctx, builder, value.into())
+        },
+    );
+}
+
+fn register_verb(module: &mut Module, verb: &'static str, ids: usize, host: &Arc<StripeHost>) {
+    let background = format!("{verb}_async");
+    let (now, later) = (Arc::clone(host), Arc::clone(host));
+    let function = |name: &str| FuncRegistration::new(name).in_global_namespace();
+    match ids {
+        0 => {
+            function(verb).set_into_module(module, move |ctx: NativeCallContext, builder: &mut StripeBuilder| {
+                builder.call(&ctx, &now, verb, &[])
+            });
+            function(&background)
+                .set_into_module(module, move |ctx: NativeCallContext, builder: &mut StripeBuilder| {
+                    builder.submit(&ctx, &later, verb, &[])
+                });
+        }
+        1 => {
+            function(verb).set_into_module(
+                module,
+                move |ctx: NativeCallContext, builder: &mut StripeBuilder, id: ImmutableString| {
+                    builder.call(&ctx, &now, verb, &[&id])
+                },
+            );
+            function(&background).set_into_module(
+                module,
+                move |ctx: NativeCallContext, builder: &mut StripeBuilder, id: ImmutableString| {
+                    builder.submit(&ctx, &later, verb, &[&id])
+                },
+            );
+        }
+        // An operation on an object of an object names both.
+        _ => {
+            function(verb).set_into_module(
+                module,
+                move |ctx: NativeCallContext,
+                      builder: &mut StripeBuilder,
+                      outer: ImmutableString,
+                      id: ImmutableString| { builder.call(&ctx, &now, verb, &[&outer, &id]) },
+            );
+            function(&background).set_into_module(
+                module,
+                move |ctx: NativeCallContext,
+                      builder: &mut StripeBuilder,
+                      outer: ImmutableString,
+                      id: ImmutableString| { builder.submit(&ctx, &later, verb, &[&outer, &id]) },
+            );
+        }
+    }
+}
+
+/// `metadata(key, value)`, `params(map)`, and the builder's text.
+fn register_rest(module: &mut Module) {
+    FuncRegistration::new("metadata").in_global_namespace().set_into_module(
+        module,
+        |builder: &mut StripeBuilder, key: ImmutableString, value: Dynamic| -> Answer<StripeBuilder> {
+            if setter(builder.resource, "metadata").is_none() {
+                return Err(unknown_setter(builder.resource, "metadata"));
+            }
+            let value = parameter(&value).map_err(|error| invalid(&format!("`metadata`: {error}")))?;
+            if let Some(value) = value {
+                Shared::make_mut(&mut builder.parts)
+                    .params
+                    .set_in("metadata", key.as_str(), value);
+            }
+            Ok(builder.clone())
+        },
+    );
+    FuncRegistration::new("params").in_global_namespace().set_into_module(
+        module,
+        |builder: &mut StripeBuilder, map: Map| -> Answer<StripeBuilder> {
+            parameters(&map).map_err(|error| invalid(&error.to_string()))?;
+            for (name, value) in &map {
+                builder.set(name, value)?;
+            }
+            Ok(builder.clone())
+        },
+    );
+    for name in ["to_string", "to_debug", "print", "debug"] {
+        FuncRegistration::new(name)
+            .in_global_namespace()
+            .with_purity(true)
+            .set_into_module(module, |builder: &mut StripeBuilder| {
+                ImmutableString::from(format!("{}()", constructor_name(builder.resource)))
+            });
+    }
+}

@@ -1,0 +1,143 @@
+//! `configure_stripe`: with a key, or with a map of settings.
+
+use std::sync::Arc;
+
+use inflight_core::Priority;
+use inflight_rhai::{duration, locals_of, script_error};
+use inflight_stripe::nearest;
+use rhai::{Dynamic, EvalAltResult, FuncRegistration, ImmutableString, Map, Module, NativeCallContext};
+
+use crate::host::{StripeConfig, StripeHost};
+use crate::key::{ApiKey, key_of};
+
+type Answer<T> = Result<T, Box<EvalAltResult>>;
+
+/// What the map may hold.
+const SETTINGS: [&str; 7] = [
+    "account",
+    "api_key",
+    "api_version",
+    "base_url",
+    "currency",
+    "priority",
+    "timeout",
+];
+
+pub(crate) fn register(module: &mut Module, host: &Arc<StripeHost>) {
+    let with_key = Arc::clone(host);
+    FuncRegistration::new("configure_stripe")
+        .in_global_namespace()
+        .set_into_module(module, move |ctx: NativeCallContext, key: Dynamic| -> Answer<()> {
+            let mut settings = Map::new();
+            settings.insert("api_key".into(), key);
+            configure(&ctx, &with_key, &settings)
+        });
+    let with_map = Arc::clone(host);
+    FuncRegistration::new("configure_stripe")
+        .in_global_namespace()
+        .set_into_module(module, move |ctx: NativeCallContext, settings: Map| -> Answer<()> {
+            configure(&ctx, &with_map, &settings)
+        });
+}
+
+/// Replaces the script's configuration: what the map does not name is as the host has it. Without a key, the one in force stays.
+fn configure(ctx: &NativeCallContext, host: &StripeHost, settings: &Map) -> Answer<()> {
+    let locals = locals_of(ctx)?;
+    let mut config = StripeConfig {
+        credential: StripeConfig::of(&locals, host).credential.clone(),
+        ..host.initial()
+    };
+    if let Some(unknown) = settings.keys().find(|name| !SETTINGS.contains(&name.as_str())) {
+        let hint = nearest(unknown, SETTINGS).map_or_else(
+            || format!("known are {}", SETTINGS.join(", ")),
+            |near| format!("did you mean `{near}`?"),
+        );
+        return Err(invalid(&format!(
+            "`{unknown}` is no setting of configure_stripe: {hint}"
+        )));
+    }
+    let base_url = text(settings, "base_url")?;
+    if base_url.is_some() && !host.options().allow_base_url {
+        return Err(script_error(
+            "not_allowed",
+            "base_url is not allowed here: a script that could choose it could send the key anywhere",
+        ));
+    }
+    if let Some(key) = settings.get("api_key") {
+        let key = accepted(host, key)?;
+        config.credential = Some(host.credential(&key, base_url.as_deref()));
+    } else if base_url.is_some() {
+        return Err(invalid(
+            "base_url needs an api_key beside it: a key belongs to one server",
+        ));
+    }
+    config.account = text(settings, "account")?;
+    config.api_version = text(settings, "api_version")?;
+    if let Some(currency) = text(settings, "currency")? {
+        config.currency = currency;
+    }
+    if let Some(priority) = text(settings, "priority")? {
+        config.priority = priority_of(&priority)?;
+    }
+    if let Some(seconds) = settings.get("timeout") {
+        config.timeout = Some(timeout_of(seconds)?);
+    }
+    locals.set(config);
+    Ok(())
+}
+
+fn accepted(host: &StripeHost, value: &Dynamic) -> Answer<ApiKey> {
+    let key = key_of(value)
+        .ok_or_else(|| {
+            invalid(&format!(
+                "the API key must be STRIPE_API_KEY or a text, not {}",
+                value.type_name()
+            ))
+        })?
+        .map_err(|error| script_error("invalid_key", &error.to_string()))?;
+    if key.is_live() && !host.options().allow_live_keys {
+        return Err(script_error(
+            "not_allowed",
+            &format!("the live key {key} is not allowed here: nothing of this run goes to the real Stripe"),
+        ));
+    }
+    Ok(key)
+}
+
+/// The priority of that name.
+pub(crate) fn priority_of(name: &str) -> Answer<Priority> {
+    Priority::from_name(name).ok_or_else(|| invalid(&format!("the priority must be high, normal or low, not `{name}`")))
+}
+
+/// A time in seconds, as an integer or a float, above zero.
+pub(crate) fn timeout_of(seconds: &Dynamic) -> Answer<std::time::Duration> {
+    let number = seconds
+        .as_float()
+        .or_else(|_| seconds.as_int().map(|whole| whole as f64))
+        .map_err(|_| {
+            invalid(&format!(
+                "the timeout must be a number of seconds, not {}",
+                seconds.type_name()
+            ))
+        })?;
+    let time = duration(number, "the timeout")?;
+    if time.is_zero() {
+        return Err(invalid("the timeout must be more than zero"));
+    }
+    Ok(time)
+}
+
+pub(crate) fn invalid(message: &str) -> Box<EvalAltResult> {
+    script_error("invalid_argument", message)
+}
+
+fn text(settings: &Map, name: &str) -> Answer<Option<String>> {
+    match settings.get(name) {
+        None => Ok(None),
+        Some(value) if value.is_unit() => Ok(None),
+        Some(value) => match value.read_lock::<ImmutableString>() {
+            Some(text) => Ok(Some(text.to_string())),
+            None => Err(invalid(&format!("`{name}` must be a text, not {}", value.type_name()))),
+        },
+    }
+}

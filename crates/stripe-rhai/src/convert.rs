@@ -1,0 +1,73 @@
+//! Script values as parameters.
+
+use inflight_stripe::{Params, Value};
+use rhai::{Array, Dynamic, ImmutableString, Map};
+
+/// How deeply arrays and maps may nest in a parameter. Stripe's own go five levels down.
+const MAX_DEPTH: usize = 32;
+
+/// Why a value cannot be a parameter.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotAParameter {
+    #[error("a value of type {0} cannot be sent to Stripe")]
+    Type(String),
+    #[error("the value nests deeper than {MAX_DEPTH} levels")]
+    TooDeep,
+}
+
+/// The parameter, or nothing for `()`: that leaves a parameter out. An empty text clears it.
+pub(crate) fn parameter(value: &Dynamic) -> Result<Option<Value>, NotAParameter> {
+    nested(value, 0)
+}
+
+fn nested(value: &Dynamic, depth: usize) -> Result<Option<Value>, NotAParameter> {
+    if depth > MAX_DEPTH {
+        return Err(NotAParameter::TooDeep);
+    }
+    if value.is_unit() {
+        return Ok(None);
+    }
+    if let Ok(flag) = value.as_bool() {
+        return Ok(Some(Value::Bool(flag)));
+    }
+    if let Ok(number) = value.as_int() {
+        return Ok(Some(Value::Integer(number)));
+    }
+    if let Ok(number) = value.as_float() {
+        return Ok(Some(Value::Float(number)));
+    }
+    if let Some(text) = value.read_lock::<ImmutableString>() {
+        return Ok(Some(Value::Text(text.to_string())));
+    }
+    if let Ok(letter) = value.as_char() {
+        return Ok(Some(Value::Text(letter.to_string())));
+    }
+    if let Some(array) = value.read_lock::<Array>() {
+        let mut list = Vec::with_capacity(array.len());
+        for item in array.iter() {
+            list.extend(nested(item, depth + 1)?);
+        }
+        return Ok(Some(Value::List(list)));
+    }
+    if let Some(map) = value.read_lock::<Map>() {
+        let mut params = Params::new();
+        for (name, item) in map.iter() {
+            if let Some(item) = nested(item, depth + 1)? {
+                params.set(name.as_str(), item);
+            }
+        }
+        return Ok(Some(Value::Map(params)));
+    }
+    Err(NotAParameter::Type(value.type_name().to_owned()))
+}
+
+/// A script's map as parameters.
+pub(crate) fn parameters(map: &Map) -> Result<Params, NotAParameter> {
+    let mut params = Params::new();
+    for (name, value) in map {
+        if let Some(value) = parameter(value)? {
+            params.set(name.as_str(), value);
+        }
+    }
+    Ok(params)
+}

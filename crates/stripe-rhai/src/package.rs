@@ -1,0 +1,70 @@
+//! The bindings as a Rhai package.
+
+use std::sync::Arc;
+
+use inflight_rhai::InflightPackage;
+use rhai::packages::Package;
+use rhai::{Engine, Module, Shared};
+
+use crate::builder;
+use crate::configure;
+use crate::host::StripeHost;
+use crate::key::ApiKey;
+
+/// `configure_stripe`, `new_product()` and its kin, and the constant `STRIPE_API_KEY`.
+///
+/// Built once per thread, registered in any number of its engines.
+#[derive(Clone)]
+pub struct StripePackage(Shared<Module>);
+
+impl StripePackage {
+    /// The package for this host.
+    #[must_use]
+    pub fn new(host: &Arc<StripeHost>) -> Self {
+        let mut module = Module::new();
+        Self::init(&mut module);
+        configure::register(&mut module, host);
+        builder::register(&mut module, host);
+        if let Some(key) = &host.options().api_key {
+            // A constant of the whole engine, so that a script's functions see it too.
+            module.set_var("STRIPE_API_KEY", rhai::Dynamic::from(key.clone()));
+        }
+        module.build_index();
+        Self(module.into())
+    }
+
+    /// Registers everything that a Stripe script uses: [`InflightPackage`], this package, and suggestions for names that do not
+    /// exist.
+    pub fn install(host: &Arc<StripeHost>, engine: &mut Engine) {
+        // Rhai's optimizer puts a constant's type name into interpolated strings, where `STRIPE_API_KEY` has a text of its own.
+        engine.set_optimization_level(rhai::OptimizationLevel::None);
+        InflightPackage::new().register_into_engine(engine);
+        Self::new(host).register_into_engine(engine);
+        engine.register_type_with_name::<crate::StripeBuilder>("StripeBuilder");
+        engine.register_type_with_name::<ApiKey>("ApiKey");
+        #[allow(
+            deprecated,
+            reason = "Rhai marks its volatile interfaces this way; the version is pinned to the minor"
+        )]
+        engine.on_missing_function(|name, args, _is_method, _context| {
+            builder::on_unknown_function(name, args.first().map(|first| &**first))?;
+            Ok(None)
+        });
+    }
+}
+
+impl std::fmt::Debug for StripePackage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StripePackage")
+    }
+}
+
+impl Package for StripePackage {
+    fn init(module: &mut Module) {
+        ApiKey::register(module);
+    }
+
+    fn as_shared_module(&self) -> Shared<Module> {
+        self.0.clone()
+    }
+}
