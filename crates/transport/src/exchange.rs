@@ -96,7 +96,13 @@ impl Exchange {
         let composed = catch_unwind(AssertUnwindSafe(|| {
             self.composer.compose(in_flight.id(), request, begun)
         }));
-        let outgoing = composed.unwrap_or_else(|_| Err(panicked("the credentials", Effect::None)))?;
+        let outgoing = composed.unwrap_or_else(|_| {
+            Err(Failure::new(
+                FailureKind::Credential,
+                Effect::None,
+                "the look-up of the credential panicked",
+            ))
+        })?;
         let client = self.clients.for_scheme(outgoing.url().scheme())?;
         let failed = |error| from_client_error(error, effect_of(request, begun));
         let answer = client.execute(outgoing).await.map_err(failed)?;
@@ -113,7 +119,13 @@ impl Exchange {
 
     fn classify(&self, request: &Request, response: Response) -> Outcome {
         let classified = catch_unwind(AssertUnwindSafe(|| self.policy.classify(request, response)));
-        classified.unwrap_or_else(|_| Err(panicked("the policy", Effect::Unknown)))
+        classified.unwrap_or_else(|_| {
+            Err(Failure::new(
+                FailureKind::InvalidResponse,
+                Effect::Unknown,
+                "the policy panicked over the answer",
+            ))
+        })
     }
 
     fn retry(&self, in_flight: &InFlight, failure: &Failure, deadline: Instant) -> RetryDecision {
@@ -150,8 +162,4 @@ fn settles(failure: &Failure) -> bool {
             .as_ref()
             .and_then(|response| response.header("idempotent-replayed"))
             .is_some_and(|value| value.eq_ignore_ascii_case("true"))
-}
-
-fn panicked(who: &str, effect: Effect) -> Failure {
-    Failure::new(FailureKind::InvalidResponse, effect, format!("{who} panicked"))
 }

@@ -104,9 +104,13 @@ impl Connection {
         let _ = self.stream.write_all(bytes);
     }
 
-    /// Ends the connection with a reset: closing while data is unread does that on Linux and macOS.
+    /// Has the connection end with a reset: a system resets one that is closed while received bytes are unread.
     pub(crate) fn reset(&mut self) {
-        let _ = self.stream.shutdown(Shutdown::Both);
+        let _ = self.stream.peek(&mut [0]);
+    }
+
+    pub(crate) fn stop_sending(&mut self) {
+        let _ = self.stream.shutdown(Shutdown::Write);
     }
 
     /// Blocks until the client closes the connection.
