@@ -1,6 +1,7 @@
 //! What the registry keeps of one request.
 
 use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -122,16 +123,7 @@ impl Entry {
             first_ending = !before.is_ended();
             if first_ending {
                 account.ended(before, after.status());
-                if let Some(observer) = &account.registry.observer {
-                    observer.ended(&Ended {
-                        id: self.id,
-                        session: account.id,
-                        operation: &self.operation,
-                        status: after.status(),
-                        latency: account.registry.clock.now().saturating_duration_since(self.submitted),
-                        outcome,
-                    });
-                }
+                self.tell_observer(after.status(), outcome);
             } else {
                 account.moved(before.status(), after.status());
             }
@@ -141,6 +133,21 @@ impl Entry {
             account.wake_if_idle();
         }
         Ok(transition)
+    }
+
+    fn tell_observer(&self, status: RequestStatus, outcome: &Outcome) {
+        let registry = &self.account.registry;
+        let Some(observer) = &registry.observer else { return };
+        let ended = Ended {
+            id: self.id,
+            session: self.account.id,
+            operation: &self.operation,
+            status,
+            latency: registry.clock.now().saturating_duration_since(self.submitted),
+            outcome,
+        };
+        // An observer that panics, against its contract, must not cost the request its ending.
+        let _ = catch_unwind(AssertUnwindSafe(|| observer.ended(&ended)));
     }
 }
 
