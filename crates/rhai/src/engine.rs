@@ -140,15 +140,32 @@ impl Script {
     }
 
     /// Runs the script with these variables and constants in scope.
-    pub fn run_with<T: Variant + Clone>(&self, options: RunOptions, mut scope: Scope<'static>) -> Fiber<T> {
+    pub fn run_with<T: Variant + Clone>(&self, options: RunOptions, scope: Scope<'static>) -> Fiber<T> {
+        self.run_then(options, scope, |_, value| typed(value))
+    }
+
+    /// Runs the script and turns its value into something else, still on the script's own stack: what a script gives may nest
+    /// as deeply as its memory allows, and only there is room to take it apart.
+    pub fn run_then<T: 'static>(
+        &self,
+        options: RunOptions,
+        mut scope: Scope<'static>,
+        then: impl FnOnce(&Engine, Dynamic) -> Result<T, ScriptError> + 'static,
+    ) -> Fiber<T> {
         let (engine, ast) = (self.engine.clone(), Rc::clone(&self.ast));
         Fiber::new(options.locals, options.limits, move || {
             engine
                 .0
                 .eval_ast_with_scope::<Dynamic>(&mut scope, &ast)
                 .map_err(|error| ScriptError::from_rhai(&engine.0, &error))
-                .and_then(typed)
+                .and_then(|value| then(&engine.0, value))
         })
+    }
+
+    /// The engine that runs it.
+    #[must_use]
+    pub fn engine(&self) -> &FiberEngine {
+        &self.engine
     }
 
     /// The syntax tree.

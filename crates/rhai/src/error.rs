@@ -189,6 +189,18 @@ impl ScriptError {
         Self::new(kind, message).at(position)
     }
 
+    /// An error of this kind, for hosts that end a script themselves.
+    #[must_use]
+    pub fn of_kind(kind: ScriptErrorKind, message: &str) -> Self {
+        Self::new(kind, message.replace(['\n', '\r'], " "))
+    }
+
+    /// The error of a script that was cancelled.
+    #[must_use]
+    pub fn cancelled() -> Self {
+        Self::new(ScriptErrorKind::Cancelled, "the script was cancelled")
+    }
+
     /// What kind of error.
     #[must_use]
     pub fn kind(&self) -> ScriptErrorKind {

@@ -48,9 +48,10 @@ pub use engine::{FiberEngine, RunOptions, Script};
 pub use error::{ScriptError, ScriptErrorKind, describe, failure_error, failure_map, script_error, submit_error};
 pub use fiber::{DEFAULT_STACK_BYTES, Fiber, Limits, current_deadline, current_locals};
 pub use locals::{Locals, Output};
+pub use object::from_json;
 pub use package::{InflightPackage, await_request, duration, locals_of, session_of};
 pub use pool::FiberPool;
-pub use text::{MAX_DEPTH, value_text};
+pub use text::{MAX_DEPTH, value_json, value_text};
 pub use wait::{allow_parking, wait};
 
 #[cfg(doctest)]

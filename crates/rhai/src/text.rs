@@ -84,6 +84,32 @@ pub fn value_text(engine: &Engine, value: &Dynamic) -> String {
         .map_or_else(|_| engine.map_type_name(value.type_name()).into(), Into::into)
 }
 
+/// A value as JSON, as a script's own `to_json` gives it; what JSON cannot say, as its text.
+#[must_use]
+pub fn value_json(engine: &Engine, value: &Dynamic) -> serde_json::Value {
+    if value.is_unit() {
+        return serde_json::Value::Null;
+    }
+    if let Ok(flag) = value.as_bool() {
+        return flag.into();
+    }
+    if let Ok(number) = value.as_int() {
+        return number.into();
+    }
+    if let Ok(number) = value.as_float() {
+        return number.into();
+    }
+    if value.is_array() || value.is_map() {
+        let mut scope = Scope::new();
+        scope.push_dynamic("value", value.flatten_clone());
+        let json = engine.eval_with_scope::<ImmutableString>(&mut scope, "value.to_json()");
+        if let Some(json) = json.ok().and_then(|json| serde_json::from_str(&json).ok()) {
+            return json;
+        }
+    }
+    value_text(engine, value).into()
+}
+
 fn too_deep() -> Box<EvalAltResult> {
     script_error(
         "too_deep",

@@ -24,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 mod builder;
+mod check;
 mod configure;
 mod convert;
 mod host;
@@ -33,6 +34,7 @@ mod package;
 pub use builder::{
     OPTION_SETTERS, StripeBuilder, constructed_by, constructor_name, knows, setter, unknown_constructor, unknown_method,
 };
+pub use check::{Finding, check_script};
 pub use host::{DEFAULT_CURRENCY, HostOptions, StripeConfig, StripeHost};
 pub use key::{ApiKey, InvalidKey};
 pub use package::StripePackage;

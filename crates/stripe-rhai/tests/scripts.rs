@@ -310,3 +310,58 @@ fn a_thrown_key_shows_its_last_four() {
     let setup = Setup::new();
     assert!(setup.error("throw STRIPE_API_KEY").contains("sk_test_…4242"));
 }
+
+#[test]
+fn checking_a_script_names_what_does_not_exist_with_its_position() {
+    let setup = Setup::new();
+    let found = |script: &str| {
+        let findings = inflight_stripe_rhai::check_script(&setup.engine, script);
+        let lines = findings
+            .iter()
+            .map(|f| format!("{}:{}: {}", f.line, f.column, f.message));
+        lines.collect::<Vec<_>>()
+    };
+    for (script, expected) in [
+        ("let x = ;", "1:9: "),
+        (
+            "let a = new_prodct();",
+            "1:9: there is no `new_prodct`: did you mean `new_product`?",
+        ),
+        (
+            "new_product()\n  .nmae(`x`).create_async();",
+            "2:4: `nmae` is neither a parameter nor an operation of product",
+        ),
+        (
+            "let p = new_price();\np.name(`x`);",
+            "2:3: `name` is neither a parameter nor an operation of price",
+        ),
+        (
+            "let p = new_price().amount(1);\nif true { p.creat(); }",
+            "2:13: `creat` is neither",
+        ),
+        ("fn f() { new_coupon().percent(3) } f()", "1:23: `percent` is neither"),
+        ("[1].map(|x| new_coupon().percent(3))", "1:26: `percent` is neither"),
+        (
+            "let id = awiat_result(`x`, 3);",
+            "1:10: there is no function `awiat_result`: did you mean `await_result`?",
+        ),
+        ("let s = `a`; s.lenn()", "1:16: there is no function `lenn`"),
+        ("print(`${new_product().nam(1)}`)", "1:24: `nam` is neither"),
+    ] {
+        let findings = found(script);
+        assert_eq!(findings.len(), 1, "{script}: {findings:?}");
+        assert!(findings[0].starts_with(expected), "{script}: {findings:?}");
+    }
+    for fine in [
+        "",
+        "// nothing",
+        "let p = new_product(); p = 5; p.abs();",
+        "fn work(x) { x.name } let m = #{ name: 1 }; work(m); m.name.to_string();",
+        "let f = |x| x + 1; f.call(2); [1, 2].filter(|x| x > 1).len();",
+        "let p = new_product().name(`x`).metadata(`a`, 1).priority(`high`); let id = p.create_async(); await_result(id, 3).len()",
+        "for i in 0..3 { print(i); } try { throw 1 } catch (e) { print(e.kind) }",
+        "new_customer().email(`x`).list().data[0].id.len()",
+    ] {
+        assert_eq!(found(fine), Vec::<String>::new(), "{fine}");
+    }
+}

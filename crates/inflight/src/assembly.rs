@@ -1,0 +1,240 @@
+//! All layers in one value.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use inflight_core::{Observer, Registry, Session};
+use inflight_rhai::{FiberEngine, FiberPool, ScriptError, ScriptErrorKind};
+use inflight_stripe::StripePolicy;
+use inflight_stripe_rhai::{ApiKey, HostOptions, StripeHost, StripePackage};
+use inflight_transport::{ShutdownReport, StartError, TokioClock, Worker, WorkerBuilder};
+
+use crate::run::{ScriptOptions, ScriptReport, run_script};
+
+/// Where Stripe's API is. <https://docs.stripe.com/api>
+const STRIPE_URL: &str = "https://api.stripe.com";
+
+/// Why nothing could be assembled.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The worker did not start.
+    #[error(transparent)]
+    Worker(#[from] StartError),
+}
+
+/// A registry, a worker that sends its requests to Stripe, and threads for scripts.
+pub struct Inflight {
+    registry: Registry,
+    worker: Worker,
+    host: Arc<StripeHost>,
+    pool: FiberPool,
+}
+
+impl Inflight {
+    /// Starts to configure one.
+    #[must_use]
+    pub fn builder() -> InflightBuilder {
+        InflightBuilder::default()
+    }
+
+    /// The registry.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The Stripe bindings' host.
+    #[must_use]
+    pub fn host(&self) -> &Arc<StripeHost> {
+        &self.host
+    }
+
+    /// A new session: what one script makes its requests in.
+    #[must_use]
+    pub fn session(&self) -> Session {
+        self.registry.session()
+    }
+
+    /// A new engine with all bindings, for a thread of the caller's own.
+    #[must_use]
+    pub fn engine(&self) -> rhai::Engine {
+        engine(&self.host)
+    }
+
+    /// The threads that scripts run on.
+    #[must_use]
+    pub fn pool(&self) -> &FiberPool {
+        &self.pool
+    }
+
+    /// Runs a script on one of the threads, in a session of its own. It may be awaited on any executor.
+    pub fn run(&self, text: &str, options: ScriptOptions) -> impl Future<Output = ScriptReport> + Send + use<> {
+        let (text, session) = (text.to_owned(), self.session());
+        let task = self.pool.spawn(move |engine| async move {
+            match engine.compile(&text) {
+                Ok(script) => run_script(&script, session, options).await,
+                Err(error) => ScriptReport::failed(error),
+            }
+        });
+        async move {
+            task.await.unwrap_or_else(|error| {
+                ScriptReport::failed(ScriptError::of_kind(ScriptErrorKind::Panic, &error.to_string()))
+            })
+        }
+    }
+
+    /// Accepts no more requests, lets what is in flight finish within `limit`, and ends everything else. Not for a thread that
+    /// drives an async runtime: it waits.
+    pub fn shutdown(&self, limit: Duration) -> ShutdownReport {
+        self.registry.close();
+        self.worker.shutdown(limit)
+    }
+}
+
+impl fmt::Debug for Inflight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inflight")
+            .field("registry", &self.registry)
+            .field("pool", &self.pool)
+            .finish_non_exhaustive()
+    }
+}
+
+fn engine(host: &Arc<StripeHost>) -> rhai::Engine {
+    let mut engine = rhai::Engine::new();
+    StripePackage::install(host, &mut engine);
+    engine
+}
+
+/// Configures an [`Inflight`].
+pub struct InflightBuilder {
+    worker: WorkerBuilder,
+    host: HostOptions,
+    threads: usize,
+    queue_capacity: Option<usize>,
+    observer: Option<Arc<dyn Observer>>,
+}
+
+impl Default for InflightBuilder {
+    fn default() -> Self {
+        Self {
+            worker: Worker::builder().base_url(STRIPE_URL),
+            host: HostOptions::default(),
+            threads: 1,
+            queue_capacity: None,
+            observer: None,
+        }
+    }
+}
+
+impl InflightBuilder {
+    /// Where requests go. By default `https://api.stripe.com`.
+    #[must_use]
+    pub fn base_url(mut self, url: impl Into<String>) -> Self {
+        self.worker = self.worker.base_url(url);
+        self
+    }
+
+    /// The key that scripts use and cannot read, as `STRIPE_API_KEY`. By default there is none, and scripts bring their own.
+    #[must_use]
+    pub fn api_key(mut self, key: ApiKey) -> Self {
+        self.host.api_key = Some(key);
+        self
+    }
+
+    /// Whether keys that move real money are taken. By default not.
+    #[must_use]
+    pub fn allow_live_keys(mut self, allow: bool) -> Self {
+        self.host.allow_live_keys = allow;
+        self
+    }
+
+    /// All options of the Stripe bindings at once, the key included.
+    #[must_use]
+    pub fn host_options(mut self, options: HostOptions) -> Self {
+        self.host = options;
+        self
+    }
+
+    /// How many requests are in flight at once. By default 64.
+    #[must_use]
+    pub fn concurrency(mut self, requests: usize) -> Self {
+        self.worker = self.worker.concurrency(requests);
+        self
+    }
+
+    /// Whether to speak HTTP/2 at once, without asking the server. By default what the server offers over TLS.
+    #[must_use]
+    pub fn http2_prior_knowledge(mut self, on: bool) -> Self {
+        self.worker = self.worker.http2_prior_knowledge(on);
+        self
+    }
+
+    /// How long one attempt may take. By default 80 seconds, as in Stripe's own SDKs.
+    #[must_use]
+    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.worker = self.worker.attempt_timeout(timeout);
+        self
+    }
+
+    /// How many threads run scripts. By default 1.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// How many unsent requests the queue holds. By default 10,000.
+    #[must_use]
+    pub fn queue_capacity(mut self, requests: usize) -> Self {
+        self.queue_capacity = Some(requests);
+        self
+    }
+
+    /// Who is told of every request's ending. By default nobody.
+    #[must_use]
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// Starts the worker and the threads.
+    ///
+    /// # Errors
+    /// [`BuildError`] where the base URL cannot be used or the operating system gives no thread.
+    pub fn build(self) -> Result<Inflight, BuildError> {
+        let mut registry = Registry::builder().clock(Arc::new(TokioClock));
+        if let Some(requests) = self.queue_capacity {
+            registry = registry.queue_capacity(requests);
+        }
+        if let Some(observer) = self.observer {
+            registry = registry.observer(observer);
+        }
+        let (registry, queue) = registry.build();
+        let host = StripeHost::new(self.host);
+        let worker = self
+            .worker
+            .policy(Arc::new(StripePolicy))
+            .credentials(host.credentials())
+            .start(queue)?;
+        let shared = Arc::clone(&host);
+        let pool = FiberPool::new(self.threads, move || FiberEngine::new(engine(&shared)));
+        Ok(Inflight {
+            registry,
+            worker,
+            host,
+            pool,
+        })
+    }
+}
+
+impl fmt::Debug for InflightBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InflightBuilder")
+            .field("host", &self.host)
+            .field("threads", &self.threads)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,142 @@
+//! Running one script to its end: its value, and what became of the requests that it left behind.
+
+use std::time::Duration;
+
+use inflight_core::{Counts, Session};
+use inflight_rhai::{Limits, Locals, Output, RunOptions, Script, ScriptError, ScriptErrorKind, value_json};
+use rhai::Scope;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// How long requests that are under way may take to finish after their script was cancelled.
+const FINISH_AFTER_CANCEL: Duration = Duration::from_secs(10);
+
+/// What one run of a script is given.
+#[derive(Clone, Default)]
+pub struct ScriptOptions {
+    /// How long the run may take in all: the script, and then the requests that it left pending. By default there is no limit.
+    pub time_limit: Option<Duration>,
+    /// Where `print` goes. By default standard output.
+    pub output: Option<Output>,
+    /// Constants in the script's scope, such as the event that it is to handle. By default none.
+    pub constants: serde_json::Map<String, serde_json::Value>,
+    /// Cancels the run.
+    pub cancel: CancellationToken,
+}
+
+impl std::fmt::Debug for ScriptOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ScriptOptions")
+            .field("time_limit", &self.time_limit)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a script ended.
+#[derive(Debug)]
+pub struct ScriptReport {
+    /// The script's value as JSON, or why it did not end well.
+    pub result: Result<serde_json::Value, ScriptError>,
+    /// What its author should know and what did not fail it: requests that failed unnoticed, or that had not ended in time.
+    pub warnings: Vec<String>,
+    /// What became of its requests.
+    pub counts: Counts,
+    /// How long it took, from its start to the end of its last request.
+    pub wall_time: Duration,
+}
+
+impl ScriptReport {
+    /// The report of a script that could not be started.
+    #[must_use]
+    pub fn failed(error: ScriptError) -> Self {
+        Self {
+            result: Err(error),
+            warnings: Vec::new(),
+            counts: Counts::default(),
+            wall_time: Duration::ZERO,
+        }
+    }
+}
+
+/// Runs a script in its session and then, also after an uncaught error, lets its pending requests finish within the time limit.
+/// The session is closed at the end.
+pub async fn run_script(script: &Script, session: Session, options: ScriptOptions) -> ScriptReport {
+    let started = Instant::now();
+    let mut locals = Locals::for_session(session.clone());
+    if let Some(output) = options.output {
+        locals = locals.with_output(output);
+    }
+    let limits = Limits {
+        wall_time: options.time_limit,
+        ..Limits::default()
+    };
+    let mut scope = Scope::new();
+    for (name, value) in options.constants {
+        scope.push_constant_dynamic(name, inflight_rhai::from_json(value));
+    }
+    let fiber = script.run_then(RunOptions::new(locals).limits(limits), scope, |engine, value| {
+        Ok(value_json(engine, &value))
+    });
+    let result = tokio::select! {
+        biased;
+        result = fiber => result,
+        () = options.cancel.cancelled() => Err(ScriptError::cancelled()),
+    };
+    let cancelled = matches!(&result, Err(error) if error.kind() == ScriptErrorKind::Cancelled);
+    let limit = if cancelled {
+        Some(FINISH_AFTER_CANCEL)
+    } else {
+        options.time_limit.map(|limit| limit.saturating_sub(started.elapsed()))
+    };
+    if cancelled {
+        session.cancel_unsent();
+    }
+    let unfinished = finish_requests(&session, limit, &options.cancel).await;
+    let mut warnings = unobserved_failures(&session);
+    if unfinished > 0 {
+        warnings.push(format!(
+            "{unfinished} requests were sent and had not been answered when the script's time was over: what became of them is unknown"
+        ));
+    }
+    let report = ScriptReport {
+        result,
+        warnings,
+        counts: session.counts(),
+        wall_time: started.elapsed(),
+    };
+    session.close();
+    report
+}
+
+/// Waits for the session's pending requests; what is not sent by then is cancelled. Gives how many had not ended.
+async fn finish_requests(session: &Session, limit: Option<Duration>, cancel: &CancellationToken) -> usize {
+    let drained = async {
+        tokio::select! {
+            () = session.drained() => {}
+            () = cancel.cancelled() => {
+                session.cancel_unsent();
+                // In flight is in flight: the effect may be real, so it may finish.
+                let _ = tokio::time::timeout(FINISH_AFTER_CANCEL, session.drained()).await;
+            }
+        }
+    };
+    match limit {
+        None => drained.await,
+        Some(limit) => {
+            // The time being over, what was never sent is called back.
+            let _ = tokio::time::timeout(limit, drained).await;
+        }
+    }
+    session.cancel_unsent();
+    session.pending()
+}
+
+fn unobserved_failures(session: &Session) -> Vec<String> {
+    let failures = session.unobserved_failures().into_iter();
+    failures
+        .filter_map(|(_, operation, outcome)| {
+            let failure = outcome.as_ref().as_ref().err()?;
+            Some(format!("{operation} failed and nobody looked: {failure}"))
+        })
+        .collect()
+}

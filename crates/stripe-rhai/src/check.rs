@@ -1,0 +1,254 @@
+//! Finds calls of builders, setters and functions that do not exist, without running the script.
+
+use std::collections::{BTreeSet, HashMap};
+
+use inflight_stripe::{Resource, nearest};
+use rhai::{AST, ASTNode, Engine, Expr, FnCallExpr, Position, Stmt};
+
+use crate::builder::{constructed_by, knows, setter, unknown_constructor, unknown_method};
+
+/// What Rhai itself answers to, beside its packages.
+const BUILT_IN: [&str; 12] = [
+    "print",
+    "debug",
+    "type_of",
+    "eval",
+    "Fn",
+    "call",
+    "curry",
+    "is_shared",
+    "is_def_var",
+    "is_def_fn",
+    "this",
+    "to_string",
+];
+
+/// Something that a script gets wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The line, counted from 1.
+    pub line: usize,
+    /// The column, counted from 1.
+    pub column: usize,
+    /// What is wrong, in one line.
+    pub message: String,
+}
+
+impl Finding {
+    fn at(position: Position, message: String) -> Self {
+        Self {
+            line: position.line().unwrap_or(1),
+            column: position.position().unwrap_or(1),
+            message,
+        }
+    }
+}
+
+/// Parses a script and looks up every builder, setter, operation and function that it names, in the order of its lines.
+///
+/// `engine` has the bindings installed. A builder is followed through a chain of calls and through variables that hold
+/// nothing else; a method of anything else is only known not to exist where no function of that name does.
+#[must_use]
+pub fn check_script(engine: &Engine, text: &str) -> Vec<Finding> {
+    let ast = match engine.compile(text) {
+        Ok(ast) => ast,
+        Err(error) => {
+            let (message, position) = inflight_rhai::describe(engine, &error.into());
+            return vec![Finding::at(position, message)];
+        }
+    };
+    let mut findings = Checker::new(engine, &ast).run(&ast);
+    findings.sort_by_key(|finding| (finding.line, finding.column));
+    findings.dedup();
+    findings
+}
+
+struct Checker {
+    functions: BTreeSet<String>,
+    /// Every variable and parameter, since one may hold a function.
+    variables: BTreeSet<String>,
+    /// Variables that hold a builder of one resource, wherever they are assigned.
+    builders: HashMap<String, Option<&'static Resource>>,
+    findings: Vec<Finding>,
+}
+
+impl Checker {
+    fn new(engine: &Engine, ast: &AST) -> Self {
+        let mut functions: BTreeSet<String> = BUILT_IN.map(str::to_owned).into();
+        functions.extend(engine.collect_fn_metadata(None, |info| Some(info.metadata.name.to_string()), true));
+        let mut variables = BTreeSet::new();
+        for function in ast.iter_functions() {
+            functions.insert(function.name.to_owned());
+            variables.extend(function.params.iter().map(|name| (*name).to_owned()));
+        }
+        Self {
+            functions,
+            variables,
+            builders: HashMap::new(),
+            findings: Vec::new(),
+        }
+    }
+
+    fn run(mut self, ast: &AST) -> Vec<Finding> {
+        ast.walk(&mut |path: &[ASTNode]| {
+            if let Some(ASTNode::Stmt(statement)) = path.last() {
+                self.learn(statement);
+            }
+            true
+        });
+        ast.walk(&mut |path: &[ASTNode]| {
+            match path {
+                [.., ASTNode::Stmt(Stmt::FnCall(call, position))] => self.function(call, *position),
+                [.., parent, ASTNode::Expr(Expr::Dot(pair, ..))] if !continues(parent, &path[path.len() - 1]) => {
+                    self.chain(&pair.lhs, &pair.rhs);
+                }
+                [ASTNode::Expr(Expr::Dot(pair, ..))] => self.chain(&pair.lhs, &pair.rhs),
+                [.., ASTNode::Expr(Expr::FnCall(call, position))] => self.function(call, *position),
+                _ => {}
+            }
+            true
+        });
+        self.findings
+    }
+
+    /// Which variables hold builders. One that is also given something else is not followed.
+    fn learn(&mut self, statement: &Stmt) {
+        match statement {
+            Stmt::Var(parts, ..) => {
+                let (name, value) = (parts.0.name.to_string(), &parts.1);
+                self.variables.insert(name.clone());
+                self.hold(name, value);
+            }
+            Stmt::Assignment(parts) => {
+                if let Some(name) = variable(&parts.1.lhs) {
+                    self.hold(name.to_owned(), &parts.1.rhs);
+                }
+            }
+            Stmt::For(parts, ..) => {
+                self.variables.insert(parts.0.name.to_string());
+                self.builders.insert(parts.0.name.to_string(), None);
+            }
+            Stmt::TryCatch(parts, ..) => {
+                if let Some(name) = variable(&parts.expr) {
+                    self.variables.insert(name.to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn hold(&mut self, name: String, value: &Expr) {
+        let resource = self.resource_of(value);
+        self.builders
+            .entry(name)
+            .and_modify(|known| {
+                if *known != resource {
+                    *known = None;
+                }
+            })
+            .or_insert(resource);
+    }
+
+    /// The resource whose builder this expression gives.
+    fn resource_of(&self, value: &Expr) -> Option<&'static Resource> {
+        match value {
+            Expr::FnCall(call, _) if call.args.is_empty() => constructed_by(&call.name),
+            Expr::Variable(..) => *self.builders.get(variable(value)?)?,
+            Expr::Dot(pair, ..) => {
+                let resource = self.resource_of(&pair.lhs)?;
+                methods(&pair.rhs)
+                    .iter()
+                    .all(|(name, _)| is_setter(resource, name))
+                    .then_some(resource)
+            }
+            _ => None,
+        }
+    }
+
+    /// The calls on one value, in a row.
+    fn chain(&mut self, first: &Expr, rest: &Expr) {
+        let mut builder = self.resource_of(first);
+        for (name, position) in methods(rest) {
+            match builder {
+                Some(resource) if !knows(resource, name) && !self.is_common(name) => {
+                    self.findings
+                        .push(Finding::at(position, unknown_method(resource, name)));
+                    builder = None;
+                }
+                Some(resource) => builder = is_setter(resource, name).then_some(resource),
+                None if !self.is_known(name) => self.unknown(name, position),
+                None => {}
+            }
+        }
+    }
+
+    fn function(&mut self, call: &FnCallExpr, position: Position) {
+        if call.is_qualified() || call.op_token.is_some() || self.is_known(&call.name) {
+            return;
+        }
+        if call.name.starts_with("new_") {
+            self.findings
+                .push(Finding::at(position, unknown_constructor(&call.name)));
+        } else {
+            self.unknown(&call.name, position);
+        }
+    }
+
+    fn unknown(&mut self, name: &str, position: Position) {
+        let hint = nearest(name, self.functions.iter().map(String::as_str))
+            .map_or_else(String::new, |near| format!(": did you mean `{near}`?"));
+        self.findings
+            .push(Finding::at(position, format!("there is no function `{name}`{hint}")));
+    }
+
+    fn is_known(&self, name: &str) -> bool {
+        self.functions.contains(name) || self.variables.contains(name) || name.contains('$')
+    }
+
+    /// What can be called on any value.
+    fn is_common(&self, name: &str) -> bool {
+        BUILT_IN.contains(&name) || name == "to_debug"
+    }
+}
+
+/// The name of the variable that this expression is.
+fn variable(expression: &Expr) -> Option<&str> {
+    match expression {
+        Expr::Variable(parts, ..) => Some(&parts.1),
+        _ => None,
+    }
+}
+
+/// Whether a setter of this name leaves a builder a builder.
+fn is_setter(resource: &'static Resource, name: &str) -> bool {
+    name == "params" || crate::builder::OPTION_SETTERS.contains(&name) || setter(resource, name).is_some()
+}
+
+/// Whether this chain is only the rest of the chain above it.
+fn continues(parent: &ASTNode, chain: &ASTNode) -> bool {
+    match (parent, chain) {
+        (ASTNode::Expr(Expr::Dot(pair, ..)), ASTNode::Expr(chain)) => std::ptr::eq(&raw const pair.rhs, *chain),
+        _ => false,
+    }
+}
+
+/// The methods of a chain, in order, up to the first index.
+fn methods(mut rest: &Expr) -> Vec<(&str, Position)> {
+    let mut found = Vec::new();
+    loop {
+        match rest {
+            Expr::MethodCall(call, position) => {
+                found.push((call.name.as_str(), *position));
+                return found;
+            }
+            Expr::Dot(pair, ..) => match &pair.lhs {
+                Expr::MethodCall(call, position) => {
+                    found.push((call.name.as_str(), *position));
+                    rest = &pair.rhs;
+                }
+                _ => return found,
+            },
+            _ => return found,
+        }
+    }
+}
