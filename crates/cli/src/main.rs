@@ -1,1 +1,42 @@
-fn main() {}
+//! The program `inflight`.
+
+#![forbid(unsafe_code)]
+
+mod api;
+mod args;
+mod check;
+mod descriptors;
+mod duration;
+mod run;
+mod script;
+mod signals;
+mod sim;
+mod target;
+
+use std::process::ExitCode;
+
+use args::{Arguments, Command};
+use clap::Parser;
+
+/// Exit status: everything went well.
+const OK: u8 = 0;
+/// Exit status: a script failed, or a check found something.
+const FAILED: u8 = 1;
+/// Exit status: the program was called wrongly, or could not begin.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let status = match Arguments::parse().command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Check(arguments) => Ok(check::check(&arguments)),
+        Command::Sim(arguments) => sim::sim(&arguments),
+        Command::Api(arguments) => api::api(&arguments),
+    };
+    status.map_or_else(
+        |error| {
+            eprintln!("inflight: {error}");
+            ExitCode::from(USAGE)
+        },
+        ExitCode::from,
+    )
+}

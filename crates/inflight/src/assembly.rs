@@ -60,7 +60,7 @@ impl Inflight {
     /// A new engine with all bindings, for a thread of the caller's own.
     #[must_use]
     pub fn engine(&self) -> rhai::Engine {
-        engine(&self.host)
+        StripePackage::new_engine(&self.host)
     }
 
     /// The threads that scripts run on.
@@ -100,12 +100,6 @@ impl fmt::Debug for Inflight {
             .field("pool", &self.pool)
             .finish_non_exhaustive()
     }
-}
-
-fn engine(host: &Arc<StripeHost>) -> rhai::Engine {
-    let mut engine = rhai::Engine::new();
-    StripePackage::install(host, &mut engine);
-    engine
 }
 
 /// Configures an [`Inflight`].
@@ -220,7 +214,9 @@ impl InflightBuilder {
             .credentials(host.credentials())
             .start(queue)?;
         let shared = Arc::clone(&host);
-        let pool = FiberPool::new(self.threads, move || FiberEngine::new(engine(&shared)));
+        let pool = FiberPool::new(self.threads, move || {
+            FiberEngine::new(StripePackage::new_engine(&shared))
+        });
         Ok(Inflight {
             registry,
             worker,

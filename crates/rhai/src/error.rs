@@ -201,6 +201,12 @@ impl ScriptError {
         Self::new(ScriptErrorKind::Cancelled, "the script was cancelled")
     }
 
+    /// The same error once more, without its cause: for a script that is started again and fails again.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self::new(self.kind, self.message.clone()).at(self.position)
+    }
+
     /// What kind of error.
     #[must_use]
     pub fn kind(&self) -> ScriptErrorKind {

@@ -16,6 +16,19 @@ use crate::locals::Locals;
 /// script goes down.
 pub const DEFAULT_STACK_BYTES: usize = 64 * 1024 * 1024;
 
+/// How many fibers can live at once: at most 20,000, and no more than half of what Linux lets a process map, since each stack
+/// takes two mappings.
+#[must_use]
+pub fn max_live_fibers() -> usize {
+    const MOST: usize = 20_000;
+    /// What a process maps beside its stacks.
+    const OTHER_MAPPINGS: usize = 5_000;
+    let mappings = std::fs::read_to_string("/proc/sys/vm/max_map_count")
+        .ok()
+        .and_then(|text| text.trim().parse::<usize>().ok());
+    mappings.map_or(MOST, |count| (count.saturating_sub(OTHER_MAPPINGS) / 2).clamp(1, MOST))
+}
+
 /// The limits of one run of a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {

@@ -33,6 +33,14 @@ impl StripePackage {
         Self(module.into())
     }
 
+    /// A new engine with everything that a Stripe script uses.
+    #[must_use]
+    pub fn new_engine(host: &Arc<StripeHost>) -> Engine {
+        let mut engine = Engine::new();
+        Self::install(host, &mut engine);
+        engine
+    }
+
     /// Registers everything that a Stripe script uses: [`InflightPackage`], this package, and suggestions for names that do not
     /// exist.
     pub fn install(host: &Arc<StripeHost>, engine: &mut Engine) {

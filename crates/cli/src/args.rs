@@ -1,0 +1,114 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use inflight::sim::Latency;
+
+use crate::duration::{parse_duration, parse_latency};
+
+/// Run Rhai scripts that start Stripe requests and go on.
+///
+/// Without a flag that says otherwise nothing leaves this machine: a Stripe simulator is started in the process.
+#[derive(Debug, Parser)]
+#[command(name = "inflight", version, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run scripts concurrently, on the embedded simulator unless told otherwise
+    Run(RunArguments),
+    /// Parse scripts and name builders, setters and functions that do not exist, without running anything
+    Check(CheckArguments),
+    /// Serve the Stripe simulator until interrupted
+    Sim(SimArguments),
+    /// List what scripts can do with Stripe: one operation a line
+    Api(ApiArguments),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit status: 0 all scripts ended well; 1 a script failed; 2 wrong usage; 130 or 143 after Ctrl-C or SIGTERM,
+when what was in flight has finished (a second signal ends the program at once).
+
+The key for --live comes from the environment variable STRIPE_API_KEY, never from an argument.")]
+pub(crate) struct RunArguments {
+    /// The scripts
+    #[arg(required = true, value_name = "SCRIPT")]
+    pub(crate) scripts: Vec<PathBuf>,
+
+    /// Talk to the real Stripe, with the key in STRIPE_API_KEY (sk_… or rk_…)
+    #[arg(long, conflicts_with = "base_url")]
+    pub(crate) live: bool,
+
+    /// Talk to this server instead, such as http://127.0.0.1:12111
+    #[arg(long, value_name = "URL")]
+    pub(crate) base_url: Option<String>,
+
+    /// Run each script this many times at once
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) copies: u32,
+
+    /// Threads that run scripts
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: u16,
+
+    /// Requests in flight at once
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) concurrency: u32,
+
+    /// Speak HTTP/2 at once, without asking the server
+    #[arg(long)]
+    pub(crate) http2: bool,
+
+    /// How long the embedded simulator takes to answer, such as 100ms or 50ms..150ms
+    #[arg(long, value_name = "TIME", value_parser = parse_latency, conflicts_with_all = ["live", "base_url"])]
+    pub(crate) sim_latency: Option<Latency>,
+
+    /// How long each script may take in all, such as 60s or 1500ms
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    pub(crate) timeout: Duration,
+
+    /// Write the results as JSON to this file; - is standard output, and the scripts' own output goes to standard error then
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+
+    /// Show neither progress nor the table, only the scripts' own output
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Exit status: 0 nothing found; 1 something found, or a script cannot be read; 2 wrong usage.")]
+pub(crate) struct CheckArguments {
+    /// The scripts
+    #[arg(required = true, value_name = "SCRIPT")]
+    pub(crate) scripts: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SimArguments {
+    /// The address to listen on; port 0 takes any free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:12111")]
+    pub(crate) listen: SocketAddr,
+
+    /// How long an answer takes, such as 100ms or 50ms..150ms
+    #[arg(long, value_name = "TIME", value_parser = parse_latency)]
+    pub(crate) latency: Option<Latency>,
+
+    /// Makes ids and latencies the same in every run
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ApiArguments {
+    /// A resource, such as product: its parameters too, with their types
+    #[arg(value_name = "RESOURCE")]
+    pub(crate) resource: Option<String>,
+}

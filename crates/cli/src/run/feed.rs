@@ -1,0 +1,195 @@
+//! Which script runs when: copies are started in order, as many at once as there is room for.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use inflight::core::Registry;
+use inflight::rhai::{FiberEngine, Script, ScriptError, ScriptErrorKind, max_live_fibers};
+use inflight::{Inflight, ScriptOptions, ScriptReport, run_script};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::run::output::Output;
+use crate::script::ScriptFile;
+
+/// What is to be run.
+pub(crate) struct Plan {
+    pub(crate) paths: Vec<PathBuf>,
+    pub(crate) scripts: Vec<ScriptFile>,
+    pub(crate) copies: u32,
+}
+
+/// How one copy of a script ended.
+pub(crate) struct RunResult {
+    /// The script's place in the plan.
+    pub(crate) script: usize,
+    /// The copy, counted from 1.
+    pub(crate) copy: u32,
+    pub(crate) report: ScriptReport,
+}
+
+impl Plan {
+    pub(crate) fn new(paths: Vec<PathBuf>, scripts: Vec<ScriptFile>, copies: u32) -> Self {
+        Self { paths, scripts, copies }
+    }
+
+    pub(crate) fn total(&self) -> usize {
+        self.scripts.len() * self.copies as usize
+    }
+
+    /// The name that a copy's output and errors are shown under.
+    pub(crate) fn label(&self, script: usize, copy: u32) -> String {
+        let name = &self.scripts[script].name;
+        if self.copies == 1 {
+            name.clone()
+        } else {
+            format!("{name}#{copy}")
+        }
+    }
+
+    /// `name:line:column: message`.
+    pub(crate) fn error_line(&self, result: &RunResult, error: &ScriptError) -> String {
+        let label = self.label(result.script, result.copy);
+        match error.position() {
+            Some((line, column)) => format!("{label}:{line}:{column}: {}", error.message()),
+            None => format!("{label}: {}", error.message()),
+        }
+    }
+}
+
+/// What each thread of the pool is given.
+#[derive(Clone)]
+struct Feed {
+    plan: Arc<Plan>,
+    /// The number of the next copy that any thread starts.
+    next: Arc<AtomicUsize>,
+    registry: Registry,
+    time_limit: Duration,
+    output: Arc<Output>,
+    cancel: CancellationToken,
+    results: mpsc::UnboundedSender<RunResult>,
+    live: usize,
+}
+
+/// Starts all copies on the pool's threads. The channel closes when the last has ended.
+pub(crate) fn start(
+    plan: &Arc<Plan>,
+    inflight: &Inflight,
+    time_limit: Duration,
+    output: &Arc<Output>,
+    cancel: &CancellationToken,
+    results: mpsc::UnboundedSender<RunResult>,
+) {
+    let threads = inflight.pool().threads().min(plan.total().max(1));
+    let feed = Feed {
+        plan: Arc::clone(plan),
+        next: Arc::default(),
+        registry: inflight.registry().clone(),
+        time_limit,
+        output: Arc::clone(output),
+        cancel: cancel.clone(),
+        results,
+        live: (max_live_fibers() / threads).max(1),
+    };
+    for thread in 0..threads {
+        let feed = feed.clone();
+        // Its end is the end of its sender.
+        drop(inflight.pool().spawn_on(thread, move |engine| feed.run(engine)));
+    }
+}
+
+/// A thread's scripts, each compiled once, when its first copy starts.
+struct Compiled {
+    engine: FiberEngine,
+    scripts: HashMap<usize, Result<Script, Rc<ScriptError>>>,
+}
+
+impl Compiled {
+    fn get(&mut self, plan: &Plan, script: usize) -> Result<Script, ScriptError> {
+        let engine = &self.engine;
+        let compiled = self.scripts.entry(script).or_insert_with(|| {
+            let text = plan.scripts[script].text.as_ref();
+            text.map_err(|error| ScriptError::of_kind(ScriptErrorKind::Syntax, &format!("the script {error}")))
+                .and_then(|text| engine.compile(text))
+                .map_err(Rc::new)
+        });
+        compiled.clone().map_err(|error| error.again())
+    }
+}
+
+impl Feed {
+    async fn run(self, engine: FiberEngine) {
+        let mut compiled = Compiled {
+            engine,
+            scripts: HashMap::new(),
+        };
+        let live = Arc::new(Semaphore::new(self.live));
+        let mut running = JoinSet::new();
+        while let Some((script, copy)) = self.next() {
+            let Some(place) = self.place(&live).await else {
+                self.report(script, copy, ScriptReport::failed(ScriptError::cancelled()));
+                continue;
+            };
+            match compiled.get(&self.plan, script) {
+                Err(error) => self.report(script, copy, ScriptReport::failed(error)),
+                Ok(compiled) => {
+                    let feed = self.clone();
+                    running.spawn_local(async move {
+                        let report = feed.run_copy(&compiled, script, copy).await;
+                        feed.report(script, copy, report);
+                        drop(place);
+                    });
+                    // It runs to its first wait before the next is considered: what it submits counts then.
+                    tokio::task::yield_now().await;
+                    while running.try_join_next().is_some() {}
+                }
+            }
+        }
+        while running.join_next().await.is_some() {}
+    }
+
+    /// The next copy that no thread has taken yet: the first of each script, then the second of each, …
+    fn next(&self) -> Option<(usize, u32)> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let scripts = self.plan.scripts.len();
+        let copy = u32::try_from(number / scripts).ok()?;
+        (copy < self.plan.copies).then_some((number % scripts, copy + 1))
+    }
+
+    /// A place among the live scripts, and room in the queue for all that one script may submit: a script that is started could
+    /// otherwise find the queue full of others' requests. `None` where the run is cancelled.
+    async fn place(&self, live: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+        let places = async {
+            let place = Arc::clone(live).acquire_owned().await.ok();
+            self.registry.room(self.registry.session_share()).await;
+            place
+        };
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => None,
+            place = places => place,
+        }
+    }
+
+    async fn run_copy(&self, script: &Script, number: usize, copy: u32) -> ScriptReport {
+        let output = Arc::clone(&self.output);
+        let label = self.plan.label(number, copy);
+        let options = ScriptOptions {
+            time_limit: Some(self.time_limit),
+            output: Some(Arc::new(move |text: &str| output.print(&label, text))),
+            cancel: self.cancel.clone(),
+            ..ScriptOptions::default()
+        };
+        run_script(script, self.registry.session(), options).await
+    }
+
+    fn report(&self, script: usize, copy: u32, report: ScriptReport) {
+        // Nobody listens only when the program is ending.
+        let _ = self.results.send(RunResult { script, copy, report });
+    }
+}
