@@ -30,7 +30,7 @@ fn create(c: &mut Criterion) {
             b.iter(|| {
                 n += 1;
                 // What a measurement leaves behind would be measured as memory, not as time.
-                if n % 100_000 == 0 {
+                if n.is_multiple_of(100_000) {
                     api.reset();
                 }
                 let key = n.to_string();
