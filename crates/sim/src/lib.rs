@@ -1,1 +1,53 @@
-//! A stateful Stripe simulator on loopback.
+//! A stateful Stripe simulator on loopback: products, prices, coupons, customers, payment intents and subscriptions.
+//!
+//! It answers as Stripe does: the same fields, the same errors, idempotency keys, pages, metadata. It runs on one thread of
+//! its own, so that a blocking program can use it as well as an asynchronous one, and stops when it is dropped.
+//!
+//! ```
+//! use std::io::{Read, Write};
+//! use std::net::TcpStream;
+//! use inflight_sim::Simulator;
+//!
+//! let simulator = Simulator::builder().seed(7).start()?;
+//! let mut stream = TcpStream::connect(simulator.addr())?;
+//! stream.write_all(
+//!     b"POST /v1/products HTTP/1.1\r\nHost: sim\r\nConnection: close\r\nAuthorization: Bearer sk_test_1\r\n\
+//!       Content-Length: 8\r\n\r\nname=Mug",
+//! )?;
+//! let mut answer = String::new();
+//! stream.read_to_string(&mut answer)?;
+//! assert!(answer.starts_with("HTTP/1.1 200 OK"));
+//! assert_eq!(simulator.objects("product")[0]["name"], "Mug");
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What it decides where Stripe is silent
+//! - All test keys belong to one account. `Stripe-Account: acct_…` names another one, with data of its own.
+//! - A request is carried out when it arrives; the latency passes between that and the answer, and so long its idempotency
+//!   key is in flight.
+//! - Under an idempotency key every answer is saved that comes after the check of the parameters' names and types, as
+//!   Stripe's does "once the endpoint has begun executing": also that an object does not exist, and a declined card.
+//! - A subscription is active (or on trial) at once; there are no invoices. Inline prices of an item that is refused stay.
+#![forbid(unsafe_code)]
+
+mod api;
+mod auth;
+mod calendar;
+mod error;
+mod idempotency;
+mod json;
+mod latency;
+mod object;
+mod random;
+mod resources;
+mod server;
+mod simulator;
+mod store;
+
+pub use api::{Api, ApiRequest, ApiResponse, Counts};
+pub use latency::Latency;
+pub use simulator::{Builder, RequestRecord, Simulator, StartError};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

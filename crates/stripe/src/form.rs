@@ -5,7 +5,7 @@
 mod decode;
 mod encode;
 
-pub use decode::{DecodeError, decode};
+pub use decode::{DecodeError, decode, decode_segment};
 pub use encode::{EncodeError, encode};
 
 pub(crate) use encode::percent_encode;

@@ -45,9 +45,7 @@ pub(crate) fn render(resources: &BTreeMap<String, Vec<Operation>>) -> Vec<(Strin
     for (resource, operations) in resources {
         let module = resource.replace('.', "_");
         let table = module.to_uppercase();
-        let mut text = format!(
-            "{HEADER}use crate::builder::*;\nuse crate::generated::operations::{table};\nuse crate::value::Value;\n"
-        );
+        let mut text = String::new();
         let mut names = Vec::new();
         for (index, operation) in operations.iter().enumerate() {
             let verb = operation.name.rsplit('.').next().unwrap_or_default();
@@ -59,7 +57,11 @@ pub(crate) fn render(resources: &BTreeMap<String, Vec<Operation>>) -> Vec<(Strin
         }
         let _ = writeln!(modules, "mod {module};");
         let _ = writeln!(exports, "pub use {module}::{{{}}};", names.join(", "));
-        files.push((format!("builders/{module}.rs"), text));
+        let mut imports = format!("use crate::builder::*;\nuse crate::generated::operations::{table};\n");
+        if text.contains("Into<Value>") {
+            imports.push_str("use crate::value::Value;\n");
+        }
+        files.push((format!("builders/{module}.rs"), format!("{HEADER}{imports}{text}")));
     }
     files.push(("builders/mod.rs".to_owned(), format!("{modules}\n{exports}")));
     files

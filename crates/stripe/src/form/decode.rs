@@ -58,6 +58,16 @@ pub fn decode(form: &str) -> Result<Params, DecodeError> {
         .collect())
 }
 
+/// Reads one segment of a path, where a `+` is a `+`. `None` if it is not UTF-8.
+///
+/// ```
+/// assert_eq!(inflight_stripe::form::decode_segment("a%2Fb+c").as_deref(), Some("a/b+c"));
+/// ```
+#[must_use]
+pub fn decode_segment(segment: &str) -> Option<String> {
+    Some(percent_decode_str(segment).decode_utf8().ok()?.into_owned())
+}
+
 fn unescape(text: &str) -> Result<Cow<'_, str>, DecodeError> {
     let spaced: Cow<'_, str> = if text.contains('+') {
         Cow::Owned(text.replace('+', " "))

@@ -1,0 +1,395 @@
+//! The simulator without its socket: one request in, one answer out.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use inflight_stripe::{API_VERSION, IDEMPOTENCY_KEY_MAX, Method, Operation, Params, form};
+
+use crate::auth::authenticate;
+use crate::error::{ApiError, shortened};
+use crate::idempotency::{Known, Saved, fingerprint};
+use crate::latency::Latency;
+use crate::object::Type;
+use crate::random::Random;
+use crate::resources::{Context, execute};
+use crate::store::DataSet;
+
+/// Tells the present as Unix time in seconds.
+pub(crate) type UnixClock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// A request as it came over the wire. Absent headers are `None`.
+///
+/// ```
+/// use inflight_sim::ApiRequest;
+///
+/// let request = ApiRequest { method: "GET", path: "/v1/products", ..ApiRequest::default() };
+/// assert_eq!(request.body, b"");
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ApiRequest<'a> {
+    /// The HTTP method.
+    pub method: &'a str,
+    /// The path, without the query.
+    pub path: &'a str,
+    /// The query, without its question mark.
+    pub query: &'a str,
+    /// `Authorization`
+    pub authorization: Option<&'a str>,
+    /// `Content-Type`
+    pub content_type: Option<&'a str>,
+    /// `Idempotency-Key`
+    pub idempotency_key: Option<&'a str>,
+    /// `Stripe-Account`
+    pub stripe_account: Option<&'a str>,
+    /// `Stripe-Version`
+    pub stripe_version: Option<&'a str>,
+    /// The whole body.
+    pub body: &'a [u8],
+}
+
+/// What the simulator answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ApiResponse {
+    /// The HTTP status.
+    pub status: u16,
+    /// JSON.
+    pub body: Bytes,
+    /// `Request-Id`
+    pub request_id: String,
+    /// `Stripe-Version`
+    pub stripe_version: String,
+    /// The id of the request whose saved answer this is (`Idempotent-Replayed: true`).
+    pub replay_of: Option<String>,
+    /// The operation's name, if the route is known: `product.create`.
+    pub operation: Option<&'static str>,
+    /// How long to wait before answering.
+    pub latency: Duration,
+}
+
+/// How often something happened since the start or the last reset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Requests, of whatever kind.
+    pub requests: u64,
+    /// Requests that changed something. However often a request is repeated under one key, it counts once.
+    pub effects: u64,
+    /// Answers that were saved under an idempotency key and given again.
+    pub replays: u64,
+    /// Requests whose key belonged to another request that was still being carried out (409).
+    pub conflicts: u64,
+    /// All other answers that were not 2xx.
+    pub refused: u64,
+}
+
+/// The simulator without its socket, for benchmarks and for other ways to reach it.
+///
+/// ```
+/// use std::time::Instant;
+/// use inflight_sim::{Api, ApiRequest};
+///
+/// let mut api = Api::new(7);
+/// let request = ApiRequest {
+///     method: "POST",
+///     path: "/v1/products",
+///     authorization: Some("Bearer sk_test_1"),
+///     body: b"name=Mug",
+///     ..ApiRequest::default()
+/// };
+/// let response = api.handle(&request, Instant::now());
+/// assert_eq!((response.status, api.counts().effects), (200, 1));
+/// ```
+pub struct Api {
+    seed: u64,
+    random: Random,
+    latency: Latency,
+    clock: UnixClock,
+    /// By `Stripe-Account`; the empty name is the account of all keys.
+    accounts: HashMap<Box<str>, DataSet>,
+    counts: Counts,
+}
+
+impl Api {
+    /// Nothing created yet; ids follow from the seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let now = || {
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |age| age.as_secs().cast_signed())
+        };
+        Self {
+            seed,
+            random: Random::new(seed),
+            latency: Latency::default(),
+            clock: Arc::new(now),
+            accounts: HashMap::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Sets what ids and latencies follow from.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self.random = Random::new(seed);
+        self
+    }
+
+    /// Sets how long answers take. By default no time.
+    #[must_use]
+    pub fn latency(mut self, latency: Latency) -> Self {
+        self.latency = latency;
+        self
+    }
+
+    /// Sets the clock that `created` is read from, in Unix seconds. By default the system's.
+    #[must_use]
+    pub fn unix_clock(mut self, clock: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// How often what happened.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Forgets everything; ids start again from the seed.
+    pub fn reset(&mut self) {
+        self.accounts.clear();
+        self.counts = Counts::default();
+        self.random = Random::new(self.seed);
+    }
+
+    /// All objects of a type (`product`) in the keys' own account, oldest first. Empty for types that are not simulated.
+    #[must_use]
+    pub fn objects(&self, r#type: &str) -> Vec<serde_json::Value> {
+        let (Some(data), Some(r#type)) = (self.accounts.get(""), Type::by_resource(r#type)) else {
+            return Vec::new();
+        };
+        let json = |object: &crate::object::Object| {
+            let mut out = String::new();
+            object.push_json(&mut out, data, &[]);
+            serde_json::from_str(&out).unwrap_or_default()
+        };
+        data.table(r#type).iter().map(json).collect()
+    }
+
+    /// How many objects of a type there are in the keys' own account.
+    #[must_use]
+    pub fn count(&self, r#type: &str) -> usize {
+        match (self.accounts.get(""), Type::by_resource(r#type)) {
+            (Some(data), Some(r#type)) => data.table(r#type).len(),
+            _ => 0,
+        }
+    }
+
+    /// Whether a request with this idempotency key changed something in the keys' own account. `None` for unknown keys.
+    #[must_use]
+    pub fn effect_of_key(&self, key: &str) -> Option<bool> {
+        Some(self.accounts.get("")?.keys.get(key)?.effect)
+    }
+
+    /// Carries out a request at once. The answer says how long to hold it back; until then the request's key counts as in
+    /// flight.
+    pub fn handle(&mut self, request: &ApiRequest<'_>, now: Instant) -> ApiResponse {
+        let latency = self.latency.draw(&mut self.random);
+        let mut response = ApiResponse {
+            status: 200,
+            body: Bytes::new(),
+            request_id: self.random.id("req_", 14),
+            stripe_version: request.stripe_version.unwrap_or(API_VERSION).to_owned(),
+            replay_of: None,
+            operation: None,
+            latency,
+        };
+        self.counts.requests += 1;
+        if let Err(error) = self.answer(request, now, &mut response) {
+            response.status = error.status;
+            response.body = error.json().into();
+        }
+        match response.status {
+            _ if response.replay_of.is_some() => self.counts.replays += 1,
+            200..300 => {}
+            409 => self.counts.conflicts += 1,
+            _ => self.counts.refused += 1,
+        }
+        response
+    }
+
+    /// Fills in the response. What fails here fails before execution and is saved under no key.
+    fn answer(&mut self, request: &ApiRequest<'_>, now: Instant, response: &mut ApiResponse) -> Result<(), ApiError> {
+        authenticate(request.authorization)?;
+        let account = account(request.stripe_account)?;
+        let (operation, id) = route(request)?;
+        response.operation = Some(operation.name);
+        let form = form_body(request)?;
+        let params = decode(request.query, form)?;
+        let key = idempotency_key(request)?;
+        if !self.accounts.contains_key(account) {
+            self.accounts.insert(account.into(), DataSet::default());
+        }
+        let Some(data) = self.accounts.get_mut(account) else {
+            return Err(ApiError::invalid("No such account."));
+        };
+        let fingerprint = fingerprint(request.path, request.query, form);
+        if let Some(key) = key {
+            match data.keys.look_up(key, fingerprint, now) {
+                Known::New => {}
+                Known::Replay(saved) => {
+                    response.status = saved.status;
+                    response.body = saved.body.clone();
+                    response.replay_of = Some(saved.request_id.to_string());
+                    return Ok(());
+                }
+                Known::InFlight => return Err(key_in_use(key)),
+                Known::OtherRequest => return Err(key_of_other_request(key)),
+            }
+        }
+        operation.check_all(&params)?;
+
+        // Execution begins: from here on success and failure are saved.
+        let mut context = Context {
+            operation,
+            id: &id,
+            params: &params,
+            data,
+            random: &mut self.random,
+            now: (self.clock)(),
+            effect: false,
+        };
+        (response.status, response.body) = match execute(&mut context) {
+            Ok(json) => (200, json.into()),
+            Err(error) => (error.status, error.json().into()),
+        };
+        let effect = context.effect;
+        self.counts.effects += u64::from(effect);
+        if let Some(key) = key {
+            let ready_at = now + response.latency;
+            let mut saved = Saved::new(
+                fingerprint,
+                ready_at,
+                response.status,
+                response.body.clone(),
+                &response.request_id,
+            );
+            saved.effect = effect;
+            data.keys.save(key, now, saved);
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api")
+            .field("seed", &self.seed)
+            .field("latency", &self.latency)
+            .field("accounts", &self.accounts.len())
+            .field("counts", &self.counts)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The account whose data is meant: each `Stripe-Account` has its own.
+fn account(header: Option<&str>) -> Result<&str, ApiError> {
+    let Some(account) = header else { return Ok("") };
+    let id = account.strip_prefix("acct_").unwrap_or_default();
+    if !id.is_empty() && id.len() <= 255 && id.bytes().all(|b| b == b'_' || b.is_ascii_alphanumeric()) {
+        return Ok(account);
+    }
+    let message = format!(
+        "The provided key does not have access to account '{}' (or that account does not exist).",
+        shortened(account)
+    );
+    Err(ApiError::invalid(message).status(403).code("account_invalid"))
+}
+
+/// The operation, and the id in the path.
+fn route(request: &ApiRequest<'_>) -> Result<(&'static Operation, String), ApiError> {
+    let unrecognized = || {
+        let message = format!(
+            "Unrecognized request URL ({}: {}). Please see https://docs.stripe.com.",
+            shortened(request.method),
+            shortened(request.path)
+        );
+        ApiError::invalid(message).status(404)
+    };
+    let method = match request.method {
+        "GET" => Method::Get,
+        "POST" => Method::Post,
+        "DELETE" => Method::Delete,
+        _ => return Err(unrecognized()),
+    };
+    let (operation, ids) = Operation::by_route(method, request.path).ok_or_else(unrecognized)?;
+    let id = ids.first().copied().unwrap_or_default();
+    Ok((operation, form::decode_segment(id).ok_or_else(unrecognized)?))
+}
+
+fn form_body<'a>(request: &ApiRequest<'a>) -> Result<&'a str, ApiError> {
+    if request.method != "POST" || request.body.is_empty() {
+        return Ok("");
+    }
+    let content_type = request.content_type.unwrap_or("application/x-www-form-urlencoded");
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    let form = std::str::from_utf8(request.body).ok();
+    match form {
+        Some(form) if media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded") => Ok(form),
+        _ => Err(ApiError::invalid(
+            "Invalid request (check that your POST content type is application/x-www-form-urlencoded). If you have any \
+             questions, we can help at https://support.stripe.com/.",
+        )),
+    }
+}
+
+fn decode(query: &str, form: &str) -> Result<Params, ApiError> {
+    let malformed = |error: form::DecodeError| ApiError::invalid(format!("Invalid request: {error}."));
+    let mut params = form::decode(form).map_err(malformed)?;
+    if !query.is_empty() {
+        for (name, value) in form::decode(query).map_err(malformed)? {
+            params.set(name, value);
+        }
+    }
+    Ok(params)
+}
+
+/// Keys do something on a POST only.
+fn idempotency_key<'a>(request: &ApiRequest<'a>) -> Result<Option<&'a str>, ApiError> {
+    let Some(key) = request.idempotency_key.filter(|_| request.method == "POST") else {
+        return Ok(None);
+    };
+    let refusal = if key.is_empty() {
+        "Idempotency-Key cannot be an empty string."
+    } else if key.chars().count() > IDEMPOTENCY_KEY_MAX {
+        "Idempotency-Key cannot be longer than 255 characters."
+    } else {
+        return Ok(Some(key));
+    };
+    Err(ApiError::invalid(refusal))
+}
+
+fn key_in_use(key: &str) -> ApiError {
+    ApiError::invalid(format!(
+        "There is currently another in-progress request using this Idempotent Key (that probably means you submitted twice, \
+         and the other request is still going through): {}. Please try again later.",
+        shortened(key)
+    ))
+    .status(409)
+    .code("idempotency_key_in_use")
+}
+
+fn key_of_other_request(key: &str) -> ApiError {
+    let mut error = ApiError::invalid(format!(
+        "Keys for idempotent requests can only be used with the same parameters they were first used with. Try using a key \
+         other than '{}' if you meant to execute a different request.",
+        shortened(key)
+    ));
+    error.kind = "idempotency_error";
+    error
+}

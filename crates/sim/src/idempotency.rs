@@ -1,0 +1,123 @@
+//! Idempotency keys, as Stripe treats them. <https://docs.stripe.com/api/idempotent_requests>
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+/// Stripe may forget a key when it is at least so old.
+const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What a key was used for.
+#[derive(Debug, Clone)]
+pub(crate) struct Saved {
+    fingerprint: u64,
+    /// Until then the request counts as being carried out.
+    ready_at: Instant,
+    pub(crate) status: u16,
+    pub(crate) body: Bytes,
+    pub(crate) request_id: Box<str>,
+    /// Whether something was changed.
+    pub(crate) effect: bool,
+}
+
+/// What a key means for a request that carries it.
+#[derive(Debug)]
+pub(crate) enum Known<'a> {
+    New,
+    InFlight,
+    OtherRequest,
+    Replay(&'a Saved),
+}
+
+/// The keys of one account.
+#[derive(Debug, Default)]
+pub(crate) struct Keys {
+    saved: HashMap<Arc<str>, Saved>,
+    by_age: VecDeque<(Instant, Arc<str>)>,
+}
+
+impl Keys {
+    pub(crate) fn look_up(&self, key: &str, fingerprint: u64, now: Instant) -> Known<'_> {
+        match self.saved.get(key) {
+            None => Known::New,
+            Some(saved) if saved.fingerprint != fingerprint => Known::OtherRequest,
+            Some(saved) if now < saved.ready_at => Known::InFlight,
+            Some(saved) => Known::Replay(saved),
+        }
+    }
+
+    pub(crate) fn save(&mut self, key: &str, now: Instant, saved: Saved) {
+        let is_old = |at: &Instant| now.saturating_duration_since(*at) >= KEPT;
+        while self.by_age.front().is_some_and(|(at, _)| is_old(at)) {
+            if let Some((_, old)) = self.by_age.pop_front() {
+                self.saved.remove(&old);
+            }
+        }
+        let key: Arc<str> = key.into();
+        self.by_age.push_back((now, Arc::clone(&key)));
+        self.saved.insert(key, saved);
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<&Saved> {
+        self.saved.get(key)
+    }
+}
+
+impl Saved {
+    pub(crate) fn new(fingerprint: u64, ready_at: Instant, status: u16, body: Bytes, request_id: &str) -> Self {
+        Self {
+            fingerprint,
+            ready_at,
+            status,
+            body,
+            request_id: request_id.into(),
+            effect: false,
+        }
+    }
+}
+
+/// Equal for requests with the same target and the same pairs in their forms, in whatever order.
+pub(crate) fn fingerprint(path: &str, query: &str, form: &str) -> u64 {
+    let pairs = query.split('&').chain(form.split('&')).filter(|pair| !pair.is_empty());
+    pairs.map(hash).fold(hash(path), u64::wrapping_add)
+}
+
+fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_in_flight_then_replayed_then_forgotten() {
+        let mut keys = Keys::default();
+        let start = Instant::now();
+        let later = |seconds| start + Duration::from_secs(seconds);
+        keys.save("k", start, Saved::new(1, later(2), 200, Bytes::new(), "req_1"));
+        assert!(matches!(keys.look_up("k", 1, later(1)), Known::InFlight));
+        assert!(matches!(keys.look_up("k", 1, later(2)), Known::Replay(_)));
+        assert!(matches!(keys.look_up("k", 2, later(2)), Known::OtherRequest));
+        assert!(matches!(keys.look_up("other", 1, later(2)), Known::New));
+        keys.save(
+            "other",
+            later(24 * 3600),
+            Saved::new(1, start, 200, Bytes::new(), "req_2"),
+        );
+        assert!(matches!(keys.look_up("k", 1, later(24 * 3600)), Known::New));
+        assert_eq!(keys.saved.len(), 1);
+    }
+
+    #[test]
+    fn order_does_not_matter_and_the_rest_does() {
+        assert_eq!(fingerprint("/a", "", "x=1&y=2"), fingerprint("/a", "", "y=2&x=1"));
+        assert_ne!(fingerprint("/a", "", "x=1"), fingerprint("/b", "", "x=1"));
+        assert_ne!(fingerprint("/a", "", "x=1"), fingerprint("/a", "", "x=2"));
+    }
+}

@@ -1,0 +1,124 @@
+//! Everything that one account has.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::idempotency::Keys;
+use crate::object::{Object, Type};
+
+/// All objects of one type, oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    rows: Vec<Option<Object>>,
+    by_id: HashMap<Box<str>, usize>,
+}
+
+impl Table {
+    pub(crate) fn insert(&mut self, object: Object) {
+        self.by_id.insert(object.id.clone(), self.rows.len());
+        self.rows.push(Some(object));
+    }
+
+    pub(crate) fn get(&self, id: &str) -> Option<&Object> {
+        self.rows.get(*self.by_id.get(id)?)?.as_ref()
+    }
+
+    pub(crate) fn get_mut(&mut self, id: &str) -> Option<&mut Object> {
+        self.rows.get_mut(*self.by_id.get(id)?)?.as_mut()
+    }
+
+    pub(crate) fn contains(&self, id: &str) -> bool {
+        self.by_id.contains_key(id)
+    }
+
+    pub(crate) fn remove(&mut self, id: &str) -> Option<Object> {
+        let removed = self.rows.get_mut(self.by_id.remove(id)?)?.take();
+        // Gaps cost a list its time; closing them once they are the half costs each removal little.
+        if self.rows.len() > 1000 && self.by_id.len() < self.rows.len() / 2 {
+            self.close_gaps();
+        }
+        removed
+    }
+
+    fn close_gaps(&mut self) {
+        self.rows.retain(Option::is_some);
+        for (index, object) in self.rows.iter().flatten().enumerate() {
+            if let Some(known) = self.by_id.get_mut(&object.id) {
+                *known = index;
+            }
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// The place of an object in the order of creation.
+    pub(crate) fn position(&self, id: &str) -> Option<usize> {
+        self.by_id.get(id).copied()
+    }
+
+    /// Objects older than this place, newest first.
+    pub(crate) fn older_than(&self, place: usize) -> impl Iterator<Item = &Object> {
+        self.rows.iter().take(place).rev().flatten()
+    }
+
+    /// Objects newer than this place, oldest first.
+    pub(crate) fn newer_than(&self, place: usize) -> impl Iterator<Item = &Object> {
+        self.rows.iter().skip(place.saturating_add(1)).flatten()
+    }
+
+    /// All objects, oldest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Object> {
+        self.rows.iter().flatten()
+    }
+}
+
+/// Everything that one account has.
+#[derive(Debug, Default)]
+pub(crate) struct DataSet {
+    tables: [Table; Type::ALL.len()],
+    pub(crate) keys: Keys,
+    /// The price that each lookup key belongs to.
+    pub(crate) lookup_keys: HashMap<Box<str>, Box<str>>,
+    /// Products that have prices: those cannot be deleted.
+    pub(crate) priced_products: HashSet<Box<str>>,
+    /// Stripe still answers for a deleted customer.
+    pub(crate) deleted_customers: HashSet<Box<str>>,
+}
+
+impl DataSet {
+    pub(crate) fn table(&self, r#type: Type) -> &Table {
+        &self.tables[r#type as usize]
+    }
+
+    pub(crate) fn table_mut(&mut self, r#type: Type) -> &mut Table {
+        &mut self.tables[r#type as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids<'a>(objects: impl Iterator<Item = &'a Object>) -> Vec<&'a str> {
+        objects.map(|o| &*o.id).collect()
+    }
+
+    #[test]
+    fn order_survives_removals() {
+        let mut table = Table::default();
+        for n in 0..3000 {
+            table.insert(Object::new(Type::Product, n.to_string(), n));
+        }
+        for n in 0..2900 {
+            assert!(table.remove(&n.to_string()).is_some());
+        }
+        assert!(table.remove("0").is_none() && table.get("0").is_none());
+        assert_eq!(table.len(), 100);
+        assert!(table.rows.len() < 3000, "gaps are closed");
+        let place = table.position("2950").unwrap();
+        assert_eq!(ids(table.older_than(place).take(2)), ["2949", "2948"]);
+        assert_eq!(ids(table.newer_than(place).take(2)), ["2951", "2952"]);
+        assert_eq!(table.get("2999").unwrap().created, 2999);
+    }
+}

@@ -1,0 +1,11 @@
+//! The simulator over real sockets on loopback.
+
+mod client;
+mod errors;
+mod hostile;
+mod http2;
+mod idempotency;
+mod lists;
+mod objects;
+mod payments;
+mod server;
