@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, Table, TableComponent, presets};
 use inflight::core::Counts;
 
 use crate::duration::readable;
@@ -14,21 +14,26 @@ use crate::run::report::Report;
 /// After this many different warnings, further ones are only counted.
 const WARNINGS_SHOWN: usize = 20;
 
-/// Names longer than this are cut in the middle, so that the table fits 80 columns.
-const NAME_WIDTH: usize = 24;
+/// Names longer than this are cut at their start, so that the table fits 80 columns.
+const NAME_WIDTH: usize = 18;
 
 pub(crate) fn render(report: &Report) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header([
-        "script",
-        "result",
-        "time",
-        "submitted",
-        "completed",
-        "failed",
-        "retries",
-        "warnings",
-    ]);
+    let copies = report.plan.copies;
+    let scripts = if copies > 1 { format!("script ×{copies}") } else { "script".to_owned() };
+    table
+        .load_preset(presets::NOTHING)
+        .set_style(TableComponent::HeaderLines, '─')
+        .set_header([
+            scripts.as_str(),
+            "result",
+            "time",
+            "submitted",
+            "completed",
+            "failed",
+            "retries",
+            "warnings",
+        ]);
     for column in table.column_iter_mut() {
         column.set_padding((0, 1));
         if column.index > 1 {
@@ -36,40 +41,33 @@ pub(crate) fn render(report: &Report) -> String {
         }
     }
     let scripts = report.plan.scripts.len();
-    for script in 0..scripts {
+    for (script, file) in report.plan.scripts.iter().enumerate() {
         let results: Vec<&RunResult> = report.results.iter().filter(|result| result.script == script).collect();
         let slowest = results.iter().map(|result| result.report.wall_time).max();
-        table.add_row(row(
-            &name(&report.plan.scripts[script].name, report.plan.copies),
-            &results,
-            slowest.unwrap_or_default(),
-        ));
+        table.add_row(row(&short(&file.name), &results, slowest.unwrap_or_default()));
     }
     if scripts > 1 {
         let all: Vec<&RunResult> = report.results.iter().collect();
         table.add_row(row("all", &all, report.wall_time));
     }
-    let mut text = format!("\n{table}\n");
-    for line in warnings(report) {
+    let mut text = String::from("\n");
+    for line in table.lines() {
         // Writing to a `String` cannot fail.
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    for line in warnings(report) {
         let _ = writeln!(text, "{line}");
     }
     text
 }
 
-fn name(name: &str, copies: u32) -> String {
-    let suffix = if copies > 1 {
-        format!(" ×{copies}")
-    } else {
-        String::new()
-    };
-    let characters: Vec<char> = name.chars().collect();
-    let room = NAME_WIDTH.saturating_sub(suffix.chars().count());
-    if characters.len() <= room {
-        return format!("{name}{suffix}");
+fn short(name: &str) -> String {
+    let characters: Vec<char> = name.strip_suffix(".rhai").unwrap_or(name).chars().collect();
+    if characters.len() <= NAME_WIDTH {
+        return characters.into_iter().collect();
     }
-    let end: String = characters[characters.len() - room.saturating_sub(1)..].iter().collect();
-    format!("…{end}{suffix}")
+    let end: String = characters[characters.len() - NAME_WIDTH + 1..].iter().collect();
+    format!("…{end}")
 }
 
 fn row(name: &str, results: &[&RunResult], time: Duration) -> [String; 8] {
@@ -77,7 +75,7 @@ fn row(name: &str, results: &[&RunResult], time: Duration) -> [String; 8] {
     let result = match (results.len(), failed) {
         (_, 0) => "ok".to_owned(),
         (1, _) => "failed".to_owned(),
-        (all, failed) => format!("{failed}/{all} failed"),
+        (_, failed) => format!("{failed} failed"),
     };
     let sum = |count: fn(&Counts) -> u64| results.iter().map(|result| count(&result.report.counts)).sum::<u64>();
     let warnings: usize = results.iter().map(|result| result.report.warnings.len()).sum();
@@ -95,7 +93,7 @@ fn row(name: &str, results: &[&RunResult], time: Duration) -> [String; 8] {
 
 /// Each different warning once, with how many copies gave it.
 fn warnings(report: &Report) -> Vec<String> {
-    let mut counted: BTreeMap<(usize, &str), usize> = BTreeMap::new();
+    let mut counted: BTreeMap<(usize, String), usize> = BTreeMap::new();
     for result in &report.results {
         for warning in &result.report.warnings {
             *counted.entry((result.script, without_request_id(warning))).or_default() += 1;
@@ -122,7 +120,12 @@ fn warnings(report: &Report) -> Vec<String> {
     lines
 }
 
-/// The warning up to the request's own id: what differs from copy to copy is in the JSON.
-fn without_request_id(warning: &str) -> &str {
-    warning.find(", request ").map_or(warning, |end| &warning[..end])
+/// The warning without Stripe's id of the request, which differs from copy to copy; the JSON has it.
+fn without_request_id(warning: &str) -> String {
+    let Some(start) = warning.find(", request ") else {
+        return warning.to_owned();
+    };
+    let (before, id) = warning.split_at(start);
+    let after = id[2..].find([',', ')']).map_or("", |end| &id[2 + end..]);
+    format!("{before}{after}")
 }
