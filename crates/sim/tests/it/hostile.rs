@@ -132,5 +132,8 @@ fn slow_clients_are_cut_off() {
     let whole = post("/v1/products", "name=Mug").bytes();
     slow.0.write_all(&whole[..whole.len() - 1]).unwrap();
     assert_eq!(slow.receive().status, 408);
+    let mut idle = Client::new(&simulator);
+    idle.ok(get("/v1/products"));
+    assert!(idle.is_closed());
     assert_eq!(simulator.count("product"), 0);
 }
