@@ -18,7 +18,9 @@ fn add_months(start: i64, months: i64) -> i64 {
     let month = month - 1 + months.min(12_000);
     let (year, month) = (year + month.div_euclid(12), month.rem_euclid(12) + 1);
     let day = day.min(days_in(year, month));
-    days(year, month, day) * DAY + start.rem_euclid(DAY)
+    days(year, month, day)
+        .saturating_mul(DAY)
+        .saturating_add(start.rem_euclid(DAY))
 }
 
 fn days_in(year: i64, month: i64) -> i64 {
@@ -68,6 +70,8 @@ mod tests {
         }
         assert_eq!(days(1970, 1, 1), 0);
         assert_eq!(civil(days(2026, 11, 24)), (2026, 11, 24));
-        add_interval(i64::MAX, "day", i64::MAX);
+        for interval in ["day", "week", "month", "year"] {
+            assert_eq!(add_interval(i64::MAX, interval, 1095), i64::MAX, "{interval}");
+        }
     }
 }

@@ -200,7 +200,10 @@ static SUBSCRIPTION: &[Field] = &[
     ),
     field("billing_cycle_anchor", "0"),
     field("billing_cycle_anchor_config", "null"),
-    field("billing_mode", r#"{"flexible":null,"type":"classic"}"#),
+    field(
+        "billing_mode",
+        r#"{"flexible":{"proration_discounts":"included"},"type":"flexible"}"#,
+    ),
     field("billing_schedules", "[]"),
     field("billing_thresholds", "null"),
     field("cancel_at", "null"),

@@ -23,8 +23,8 @@ use crate::simulator::{Hook, RequestRecord};
 const BODY_MAX: usize = 1 << 20;
 /// How large all headers of one request may be.
 const HEADERS_MAX: usize = 64 << 10;
-/// How long a client may take to send a request's headers, and again to send its body.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a client may take to send a request's headers, and again to send its body, unless the builder says otherwise.
+pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// How many requests one HTTP/2 connection may have in flight.
 const STREAMS_MAX: u32 = 10_000;
 /// The pause after a connection could not be accepted, when the process has no descriptor left.
@@ -35,6 +35,7 @@ pub(crate) struct Shared {
     /// The server has one thread, so nobody waits for this but someone who inspects the state.
     pub(crate) api: Mutex<Api>,
     pub(crate) hook: Option<Hook>,
+    pub(crate) read_timeout: Duration,
 }
 
 /// Serves until it is dropped.
@@ -54,7 +55,7 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) {
     server
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(READ_TIMEOUT)
+        .header_read_timeout(shared.read_timeout)
         .max_buf_size(HEADERS_MAX)
         .http2()
         .timer(TokioTimer::new())
@@ -72,7 +73,7 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) {
     tokio::select! {
         // A malformed request ends its connection and nothing else.
         _ = &mut serving => return,
-        () = tokio::time::sleep(READ_TIMEOUT) => {}
+        () = tokio::time::sleep(shared.read_timeout) => {}
     }
     if asked.load(Ordering::Relaxed) {
         let _ = serving.await;
@@ -84,7 +85,7 @@ async fn respond(shared: &Shared, request: Request<Incoming>) -> Response<Full<B
     if body.size_hint().lower() > BODY_MAX as u64 {
         return unread(413, "The request's body is too large.");
     }
-    let body = match tokio::time::timeout(READ_TIMEOUT, Limited::new(body, BODY_MAX).collect()).await {
+    let body = match tokio::time::timeout(shared.read_timeout, Limited::new(body, BODY_MAX).collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(error)) if error.is::<LengthLimitError>() => return unread(413, "The request's body is too large."),
         Ok(Err(_)) => return unread(400, "The request's body is malformed."),

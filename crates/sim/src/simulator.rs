@@ -73,6 +73,7 @@ pub struct Builder {
     api: Api,
     listen: String,
     hook: Option<Hook>,
+    read_timeout: Duration,
 }
 
 impl Builder {
@@ -112,6 +113,14 @@ impl Builder {
         self
     }
 
+    /// Sets how long a client may take to send a request's headers, and again to send its body; a kept-alive connection is
+    /// closed when it was idle for so long. By default 30 s.
+    #[must_use]
+    pub fn read_timeout(mut self, timeout: Duration) -> Self {
+        self.read_timeout = timeout;
+        self
+    }
+
     /// Starts the simulator. When this returns it takes requests.
     ///
     /// # Errors
@@ -127,6 +136,7 @@ impl Builder {
         let shared = Arc::new(Shared {
             api: Mutex::new(self.api),
             hook: self.hook,
+            read_timeout: self.read_timeout,
         });
         let (stop, stopped) = oneshot::channel();
         let served = Arc::clone(&shared);
@@ -213,6 +223,7 @@ impl Simulator {
             api: Api::new(nanos as u64),
             listen: "127.0.0.1:0".to_owned(),
             hook: None,
+            read_timeout: server::READ_TIMEOUT,
         }
     }
 

@@ -36,6 +36,7 @@ pub(super) fn build(context: &mut Context<'_>, params: &Params) -> Result<Object
     price.set("currency", json::text(&currency));
     set_amount(&mut price, params)?;
     set_recurring(&mut price, params)?;
+    set_custom_amount(&mut price, params)?;
     check_lookup_key(context, &price.id, params)?;
     let product = product_of(context, params)?;
     price.set("product", json::text(&product));
@@ -126,6 +127,20 @@ fn set_recurring(price: &mut Object, params: &Params) -> Result<(), ApiError> {
             json::text(interval),
             json::text(usage)
         ),
+    );
+    Ok(())
+}
+
+/// What the customer may choose, without the `enabled` that it was asked for with.
+fn set_custom_amount(price: &mut Object, params: &Params) -> Result<(), ApiError> {
+    let Some(Value::Map(custom)) = params.get("custom_unit_amount") else {
+        return Ok(());
+    };
+    let bound = |name: &str| integer_of(custom, name).map(|n| n.map_or("null".to_owned(), |n| n.to_string()));
+    let (maximum, minimum, preset) = (bound("maximum")?, bound("minimum")?, bound("preset")?);
+    price.set(
+        "custom_unit_amount",
+        format!("{{\"maximum\":{maximum},\"minimum\":{minimum},\"preset\":{preset}}}"),
     );
     Ok(())
 }

@@ -1,6 +1,9 @@
 //! Clients that are broken or mean harm.
 
 use std::io::Write;
+use std::time::Duration;
+
+use inflight_sim::Simulator;
 
 use crate::client::{Client, get, post, simulator};
 
@@ -107,4 +110,30 @@ fn headers_that_are_not_text() {
         )
         .unwrap();
     assert_eq!(client.receive().status, 400);
+}
+
+#[test]
+fn slow_clients_are_cut_off() {
+    let simulator = Simulator::builder()
+        .read_timeout(Duration::from_millis(50))
+        .start()
+        .unwrap();
+    for beginning in [
+        &b""[..],
+        b"PRI * HT",
+        b"POST /v1/products HTTP/1.1\r\nHost:",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ] {
+        let mut slow = Client::new(&simulator);
+        slow.0.write_all(beginning).unwrap();
+        assert!(slow.is_closed(), "{:?}", String::from_utf8_lossy(beginning));
+    }
+    let mut slow = Client::new(&simulator);
+    let whole = post("/v1/products", "name=Mug").bytes();
+    slow.0.write_all(&whole[..whole.len() - 1]).unwrap();
+    assert_eq!(slow.receive().status, 408);
+    let mut idle = Client::new(&simulator);
+    idle.ok(get("/v1/products"));
+    assert!(idle.is_closed());
+    assert_eq!(simulator.count("product"), 0);
 }

@@ -8,4 +8,5 @@ mod idempotency;
 mod lists;
 mod objects;
 mod payments;
+mod properties;
 mod server;

@@ -1,0 +1,113 @@
+//! Whatever is asked, the answer is JSON with a sensible status.
+
+use std::time::Instant;
+
+use inflight_sim::{Api, ApiRequest};
+use inflight_stripe::{Method, Operation, operations};
+use proptest::prelude::*;
+use proptest::sample::select;
+
+/// A known parameter or an odd one, perhaps nested, with a value that may fit.
+fn pair(operation: &'static Operation) -> impl Strategy<Value = String> {
+    let mut names: Vec<&str> = operation.params().map(|p| p.name).collect();
+    names.push("a[");
+    let nested = select(vec![
+        "",
+        "",
+        "",
+        "[0]",
+        "[]",
+        "[currency]",
+        "[0][price]",
+        "[0][id]",
+        "[a][b]",
+        "[interval]",
+    ]);
+    let values = select(vec![
+        "",
+        "1",
+        "-1",
+        "0",
+        "99999999999999999999",
+        "9223372036854775807",
+        "1e308",
+        "true",
+        "usd",
+        "x",
+        "now",
+        "month",
+        "id",
+        "repeating",
+        "pm_card_visa",
+        "manual",
+        "%FF",
+        "%00",
+        "%22",
+        "all",
+    ]);
+    (select(names), nested, values).prop_map(|(name, nested, value)| format!("{name}{nested}={value}"))
+}
+
+fn request() -> impl Strategy<Value = (&'static Operation, Vec<String>)> {
+    select(operations().collect::<Vec<_>>())
+        .prop_flat_map(|operation| (Just(operation), prop::collection::vec(pair(operation), 0..6)))
+}
+
+proptest! {
+    #[test]
+    fn every_answer_is_json(requests in prop::collection::vec(request(), 1..12)) {
+        let mut api = Api::new(1).unix_clock(|| i64::MAX);
+        for (operation, mut pairs) in requests {
+            // What is required, so that some get past the first check.
+            for param in operation.params().filter(|p| p.required) {
+                pairs.push(format!("{}=1", param.name));
+            }
+            // Objects that refer to each other.
+            for name in ["id", "product", "customer"] {
+                if operation.verb() == "create" && operation.param(name).is_some() {
+                    pairs.push(format!("{name}=id"));
+                }
+            }
+            let form = pairs.join("&");
+            let path = operation.path.split('/').map(|s| if s.starts_with('{') { "id" } else { s }).collect::<Vec<_>>();
+            let path = path.join("/");
+            let post = operation.method == Method::Post;
+            let request = ApiRequest {
+                method: operation.method.as_str(),
+                path: &path,
+                query: if post { "" } else { &form },
+                authorization: Some("Bearer sk_test_1"),
+                body: if post { form.as_bytes() } else { b"" },
+                ..ApiRequest::default()
+            };
+            let response = api.handle(&request, Instant::now());
+            prop_assert!(matches!(response.status, 200 | 400 | 402 | 404), "{} {form}", operation.name);
+            let body: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
+            prop_assert!(body["id"].is_string() || body["data"].is_array() || body["error"]["message"].is_string());
+        }
+    }
+
+    #[test]
+    fn nothing_that_is_sent_is_fatal(
+        method in "(GET|POST|DELETE|[A-Z]{0,5})",
+        path in "(/v1/(products|prices|customers)|[/a-z0-9%.]{0,20})",
+        query in "[a-z0-9=&%\\[\\]]{0,20}",
+        authorization in prop_oneof![Just("Bearer sk_test_1".to_owned()), ".{0,30}"],
+        key in prop::option::of(".{0,10}"),
+        account in prop::option::of("acct_[a-z]{0,3}"),
+        body in prop::collection::vec(any::<u8>(), 0..60),
+    ) {
+        let request = ApiRequest {
+            method: &method,
+            path: &path,
+            query: &query,
+            authorization: Some(&authorization),
+            idempotency_key: key.as_deref(),
+            stripe_account: account.as_deref(),
+            body: &body,
+            ..ApiRequest::default()
+        };
+        let response = Api::new(1).handle(&request, Instant::now());
+        prop_assert!(serde_json::from_slice::<serde_json::Value>(&response.body).is_ok());
+    }
+}
