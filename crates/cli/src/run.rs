@@ -34,6 +34,9 @@ use report::Report;
 /// How often output is written out and progress is drawn.
 const TICK: Duration = Duration::from_millis(50);
 
+/// Longer latencies count as this: an hour, in microseconds. No deadline of a request is as far away.
+const LONGEST_LATENCY_MICROS: u64 = 3_600_000_000;
+
 type Failure = Box<dyn std::error::Error>;
 
 /// Runs the scripts and gives the exit status.
@@ -171,8 +174,9 @@ struct Latencies(Mutex<Histogram<u64>>);
 
 impl Latencies {
     fn new() -> Self {
-        // Three digits, growing with what it sees: creation fails for impossible bounds only.
-        let histogram = Histogram::new(3).unwrap_or_else(|_| unreachable!("three significant digits are possible"));
+        // Creation fails for impossible bounds only.
+        let histogram = Histogram::new_with_bounds(1, LONGEST_LATENCY_MICROS, 3)
+            .unwrap_or_else(|_| unreachable!("an hour in microseconds to three digits is possible"));
         Self(Mutex::new(histogram))
     }
 

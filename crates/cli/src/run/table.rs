@@ -20,7 +20,11 @@ const NAME_WIDTH: usize = 18;
 pub(crate) fn render(report: &Report) -> String {
     let mut table = Table::new();
     let copies = report.plan.copies;
-    let scripts = if copies > 1 { format!("script ×{copies}") } else { "script".to_owned() };
+    let scripts = if copies > 1 {
+        format!("script ×{copies}")
+    } else {
+        "script".to_owned()
+    };
     table
         .load_preset(presets::NOTHING)
         .set_style(TableComponent::HeaderLines, '─')
