@@ -12,7 +12,7 @@ use crate::entry::{Entry, event_of};
 use crate::queue::Job;
 use crate::registry::RegistryShared;
 use crate::state::{Event, InvalidEvent, State, Transition};
-use crate::store::Row;
+use crate::store::{Row, written};
 use crate::sync::Mutex;
 use crate::wait::{Drained, Recorded, SubmitWhenRoom, Wait, block_on_for};
 use crate::waiters::WaiterList;
@@ -231,7 +231,7 @@ impl Session {
                 let job = Job::new(Arc::clone(&entry), Box::new(request));
                 store.append(
                     vec![row],
-                    Box::new(move |written| match written {
+                    written(move |result| match result {
                         Ok(()) => {
                             if let Ok((Transition::To(_), wake)) = entry.handover.advance(Event::Recorded) {
                                 wake.all();
