@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use crate::account::Account;
 use crate::handover::Handover;
 use crate::observer::Ended;
-use crate::session::Account;
 use crate::state::{Event, InvalidEvent, RequestStatus, State, Transition};
 use crate::store::written;
 use crate::{Effect, Failure, FailureKind, Outcome, Request, RequestId};
