@@ -298,7 +298,7 @@ impl World {
     }
 
     fn check(&self) {
-        let mut expected = vec![Counts::default(); SESSIONS];
+        let mut expected = [Counts::default(); SESSIONS];
         let mut pending = [0; SESSIONS];
         let mut kept = [0; SESSIONS];
         for (id, known) in &self.known {
