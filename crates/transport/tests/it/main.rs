@@ -1,5 +1,8 @@
 //! The worker against real servers on loopback: one that behaves and one that does not.
 
+#![allow(clippy::result_large_err, reason = "core's `Outcome` holds a failure by value")]
+
+mod http2;
 mod misbehaviour;
 mod ordinary;
 mod policy;
