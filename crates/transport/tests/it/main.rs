@@ -2,10 +2,12 @@
 
 #![allow(clippy::result_large_err, reason = "core's `Outcome` holds a failure by value")]
 
+mod child;
 mod http2;
 mod misbehaviour;
 mod ordinary;
 mod policy;
+mod proxy;
 mod secrecy;
 mod server;
 mod shutdown;

@@ -56,6 +56,20 @@ impl RawServer {
         })
     }
 
+    /// Does something whose time runs out, with more time until a request has arrived within it: a busy machine may take long
+    /// to connect.
+    pub(crate) fn with_time_to_arrive<T>(&self, mut attempt: impl FnMut(Duration) -> T) -> T {
+        let mut time = Duration::from_millis(50);
+        loop {
+            let before = self.received().len();
+            let ended = attempt(time);
+            if self.received().len() > before {
+                return ended;
+            }
+            time *= 2;
+        }
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }

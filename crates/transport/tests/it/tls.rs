@@ -5,7 +5,6 @@
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,26 +12,16 @@ use inflight_core::{Effect, FailureKind, Method, Request};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, Stream};
 
+use crate::child::run_in_child;
 use crate::server::{RawServer, Rig, assert_kind, get, ok, post};
 
-const CHILD: &str = "INFLIGHT_TLS_TEST_CHILD";
-
-/// Runs the test of this name again, with the machine's CA certificates replaced by those at `certificates`. Gives whether
-/// this is that second run, whose body is the test.
+/// Runs the test of this name again, with the machine's CA certificates replaced by those at `certificates`.
 fn in_child(test: &str, certificates: &Path) -> bool {
-    if std::env::var_os(CHILD).is_some() {
-        return true;
-    }
-    let run = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
-        .env(CHILD, "1")
-        .env("SSL_CERT_FILE", certificates)
-        .env("SSL_CERT_DIR", "/nonexistent")
-        .output()
-        .unwrap();
-    let output = String::from_utf8_lossy(&run.stdout) + String::from_utf8_lossy(&run.stderr);
-    assert!(run.status.success() && output.contains("1 passed"), "{output}");
-    false
+    let certificates = certificates.to_str().unwrap();
+    run_in_child(
+        test,
+        &[("SSL_CERT_FILE", certificates), ("SSL_CERT_DIR", "/nonexistent")],
+    )
 }
 
 /// A self-signed certificate for 127.0.0.1, and a file of its own that names it as a CA.
@@ -129,15 +118,11 @@ fn a_handshake_that_hangs_has_no_effect() {
 
 #[test]
 fn a_trusted_certificate_is_accepted() {
-    let (_, trusted) = certificate("trusted.pem");
-    let name = "tls::a_trusted_certificate_is_accepted";
-    if std::env::var_os(CHILD).is_none() {
-        in_child(name, &trusted);
+    // The child makes it again, before it looks for CAs: so it trusts what its own server shows.
+    let (config, trusted) = certificate("trusted.pem");
+    if !in_child("tls::a_trusted_certificate_is_accepted", &trusted) {
         return;
     }
-    // The child has to trust what its own server shows: it makes the certificate again before it looks for CAs.
-    let (config, path) = certificate("trusted.pem");
-    assert_eq!(std::env::var_os("SSL_CERT_FILE"), Some(path.into_os_string()));
     let success = Rig::new(secure(&secure_server(config))).success(get());
     assert_eq!(&success.response.body[..], b"{}");
 }
