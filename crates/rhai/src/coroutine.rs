@@ -17,14 +17,15 @@ use std::time::Instant;
 use corosensei::stack::{DefaultStack, Stack};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
+use crate::heap::{self, HeapState};
 use crate::locals::Locals;
 use crate::ticker;
 
 /// How many stacks a thread keeps for later.
 const POOLED_STACKS: usize = 1024;
 
-/// A part of the stack, at its end, that no script may reach into: host functions and the unwinding of errors need it.
-const RESERVED_STACK: usize = 1024 * 1024;
+/// How much of a stack stays in memory when it is given back; a small script uses less.
+const KEPT_STACK: usize = 32 * 1024;
 
 /// Why a script is to stop. It cannot catch this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub(crate) enum Stop {
     Operations,
     /// The stack is nearly used up.
     Stack,
+    /// The script holds more memory than it may.
+    Heap,
 }
 
 /// What a running coroutine shares with whoever resumes it.
@@ -50,6 +53,7 @@ pub(crate) struct Context {
     yielder: Cell<*const Yielder<(), ()>>,
     /// The lowest address that a script's evaluation may reach.
     stack_floor: usize,
+    heap: Cell<HeapState>,
     slice: Cell<u64>,
     resumed: Cell<Instant>,
 }
@@ -83,6 +87,9 @@ pub(crate) fn on_operation(operations: u64) -> Option<Stop> {
         }
         if operations > hot.max_operations.get() {
             return Some(Stop::Operations);
+        }
+        if heap::is_exceeded() {
+            return Some(Stop::Heap);
         }
         if hot.slice.get() == ticker::slice() {
             return None;
@@ -128,7 +135,8 @@ impl Context {
             }
             let waker = self.waker.borrow().clone();
             let mut cx = std::task::Context::from_waker(&waker);
-            if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            // What the future allocates is the host's, and may be freed on another thread.
+            if let std::task::Poll::Ready(output) = heap::uncharged(|| future.as_mut().poll(&mut cx)) {
                 return Ok(output);
             }
             self.suspend();
@@ -173,6 +181,7 @@ pub(crate) struct Fibre<T: 'static> {
 pub(crate) struct CoroutineLimits {
     pub(crate) stack_bytes: usize,
     pub(crate) max_operations: u64,
+    pub(crate) heap_bytes: Option<usize>,
     pub(crate) deadline: Option<Instant>,
 }
 
@@ -191,7 +200,9 @@ impl<T: 'static> Fibre<T> {
             stop: Cell::new(None),
             max_operations: limits.max_operations,
             yielder: Cell::new(std::ptr::null()),
-            stack_floor: stack.limit().get() + RESERVED_STACK.min(limits.stack_bytes / 2),
+            // A script's own recursion has the upper quarter; the rest is for native code that recurses over nested values.
+            stack_floor: stack.limit().get() + size_of_stack(&stack) / 4 * 3,
+            heap: Cell::new(HeapState::with_limit(limits.heap_bytes)),
             slice: Cell::new(0),
             resumed: Cell::new(Instant::now()),
         });
@@ -255,6 +266,8 @@ impl<T> Drop for Fibre<T> {
 /// Names a context as the running one, and puts back what was named before.
 struct Entered {
     before: Option<Rc<Context>>,
+    entered: Rc<Context>,
+    heap_before: heap::Before,
 }
 
 impl Entered {
@@ -263,12 +276,17 @@ impl Entered {
         ticker::keep_ticking();
         context.enter_slice();
         context.publish();
-        Self { before }
+        Self {
+            before,
+            entered: Rc::clone(context),
+            heap_before: heap::enter(context.heap.get()),
+        }
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
+        self.entered.heap.set(heap::leave(&self.heap_before));
         let before = self.before.take();
         match &before {
             Some(context) => context.publish(),
@@ -290,6 +308,12 @@ fn take_stack(bytes: usize) -> std::io::Result<DefaultStack> {
 }
 
 fn give_back(stack: DefaultStack) {
+    let unused = size_of_stack(&stack).saturating_sub(KEPT_STACK);
+    // SAFETY: the range is the lower part of this stack, without its guard page; nothing runs on it, and nothing on it is read
+    // again: a coroutine that starts on it writes before it reads. Where the call fails, the memory only stays in use.
+    unsafe {
+        libc::madvise(stack.limit().get() as *mut libc::c_void, unused, libc::MADV_DONTNEED);
+    }
     POOL.with_borrow_mut(|pool| {
         if pool.len() < POOLED_STACKS {
             pool.push(stack);

@@ -150,6 +150,8 @@ pub enum ScriptErrorKind {
     OperationLimit,
     /// It used up its stack.
     StackLimit,
+    /// It held more memory than it may.
+    HeapLimit,
     /// It was cancelled.
     Cancelled,
     /// A host function panicked.

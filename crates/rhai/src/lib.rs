@@ -30,11 +30,15 @@
 #![warn(unsafe_code)]
 
 mod async_fn;
+mod bounded;
+mod compare;
 #[allow(unsafe_code, reason = "switching stacks")]
 mod coroutine;
 mod engine;
 mod error;
 mod fiber;
+#[allow(unsafe_code, reason = "an allocator")]
+mod heap;
 mod locals;
 mod object;
 mod package;
@@ -49,7 +53,9 @@ pub use error::{
     ScriptError, ScriptErrorKind, describe, failure_error, failure_map, script_error, submit_error,
     unknown_function_error,
 };
-pub use fiber::{DEFAULT_STACK_BYTES, Fiber, Limits, current_deadline, current_locals, max_live_fibers};
+pub use fiber::{
+    DEFAULT_HEAP_BYTES, DEFAULT_STACK_BYTES, Fiber, Limits, STACK_BYTES_PER_HEAP_BYTE, current_deadline, current_locals, max_live_fibers};
+pub use heap::{ScriptAllocator, uncharged};
 pub use locals::{Locals, Output};
 pub use object::from_json;
 pub use package::{InflightPackage, await_request, duration, locals_of, session_of};

@@ -62,6 +62,8 @@ impl Package for InflightPackage {
         register_waits(module);
         register_sleep(module);
         crate::text::register(module);
+        crate::bounded::register(module);
+        crate::compare::register(module);
     }
 
     fn as_shared_module(&self) -> Shared<Module> {

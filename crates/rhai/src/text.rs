@@ -5,7 +5,10 @@ use std::fmt::Write;
 
 use rhai::{Array, Dynamic, Engine, EvalAltResult, FnPtr, ImmutableString, Map, Module, NativeCallContext, Scope};
 
+use crate::bounded::reserve;
+use crate::coroutine::{Stop, running};
 use crate::error::{error_text, script_error};
+use crate::heap;
 
 /// How deeply arrays and maps may nest where a value is turned into text.
 pub const MAX_DEPTH: usize = 128;
@@ -19,20 +22,14 @@ pub(crate) fn register(module: &mut Module) {
         rhai::FuncRegistration::new(name).with_purity(true).set_into_module(
             module,
             |ctx: NativeCallContext, array: &mut Array| -> ImmutableString {
-                let mut out = String::new();
-                write_array(&ctx, &mut out, array, 0);
-                out.into()
+                shown(|out| write_array(&ctx, out, array, 0))
             },
         );
         rhai::FuncRegistration::new(name).with_purity(true).set_into_module(
             module,
             move |ctx: NativeCallContext, map: &mut Map| -> ImmutableString {
                 error_text(map).filter(|_| of_error).map_or_else(
-                    || {
-                        let mut out = String::new();
-                        write_map(&ctx, &mut out, map, 0);
-                        out.into()
-                    },
+                    || shown(|out| write_map(&ctx, out, map, 0)),
                     Into::into,
                 )
             },
@@ -117,40 +114,63 @@ fn too_deep() -> Box<EvalAltResult> {
     )
 }
 
-fn write_array(ctx: &NativeCallContext, out: &mut String, array: &Array, depth: usize) {
+/// The text of one value needs more memory than the script may hold: the same text many times over takes none until it is
+/// written out.
+struct Full;
+
+/// What was written. Never an error: Rhai answers one inside an interpolated string by formatting the value itself, without a
+/// limit. A script that would hold too much is stopped at its next operation.
+fn shown(write: impl FnOnce(&mut String) -> Result<(), Full>) -> ImmutableString {
+    let mut out = String::new();
+    if write(&mut out).is_err() {
+        // What has been written is not kept either.
+        out = String::from("…");
+        if let Some(context) = running() {
+            context.stop(Stop::Heap);
+        }
+    }
+    out.into()
+}
+
+fn write_array(ctx: &NativeCallContext, out: &mut String, array: &Array, depth: usize) -> Result<(), Full> {
     out.push('[');
     for (i, item) in array.iter().enumerate() {
         if i > 0 {
             out.push_str(", ");
         }
-        write_debug(ctx, out, item, depth + 1);
+        write_debug(ctx, out, item, depth + 1)?;
     }
     out.push(']');
+    Ok(())
 }
 
-fn write_map(ctx: &NativeCallContext, out: &mut String, map: &Map, depth: usize) {
+fn write_map(ctx: &NativeCallContext, out: &mut String, map: &Map, depth: usize) -> Result<(), Full> {
     out.push_str("#{");
     for (i, (key, item)) in map.iter().enumerate() {
         if i > 0 {
             out.push_str(", ");
         }
         let _ = write!(out, "{key:?}: ");
-        write_debug(ctx, out, item, depth + 1);
+        write_debug(ctx, out, item, depth + 1)?;
     }
     out.push('}');
+    Ok(())
 }
 
-// Never an error: Rhai answers one inside an interpolated string by formatting the value itself, without a limit.
-fn write_debug(ctx: &NativeCallContext, out: &mut String, item: &Dynamic, depth: usize) {
+fn write_debug(ctx: &NativeCallContext, out: &mut String, item: &Dynamic, depth: usize) -> Result<(), Full> {
+    if heap::is_exceeded() {
+        return Err(Full);
+    }
     if depth > MAX_DEPTH {
         out.push('…');
     } else if let Some(array) = item.read_lock::<Array>() {
-        write_array(ctx, out, &array, depth);
+        write_array(ctx, out, &array, depth)?;
     } else if let Some(map) = item.read_lock::<Map>() {
-        write_map(ctx, out, &map, depth);
+        write_map(ctx, out, &map, depth)?;
     } else {
         out.push_str(&printed(ctx, "to_debug", item));
     }
+    Ok(())
 }
 
 fn json_array(
@@ -193,6 +213,7 @@ fn json_value(
     if depth > MAX_DEPTH {
         return Err(too_deep());
     }
+    reserve(0)?;
     if let Some(array) = item.read_lock::<Array>() {
         return json_array(ctx, out, &array, depth);
     }

@@ -55,6 +55,7 @@ pub(crate) fn token(stop: Stop) -> Dynamic {
         Stop::TimeLimit => "time limit",
         Stop::Operations => "operation limit",
         Stop::Stack => "stack limit",
+        Stop::Heap => "heap limit",
     }
     .into()
 }
