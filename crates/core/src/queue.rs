@@ -351,10 +351,9 @@ impl InFlight {
     /// What is to be done.
     #[must_use]
     pub fn request(&self) -> &Request {
-        self.request.as_deref().map_or_else(
-            || unreachable!("a request in flight is held until it is completed"),
-            |r| r,
-        )
+        self.request
+            .as_deref()
+            .unwrap_or_else(|| unreachable!("a request in flight is held until it is completed"))
     }
 
     /// The moment when the request as a whole times out.

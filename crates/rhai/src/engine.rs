@@ -65,7 +65,7 @@ impl FiberEngine {
             }
             Some(token(stop))
         });
-        engine.on_print(|text| print(text));
+        engine.on_print(print);
         engine.on_debug(|text, source, position| match source {
             Some(source) => print(&format!("{source} @ {position:?}: {text}")),
             None => print(&format!("{position:?}: {text}")),

@@ -32,7 +32,6 @@ pub(crate) fn object_value(success: &Success) -> Result<Dynamic, Box<EvalAltResu
 }
 
 /// A JSON value as a script's value. Numbers beyond 64 bits become floats.
-#[must_use]
 pub fn from_json(value: serde_json::Value) -> Dynamic {
     // Every JSON value has a script value; `()` only stands in where Rhai's own limits forbid one.
     serde_json::from_value(value).unwrap_or(Dynamic::UNIT)

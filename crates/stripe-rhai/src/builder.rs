@@ -283,7 +283,7 @@ pub fn unknown_constructor(name: &str) -> String {
 
 pub(crate) fn register(module: &mut Module, host: &Arc<StripeHost>) {
     for resource in resources() {
-        FuncRegistration::new(&constructor_name(resource))
+        FuncRegistration::new(constructor_name(resource))
             .in_global_namespace()
             .set_into_module(module, move || StripeBuilder::new(resource));
     }
