@@ -2,7 +2,7 @@
 
 use std::env;
 
-use inflight::sim::{Latency, Simulator, StartError};
+use inflight::sim::{Simulator, StartError};
 use inflight::stripe_rhai::{ApiKey, InvalidKey};
 use url::{Host, Url};
 
@@ -72,7 +72,7 @@ impl Target {
         }
         // The simulator never sees a key of the environment.
         let simulator = Simulator::builder()
-            .latency(arguments.sim_latency.unwrap_or(Latency::default()))
+            .latency(arguments.sim_latency.unwrap_or_default())
             .start()?;
         Ok(Self {
             base_url: Some(simulator.url()),
