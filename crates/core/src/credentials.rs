@@ -32,14 +32,24 @@ impl Secret {
 
 impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A prefix says what kind of key it is (`sk_test_`) and is no secret; a short text shows nothing of itself.
+        // The prefix says what kind of key it is (`sk_test_`) and is no secret; a short text shows nothing of itself.
         let text = &*self.0;
-        let prefix = match text.rfind('_') {
-            Some(end) if end < 12 && text.len() >= end + 9 && text.is_ascii() => &text[..=end],
-            _ => return f.write_str("…"),
-        };
+        let prefix = kind_of_key(text);
+        if prefix.is_empty() || !text.is_ascii() || text.len() < prefix.len() + 8 {
+            return f.write_str("…");
+        }
         write!(f, "{prefix}…{}", &text[text.len() - 4..])
     }
+}
+
+/// `sk_`, `rk_live_` and the like: two letters, and the mode where one is named.
+fn kind_of_key(text: &str) -> &str {
+    let Some(end) = text.find('_').filter(|end| (1..=4).contains(end)) else {
+        return "";
+    };
+    let rest = &text[end + 1..];
+    let mode = ["test_", "live_"].into_iter().find(|mode| rest.starts_with(mode));
+    &text[..end + 1 + mode.map_or(0, str::len)]
 }
 
 impl fmt::Debug for Secret {

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use crate::account::Account;
 use crate::handover::Handover;
 use crate::observer::Ended;
-use crate::session::Account;
 use crate::state::{Event, InvalidEvent, RequestStatus, State, Transition};
+use crate::store::written;
 use crate::{Effect, Failure, FailureKind, Outcome, Request, RequestId};
 
 /// One request from its submission on. The request itself travels through the queue and is gone once it has ended.
@@ -25,6 +26,8 @@ pub(crate) struct Entry {
     pub(crate) handover: Handover,
     /// Whether anyone has looked at the ending.
     observed: AtomicBool,
+    /// Whether an ending is on its way through the store.
+    ending: AtomicBool,
 }
 
 impl Entry {
@@ -48,6 +51,7 @@ impl Entry {
             reads_only: request.method.is_safe(),
             handover: Handover::new(state),
             observed: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
             account,
         }
     }
@@ -78,6 +82,10 @@ impl Entry {
             let _ = self.end_now(event, outcome);
             return;
         };
+        // One ending is written, the first: a job that is dropped after it was cancelled or refused has nothing to add.
+        if self.handover.state().is_ended() || self.ending.swap(true, Ordering::SeqCst) {
+            return;
+        }
         let status = match event {
             Event::Succeed => RequestStatus::Completed,
             Event::DeadlinePassed(_) => RequestStatus::Timeout,
@@ -90,8 +98,8 @@ impl Entry {
             self.id,
             status,
             &outcome,
-            Box::new(move |written| {
-                let _ = match written {
+            written(move |result| {
+                let _ = match result {
                     Ok(()) => entry.end_now(event, kept),
                     // The outcome is known and cannot be kept: whoever waits learns both.
                     Err(error) => {

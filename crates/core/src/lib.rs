@@ -26,7 +26,12 @@
 //! ```
 
 #![forbid(unsafe_code)]
+#![allow(
+    clippy::result_large_err,
+    reason = "an `Outcome` is stored once and shared; boxing its failure would only move the bytes"
+)]
 
+mod account;
 mod clock;
 mod counters;
 mod credentials;

@@ -17,6 +17,7 @@ use crossbeam_channel::Receiver;
 use crate::entry::{Entry, event_of};
 use crate::registry::RegistryShared;
 use crate::state::Event;
+use crate::store::written;
 use crate::sync::Mutex;
 use crate::{Effect, Failure, FailureKind, Outcome, Priority, Request, RequestId, StoreError, Transport};
 
@@ -121,10 +122,12 @@ impl Queue {
         let mut next: Option<Instant> = None;
         for lane in &mut self.waiting {
             lane.retain(|job| {
-                if job.deadline() <= now {
+                let overdue = job.deadline() <= now;
+                if overdue {
                     job.expire();
                 }
-                let stays = !job.is_ended();
+                // The ending of an overdue job may still be on its way through the store.
+                let stays = !overdue && !job.is_ended();
                 if stays {
                     next = Some(next.map_or(job.deadline(), |next| next.min(job.deadline())));
                 }
@@ -212,10 +215,10 @@ impl Job {
                 let told = Arc::clone(&slot);
                 store.sent(
                     in_flight.entry.id,
-                    Box::new(move |written| {
+                    written(move |result| {
                         let waker = {
                             let mut slot = told.lock();
-                            slot.written = Some(written);
+                            slot.written = Some(result);
                             slot.waker.take()
                         };
                         if let Some(waker) = waker {
@@ -338,6 +341,7 @@ impl InFlight {
 
     fn fail_unsent(mut self, error: StoreError) {
         self.request = None;
+        self.entry.left_cancelled();
         let failure = Failure::new(FailureKind::Store, Effect::None, error.to_string()).with_source(error);
         self.entry.end(Event::Fail(Effect::None), Err(failure));
     }
@@ -409,6 +413,7 @@ impl Drop for InFlight {
                 ),
             )
         } else {
+            self.entry.left_cancelled();
             (
                 Event::Shutdown,
                 Failure::new(

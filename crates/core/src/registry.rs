@@ -57,6 +57,8 @@ pub(crate) struct RegistryShared {
     pub(crate) cancelled: AtomicUsize,
     /// Who waits for room in the queue.
     pub(crate) room: WaiterList,
+    /// Who waits for room of any kind and wants to know when there will be none.
+    pub(crate) closing: WaiterList,
     /// Who waits for room for more than one request, and the least that any of them waits for.
     pub(crate) admission: WaiterList,
     pub(crate) admission_places: AtomicUsize,
@@ -305,7 +307,7 @@ impl Registry {
     /// Accepts no more requests. Those that were accepted go on.
     pub fn close(&self) {
         self.shared.closed.store(true, Ordering::SeqCst);
-        self.shared.room.wake_all();
+        self.shared.closing.wake_all();
         self.shared.admission.wake_all();
         self.shared.notify();
     }
@@ -397,6 +399,7 @@ impl RegistryBuilder {
             sent: AtomicUsize::new(0),
             cancelled: AtomicUsize::new(0),
             room: WaiterList::default(),
+            closing: WaiterList::default(),
             admission: WaiterList::default(),
             admission_places: AtomicUsize::new(usize::MAX),
             next_session: AtomicU64::new(1),

@@ -192,6 +192,8 @@ impl Request {
     /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
+        // Few requests have more than one or two, and thousands may be pending: no room to spare.
+        self.headers.reserve_exact(1);
         self.headers.push((name.into(), value.into()));
         self
     }

@@ -4,21 +4,22 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::account::{Account, Places};
 use crate::counters::Counters;
 use crate::entry::{Entry, event_of};
 use crate::queue::Job;
 use crate::registry::RegistryShared;
 use crate::state::{Event, InvalidEvent, State, Transition};
-use crate::store::Row;
+use crate::store::{Row, written};
 use crate::sync::Mutex;
 use crate::wait::{Drained, Recorded, SubmitWhenRoom, Wait, block_on_for};
 use crate::waiters::WaiterList;
 use crate::{
     Counts, Effect, Failure, FailureKind, IdempotencyKey, Outcome, Request, RequestId, RequestStatus, ResultError,
-    SubmitError, SubmitErrorKind, WaitError,
+    SubmitError, WaitError,
 };
 
 /// How much of the registry one session may use.
@@ -28,97 +29,6 @@ pub struct SessionLimits {
     pub pending: usize,
     /// How many of its requests may be unsent. By default a tenth of the queue's bound, so that no session starves the others.
     pub unsent: usize,
-}
-
-/// What a session's requests are charged to. Entries hold this, never the session itself, so that nothing holds itself.
-#[derive(Debug)]
-pub(crate) struct Account {
-    pub(crate) id: u64,
-    pub(crate) registry: Arc<RegistryShared>,
-    pub(crate) limits: SessionLimits,
-    pub(crate) counters: Counters,
-    pub(crate) pending: AtomicUsize,
-    pub(crate) unsent: AtomicUsize,
-    /// Who waits for this session's share of the queue.
-    pub(crate) room: WaiterList,
-    /// Who waits until nothing is pending.
-    pub(crate) idle: WaiterList,
-}
-
-impl Account {
-    /// Takes a place in the session and in the queue, or none.
-    fn reserve(&self) -> Result<(), SubmitErrorKind> {
-        let registry = &self.registry;
-        if registry.closed.load(Ordering::SeqCst) {
-            return Err(SubmitErrorKind::Closed);
-        }
-        if !take_place(&self.pending, self.limits.pending) {
-            return Err(SubmitErrorKind::TooManyPending {
-                limit: self.limits.pending,
-            });
-        }
-        if !take_place(&self.unsent, self.limits.unsent) {
-            self.pending.fetch_sub(1, Ordering::SeqCst);
-            return Err(SubmitErrorKind::SessionFull {
-                limit: self.limits.unsent,
-            });
-        }
-        if !take_place(&registry.unsent, registry.capacity) {
-            self.unsent.fetch_sub(1, Ordering::SeqCst);
-            self.pending.fetch_sub(1, Ordering::SeqCst);
-            return Err(SubmitErrorKind::QueueFull {
-                capacity: registry.capacity,
-            });
-        }
-        Ok(())
-    }
-
-    /// A request of this session is no longer in the queue.
-    pub(crate) fn left_queue(&self) {
-        self.unsent.fetch_sub(1, Ordering::SeqCst);
-        self.room.wake_one();
-        self.registry.place_left();
-    }
-
-    pub(crate) fn sent(&self) {
-        self.registry.sent.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn retried(&self) {
-        self.counters.retried();
-        self.registry.counters.retried();
-    }
-
-    pub(crate) fn ended(&self, before: State, status: RequestStatus) {
-        if before == State::Sent {
-            self.registry.sent.fetch_sub(1, Ordering::Relaxed);
-        }
-        self.counters.ended(status);
-        self.registry.counters.ended(status);
-        self.registry.pending.fetch_sub(1, Ordering::SeqCst);
-        self.pending.fetch_sub(1, Ordering::SeqCst);
-    }
-
-    pub(crate) fn moved(&self, from: RequestStatus, to: RequestStatus) {
-        self.counters.moved(from, to);
-        self.registry.counters.moved(from, to);
-    }
-
-    pub(crate) fn wake_if_idle(&self) {
-        // A place became free, which is what a submission at the session's limit waits for.
-        self.room.wake_one();
-        if self.pending.load(Ordering::SeqCst) == 0 {
-            self.idle.wake_all();
-        }
-    }
-}
-
-fn take_place(taken: &AtomicUsize, places: usize) -> bool {
-    if taken.fetch_add(1, Ordering::SeqCst) < places {
-        return true;
-    }
-    taken.fetch_sub(1, Ordering::SeqCst);
-    false
 }
 
 /// A request id is random already: its bits need no hashing.
@@ -179,8 +89,7 @@ impl Session {
                 registry,
                 limits,
                 counters: Counters::default(),
-                pending: AtomicUsize::new(0),
-                unsent: AtomicUsize::new(0),
+                places: Places::default(),
                 room: WaiterList::default(),
                 idle: WaiterList::default(),
             }),
@@ -231,7 +140,7 @@ impl Session {
                 let job = Job::new(Arc::clone(&entry), Box::new(request));
                 store.append(
                     vec![row],
-                    Box::new(move |written| match written {
+                    written(move |result| match result {
                         Ok(()) => {
                             if let Ok((Transition::To(_), wake)) = entry.handover.advance(Event::Recorded) {
                                 wake.all();
@@ -386,7 +295,7 @@ impl Session {
     /// How many requests are pending.
     #[must_use]
     pub fn pending(&self) -> usize {
-        self.0.account.pending.load(Ordering::SeqCst)
+        self.0.account.places.pending()
     }
 
     /// How many requests are known: pending ones, and ended ones that are kept.

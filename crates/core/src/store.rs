@@ -10,6 +10,25 @@ use crate::{Outcome, Request, RequestId, RequestStatus};
 /// Called once, when a store has written something or knows that it cannot. Dropping it uncalled counts as a failure.
 pub type Written = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
+/// A [`Written`] that calls `then` in any case: with an error where the store drops it uncalled.
+pub(crate) fn written(then: impl FnOnce(Result<(), StoreError>) + Send + 'static) -> Written {
+    struct Once<F: FnOnce(Result<(), StoreError>)>(Option<F>);
+    impl<F: FnOnce(Result<(), StoreError>)> Once<F> {
+        fn call(&mut self, result: Result<(), StoreError>) {
+            if let Some(then) = self.0.take() {
+                then(result);
+            }
+        }
+    }
+    impl<F: FnOnce(Result<(), StoreError>)> Drop for Once<F> {
+        fn drop(&mut self) {
+            self.call(Err(StoreError::new("it gave no answer")));
+        }
+    }
+    let mut once = Once(Some(then));
+    Box::new(move |result| once.call(result))
+}
+
 /// A store that could not write.
 #[derive(Debug, thiserror::Error)]
 #[error("the store did not write: {message}")]

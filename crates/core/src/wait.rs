@@ -8,10 +8,12 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::Duration;
 
+use crate::account::Account;
 use crate::entry::Entry;
 use crate::registry::RegistryShared;
-use crate::session::{Account, Session};
-use crate::{Clock, Outcome, Request, RequestId, SubmitError};
+use crate::session::Session;
+use crate::waiters::WaiterList;
+use crate::{Clock, Outcome, Request, RequestId, SubmitError, SubmitErrorKind};
 
 /// The future of a request's ending. It holds no lock and no thread, and may be dropped at any time.
 #[must_use = "a future does nothing unless it is polled"]
@@ -101,7 +103,7 @@ impl Future for Drained {
         let this = &mut *self;
         // Registered before the last look, so that a request that ends in between is seen or wakes.
         this.account.idle.register(&mut this.key, cx.waker());
-        if this.account.pending.load(Ordering::SeqCst) == 0 {
+        if this.account.places.pending() == 0 {
             Poll::Ready(())
         } else {
             Poll::Pending
@@ -123,8 +125,32 @@ impl Drop for Drained {
 pub struct SubmitWhenRoom {
     session: Session,
     request: Option<Request>,
-    session_key: Option<u64>,
-    queue_key: Option<u64>,
+    /// Where it stands: in the line for what it last found full. In both lines it would take wake-ups that it has no use for
+    /// from those that have.
+    place: Option<(Line, u64)>,
+    closing: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Line {
+    Session,
+    Queue,
+}
+
+impl Line {
+    fn of(full: SubmitErrorKind) -> Self {
+        match full {
+            SubmitErrorKind::QueueFull { .. } => Self::Queue,
+            _ => Self::Session,
+        }
+    }
+
+    fn waiters(self, account: &Account) -> &WaiterList {
+        match self {
+            Self::Session => &account.room,
+            Self::Queue => &account.registry.room,
+        }
+    }
 }
 
 impl SubmitWhenRoom {
@@ -132,25 +158,28 @@ impl SubmitWhenRoom {
         Self {
             session,
             request: Some(request),
-            session_key: None,
-            queue_key: None,
+            place: None,
+            closing: None,
         }
     }
 
-    /// Gives up both places in line. Each free place wakes one waiter of the session and one of the queue; a wake-up that came
-    /// here and is not used goes to the next one.
-    fn leave_line(&mut self, used: bool) {
+    fn stand_in(&mut self, line: Line, waker: &Waker) {
+        if self.place.is_some_and(|(current, _)| current != line) {
+            self.leave_line(false);
+        }
         let account = self.session.account();
-        let mut wake_ups = 0;
-        if let Some(key) = self.session_key.take() {
-            wake_ups += usize::from(!account.room.forget(key));
-        }
-        if let Some(key) = self.queue_key.take() {
-            wake_ups += usize::from(!account.registry.room.forget(key));
-        }
-        if wake_ups > usize::from(used) {
-            account.room.wake_one();
-            account.registry.room.wake_one();
+        let mut key = self.place.map(|(_, key)| key);
+        line.waiters(account).register(&mut key, waker);
+        self.place = key.map(|key| (line, key));
+        account.registry.closing.register(&mut self.closing, waker);
+    }
+
+    /// A wake-up that came here and was not used goes to the next one in line.
+    fn leave_line(&mut self, used: bool) {
+        let Some((line, key)) = self.place.take() else { return };
+        let waiters = line.waiters(self.session.account());
+        if !waiters.forget(key) && !used {
+            waiters.wake_one();
         }
     }
 }
@@ -163,29 +192,35 @@ impl Future for SubmitWhenRoom {
         let Some(mut request) = this.request.take() else {
             return Poll::Pending;
         };
-        // The second try is after the registration: room that came in between is taken, room that comes later wakes.
-        for registered in [false, true] {
-            if registered {
-                let account = this.session.account();
-                account.room.register(&mut this.session_key, cx.waker());
-                account.registry.room.register(&mut this.queue_key, cx.waker());
-            }
+        let mut stands_in = None;
+        loop {
             match this.session.submit(request) {
-                Err(error) if error.kind().is_temporary() => request = error.into_request(),
+                Err(error) if error.kind().is_temporary() => {
+                    let line = Line::of(error.kind());
+                    request = error.into_request();
+                    if stands_in == Some(line) {
+                        this.request = Some(request);
+                        return Poll::Pending;
+                    }
+                    // And tried again: room that came in between is taken, room that comes later wakes.
+                    this.stand_in(line, cx.waker());
+                    stands_in = Some(line);
+                }
                 settled => {
                     this.leave_line(settled.is_ok());
                     return Poll::Ready(settled);
                 }
             }
         }
-        this.request = Some(request);
-        Poll::Pending
     }
 }
 
 impl Drop for SubmitWhenRoom {
     fn drop(&mut self) {
         self.leave_line(false);
+        if let Some(key) = self.closing {
+            self.session.account().registry.closing.forget(key);
+        }
     }
 }
 

@@ -18,7 +18,14 @@ pub(crate) struct WaiterList {
 #[derive(Debug, Default)]
 struct Waiting {
     next_key: u64,
+    /// In the order of their keys, since each new one is the highest: thousands may wait.
     wakers: std::collections::VecDeque<(u64, Waker)>,
+}
+
+impl Waiting {
+    fn place_of(&self, key: u64) -> Result<usize, usize> {
+        self.wakers.binary_search_by_key(&key, |(key, _)| *key)
+    }
 }
 
 impl WaiterList {
@@ -26,9 +33,9 @@ impl WaiterList {
     pub(crate) fn register(&self, key: &mut Option<u64>, waker: &Waker) {
         let mut waiting = self.waiting.lock();
         if let Some(known) = key
-            && let Some((_, registered)) = waiting.wakers.iter_mut().find(|(k, _)| k == known)
+            && let Ok(place) = waiting.place_of(*known)
         {
-            registered.clone_from(waker);
+            waiting.wakers[place].1.clone_from(waker);
             return;
         }
         let new = *key.insert(waiting.next_key);
@@ -40,10 +47,11 @@ impl WaiterList {
     /// Withdraws a waiter. Gives `false` where it had been woken before: its wake-up then belongs to the next one.
     pub(crate) fn forget(&self, key: u64) -> bool {
         let mut waiting = self.waiting.lock();
-        let before = waiting.wakers.len();
-        waiting.wakers.retain(|(k, _)| *k != key);
+        let Ok(place) = waiting.place_of(key) else { return false };
+        let withdrawn = waiting.wakers.remove(place);
         self.count.store(waiting.wakers.len(), Ordering::SeqCst);
-        waiting.wakers.len() != before
+        drop(waiting);
+        withdrawn.is_some()
     }
 
     /// Wakes the one that has waited longest.

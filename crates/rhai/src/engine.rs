@@ -127,7 +127,7 @@ impl FiberEngine {
             engine
                 .0
                 .call_fn::<Dynamic>(&mut scope, &ast, name, args)
-                .map_err(|error| ScriptError::from_rhai(&engine.0, &error))
+                .map_err(|error| ScriptError::in_script(&engine.0, &ast, &error))
                 .and_then(typed)
         })
     }
@@ -157,7 +157,7 @@ impl Script {
             engine
                 .0
                 .eval_ast_with_scope::<Dynamic>(&mut scope, &ast)
-                .map_err(|error| ScriptError::from_rhai(&engine.0, &error))
+                .map_err(|error| ScriptError::in_script(&engine.0, &ast, &error))
                 .and_then(|value| then(&engine.0, value))
         })
     }

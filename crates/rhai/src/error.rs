@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 
 use inflight_core::{Effect, Failure, ResultError, SubmitError};
-use rhai::{Dynamic, Engine, EvalAltResult, Map, Position};
+use rhai::{AST, ASTNode, Dynamic, Engine, EvalAltResult, Expr, ImmutableString, Map, Position, Stmt};
 
 /// The fields of the map that a failed request throws, beside `kind`, `message`, `effect` and `retryable`.
 const OPTIONAL_FIELDS: [&str; 5] = ["status", "code", "param", "decline_code", "request_id"];
@@ -50,6 +50,15 @@ fn error_map(kind: &str, message: &str, effect: Effect, retryable: bool) -> Map 
 #[must_use]
 pub fn script_error(kind: &str, message: &str) -> Box<EvalAltResult> {
     thrown(error_map(kind, message, Effect::None, false))
+}
+
+/// The error of a call of a function that does not exist, with a better message than Rhai's own. Rhai does not say where the
+/// call is; the name, in the field `function`, lets the script's text be searched for it.
+#[must_use]
+pub fn unknown_function_error(kind: &str, message: &str, function: &str) -> Box<EvalAltResult> {
+    let mut map = error_map(kind, message, Effect::None, false);
+    map.insert("function".into(), function.into());
+    thrown(map)
 }
 
 /// The error of a failed request.
@@ -99,7 +108,7 @@ fn thrown(map: Map) -> Box<EvalAltResult> {
 pub(crate) fn error_text(map: &Map) -> Option<String> {
     let text = |name: &str| {
         let value = map.get(name)?;
-        value.read_lock::<rhai::ImmutableString>().map(|text| text.to_string())
+        value.read_lock::<ImmutableString>().map(|text| text.to_string())
     };
     let (kind, message, effect) = (text("kind")?, text("message")?, text("effect")?);
     map.get("retryable")?;
@@ -178,6 +187,19 @@ impl ScriptError {
         self
     }
 
+    /// From an error of a script with this syntax tree.
+    pub(crate) fn in_script(engine: &Engine, ast: &AST, error: &EvalAltResult) -> Self {
+        let mut described = Self::from_rhai(engine, error);
+        if described.position.is_none()
+            && let EvalAltResult::ErrorRuntime(value, _) = innermost(error)
+            && let Some(map) = value.read_lock::<Map>()
+            && let Some(name) = map.get("function").and_then(|name| name.read_lock::<ImmutableString>())
+        {
+            described.position = first_call(ast, &name);
+        }
+        described
+    }
+
     /// From an error of Rhai's own, in the words of [`describe`].
     #[must_use]
     pub fn from_rhai(engine: &Engine, error: &EvalAltResult) -> Self {
@@ -246,21 +268,48 @@ impl Error for ScriptError {
     }
 }
 
+/// The error that another one reports from inside a function or a module.
+fn innermost(mut error: &EvalAltResult) -> &EvalAltResult {
+    while let EvalAltResult::ErrorInFunctionCall(_, _, inner, _) | EvalAltResult::ErrorInModule(_, inner, _) = error {
+        error = inner;
+    }
+    error
+}
+
+/// Where a function of this name is first called.
+fn first_call(ast: &AST, name: &str) -> Position {
+    let mut found = Position::NONE;
+    ast.walk(&mut |path: &[ASTNode]| {
+        match path.last() {
+            Some(
+                ASTNode::Expr(Expr::MethodCall(call, position) | Expr::FnCall(call, position))
+                | ASTNode::Stmt(Stmt::FnCall(call, position)),
+            ) if call.name == name => found = *position,
+            _ => {}
+        }
+        found.is_none()
+    });
+    found
+}
+
 /// An error of Rhai's as one readable line without its position, and the position of what failed: of the innermost script
 /// statement, not of the outermost call.
 #[must_use]
 pub fn describe(engine: &Engine, error: &EvalAltResult) -> (String, Position) {
-    let mut innermost = error;
     let mut position = error.position();
-    while let EvalAltResult::ErrorInFunctionCall(_, _, inner, _) | EvalAltResult::ErrorInModule(_, inner, _) = innermost
-    {
-        innermost = inner;
-        if !innermost.position().is_none() {
-            position = innermost.position();
+    let mut inner = error;
+    while let EvalAltResult::ErrorInFunctionCall(_, _, next, _) | EvalAltResult::ErrorInModule(_, next, _) = inner {
+        inner = next;
+        if !inner.position().is_none() {
+            position = inner.position();
         }
     }
-    let text = match innermost {
+    let text = match inner {
         EvalAltResult::ErrorRuntime(value, _) => crate::text::value_text(engine, value),
+        EvalAltResult::ErrorStackOverflow(_) => format!(
+            "functions call one another more than {} levels deep, which is the limit",
+            engine.max_call_levels()
+        ),
         other => {
             let mut bare = other.to_string();
             // Rhai appends the position; ours is shown in one place.

@@ -45,7 +45,10 @@ mod wait;
 
 pub use async_fn::{AsyncFn, ScriptFn, register_async_fn};
 pub use engine::{FiberEngine, RunOptions, Script};
-pub use error::{ScriptError, ScriptErrorKind, describe, failure_error, failure_map, script_error, submit_error};
+pub use error::{
+    ScriptError, ScriptErrorKind, describe, failure_error, failure_map, script_error, submit_error,
+    unknown_function_error,
+};
 pub use fiber::{DEFAULT_STACK_BYTES, Fiber, Limits, current_deadline, current_locals, max_live_fibers};
 pub use locals::{Locals, Output};
 pub use object::from_json;

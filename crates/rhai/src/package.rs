@@ -244,7 +244,10 @@ fn timers_are_tokios() -> Answer<bool> {
 fn ran_out(limit: Duration) -> Box<EvalAltResult> {
     script_error(
         "wait_timeout",
-        &format!("the request has not ended within {limit:?}; it goes on, and can be awaited again"),
+        &format!(
+            "the request has not ended within {} s; it goes on, and can be awaited again",
+            limit.as_secs_f64()
+        ),
     )
 }
 

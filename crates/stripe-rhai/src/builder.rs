@@ -245,7 +245,7 @@ pub fn unknown_method(resource: &'static Resource, name: &str) -> String {
 }
 
 fn unknown_setter(resource: &'static Resource, name: &str) -> Box<EvalAltResult> {
-    inflight_rhai::script_error("unknown_method", &unknown_method(resource, name))
+    inflight_rhai::unknown_function_error("unknown_method", &unknown_method(resource, name), name)
 }
 
 fn unknown_verb(resource: &'static Resource, verb: &str) -> Box<EvalAltResult> {

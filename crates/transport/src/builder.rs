@@ -166,10 +166,22 @@ impl WorkerBuilder {
     /// # Errors
     /// [`StartError`] where the configuration cannot be used or the operating system refuses.
     pub fn start(self, queue: Queue) -> Result<Worker, StartError> {
+        let (concurrency, drain_limit) = (self.concurrency, self.drain_limit);
+        let exchange = self.exchange()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(StartError::Runtime)?;
+        Worker::start(runtime, queue, drain_limit, |queue, control| {
+            Dispatch::new(queue, exchange, concurrency, control)
+        })
+    }
+
+    pub(crate) fn exchange(self) -> Result<Exchange, StartError> {
         let base = BaseUrl::parse(&self.base_url).map_err(|error| StartError::BaseUrl {
             reason: error.to_string(),
         })?;
-        let exchange = Exchange {
+        Ok(Exchange {
             policy: self.policy,
             composer: Composer::new(base, self.credentials),
             clients: Clients::new(ClientConfiguration {
@@ -180,13 +192,6 @@ impl WorkerBuilder {
             }),
             attempt_timeout: self.attempt_timeout,
             max_body: self.max_body,
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(StartError::Runtime)?;
-        Worker::start(runtime, queue, self.drain_limit, |queue, control| {
-            Dispatch::new(queue, exchange, self.concurrency, control)
         })
     }
 }

@@ -181,3 +181,53 @@ impl Drop for Slot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use inflight_core::{Method, Registry, Request};
+    use std::task::Poll;
+
+    /// With tokio's time paused, whatever wants to run within a year does so at once: so a tick would be seen.
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_worker_is_never_woken() {
+        let (registry, queue) = Registry::builder().clock(Arc::new(crate::TokioClock)).build();
+        let control = Arc::new(Control::default());
+        queue.attach(control.bell.clone());
+        let exchange = crate::Worker::builder()
+            .base_url("https://host.invalid")
+            .exchange()
+            .expect("the configuration is sound");
+        let dispatch = Dispatch::new(queue, exchange, 1, Arc::clone(&control));
+        // One request that fails at once, so that the worker is idle after work.
+        let id = registry
+            .submit(Request::new(Method::Get, "no path"))
+            .expect("there is room");
+
+        let mut polls = 0;
+        {
+            let mut run = std::pin::pin!(dispatch.run());
+            let counted = std::future::poll_fn(|cx| {
+                polls += 1;
+                run.as_mut().poll(cx).map(drop)
+            });
+            let year = Duration::from_secs(365 * 24 * 3600);
+            assert!(tokio::time::timeout(year, counted).await.is_err(), "nobody stopped it");
+        }
+        assert_eq!(registry.is_complete(id), Some(true));
+        // At first, for the submission, and for the end of the year.
+        assert!(polls <= 3, "{polls} polls");
+    }
+
+    #[tokio::test]
+    async fn many_rings_are_one_wake_up() {
+        let bell = Bell::default();
+        bell.ring();
+        bell.ring();
+        bell.wait(None).await;
+        bell.answer();
+        let mut wait = std::pin::pin!(bell.wait(None));
+        let again = std::future::poll_fn(|cx| Poll::Ready(wait.as_mut().poll(cx).is_ready())).await;
+        assert!(!again);
+    }
+}

@@ -23,6 +23,7 @@ enum Display {
     None,
     Lines {
         last: Instant,
+        shown: String,
     },
     Bars {
         all: MultiProgress,
@@ -45,7 +46,10 @@ impl Progress {
         } else {
             let scripts = if total == 1 { "script" } else { "scripts" };
             eprintln!("running {total} {scripts} on {target}");
-            Display::Lines { last: Instant::now() }
+            Display::Lines {
+                last: Instant::now(),
+                shown: String::new(),
+            }
         };
         Self {
             display,
@@ -61,15 +65,19 @@ impl Progress {
         let failed = counts.failed + counts.timeout;
         match &mut self.display {
             Display::None => {}
-            Display::Lines { last } => {
+            Display::Lines { last, shown } => {
                 if last.elapsed() >= LINE_EVERY {
                     *last = Instant::now();
-                    eprintln!(
+                    let line = format!(
                         "{ended}/{} scripts ended; requests: {} in flight, {} queued, {done} ended, {failed} of them failed",
                         self.total,
                         registry.in_flight(),
                         registry.unsent(),
                     );
+                    if line != *shown {
+                        eprintln!("{line}");
+                        *shown = line;
+                    }
                 }
             }
             Display::Bars { scripts, requests, .. } => {

@@ -1,8 +1,13 @@
 //! The worker against real servers on loopback: one that behaves and one that does not.
 
+#![allow(clippy::result_large_err, reason = "core's `Outcome` holds a failure by value")]
+
+mod child;
+mod http2;
 mod misbehaviour;
 mod ordinary;
 mod policy;
+mod proxy;
 mod secrecy;
 mod server;
 mod shutdown;

@@ -1,5 +1,7 @@
 //! What the worker sends and brings back from a server that behaves.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use inflight_core::{Body, Effect, FailureKind, IdempotencyKey, Method, Priority, Registry, Request};
@@ -121,19 +123,28 @@ fn malformed_requests_fail_before_anything_is_sent() {
 }
 
 #[test]
-fn no_more_than_the_limit_run_at_once_and_all_are_answered() {
-    let server = RawServer::start(|connection| {
+fn as_many_as_the_limit_run_at_once_and_no_more() {
+    const LIMIT: usize = 8;
+    const REQUESTS: usize = 12 * LIMIT;
+    let (present, most) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
+    let seen = Arc::clone(&most);
+    // Nobody is answered before there are as many as the limit allows.
+    let together = Barrier::new(LIMIT);
+    let server = RawServer::start(move |connection| {
         while connection.read_request().is_some() {
+            seen.fetch_max(present.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            together.wait();
+            present.fetch_sub(1, Ordering::SeqCst);
             connection.write(ok("{}").as_bytes());
         }
     });
-    let rig = Rig::with(server.url(), |b| b.concurrency(8));
-    let ids: Vec<_> = (0..100).map(|_| rig.registry.submit(post()).unwrap()).collect();
+    let rig = Rig::with(server.url(), |b| b.concurrency(LIMIT));
+    let ids: Vec<_> = (0..REQUESTS).map(|_| rig.registry.submit(post()).unwrap()).collect();
     for id in ids {
         assert!(rig.outcome_of(id).is_ok());
     }
-    assert!(server.connections() <= 8, "{} connections", server.connections());
-    assert_eq!(server.received().len(), 100);
+    assert_eq!(most.load(Ordering::SeqCst), LIMIT);
+    assert_eq!(server.received().len(), REQUESTS);
 }
 
 #[test]

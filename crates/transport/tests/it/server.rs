@@ -12,7 +12,7 @@ use inflight_transport::{Worker, WorkerBuilder};
 /// Far beyond what any of these tests takes: it only turns a hang into a failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Runs `serve` for every connection, each on a thread of its own, with the connection's number.
+/// Runs `serve` for every connection, each on a thread of its own.
 pub(crate) struct RawServer {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
@@ -31,10 +31,10 @@ impl RawServer {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let Ok(stream) = stream else { return };
-                let number = counted.fetch_add(1, Ordering::SeqCst);
+                counted.fetch_add(1, Ordering::SeqCst);
                 let (serve, log) = (Arc::clone(&serve), Arc::clone(&log));
                 std::thread::spawn(move || {
-                    let mut connection = Connection { stream, number, log };
+                    let mut connection = Connection { stream, log };
                     serve(&mut connection);
                 });
             }
@@ -56,6 +56,20 @@ impl RawServer {
         })
     }
 
+    /// Does something whose time runs out, with more time until a request has arrived within it: a busy machine may take long
+    /// to connect.
+    pub(crate) fn with_time_to_arrive<T>(&self, mut attempt: impl FnMut(Duration) -> T) -> T {
+        let mut time = Duration::from_millis(50);
+        loop {
+            let before = self.received().len();
+            let ended = attempt(time);
+            if self.received().len() > before {
+                return ended;
+            }
+            time *= 2;
+        }
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -71,7 +85,6 @@ impl RawServer {
 
 pub(crate) struct Connection {
     pub(crate) stream: TcpStream,
-    pub(crate) number: usize,
     log: Arc<Mutex<Vec<String>>>,
 }
 

@@ -1,0 +1,579 @@
+//! The program from outside: what a user types, what comes out, and the exit status.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// No test waits longer than this for something that must happen.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn inflight() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_inflight"));
+    command.env_remove("STRIPE_API_KEY").stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    inflight().args(arguments).output().expect("the program starts")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn seed(name: &str) -> String {
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "seed", name].iter().collect();
+    path.display().to_string()
+}
+
+/// A folder of scripts that is removed at the end.
+struct Scripts(tempfile::TempDir);
+
+impl Scripts {
+    fn new(scripts: &[(&str, &[u8])]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for (name, text) in scripts {
+            fs::write(folder.path().join(name), text).expect("the script is written");
+        }
+        Self(folder)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).display().to_string()
+    }
+}
+
+/// Runs with `--json -` and gives the JSON and the whole output.
+fn run_json(arguments: &[&str]) -> (Value, Output) {
+    let output = run(&[&["run", "--json", "-"], arguments].concat());
+    let json = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}\n{}", stdout(&output), stderr(&output)));
+    (json, output)
+}
+
+#[test]
+fn the_designs_four_scripts_run_unchanged() {
+    let scripts = [
+        seed("1_fire_and_forget.rhai"),
+        seed("2_polling.rhai"),
+        seed("3_await.rhai"),
+        seed("4_concurrent.rhai"),
+    ];
+    let scripts: Vec<&str> = scripts.iter().map(String::as_str).collect();
+    let output = run(&[&["run"], &scripts[..]].concat());
+    let (text, messages) = (stdout(&output), stderr(&output));
+    assert_eq!(output.status.code(), Some(0), "{text}\n{messages}");
+    for line in [
+        "1_fire_and_forget.rhai | All requests started, continuing with other work...",
+        "1_fire_and_forget.rhai | Doing work: 99",
+        "2_polling.rhai | Request started, polling for completion...",
+        "2_polling.rhai | Success: prod_",
+        "3_await.rhai | Request started, waiting for result...",
+        "3_await.rhai | Product created: prod_",
+        "4_concurrent.rhai | Started 5 concurrent product creations",
+        "4_concurrent.rhai | All 4 products created!",
+    ] {
+        assert!(text.lines().any(|l| l.starts_with(line)), "{line} is missing in {text}");
+    }
+    assert_eq!(text.matches("4_concurrent.rhai | Product created: prod_").count(), 4);
+    // The price names no product: that fails, and nobody looks.
+    let warning = text
+        .lines()
+        .find(|l| l.starts_with("warning: 1_fire_and_forget.rhai: price.create failed"));
+    assert!(warning.is_some_and(|line| line.contains("product")), "{text}");
+    assert!(messages.contains("running 4 scripts"), "{messages}");
+}
+
+#[test]
+fn the_json_counts_everything() {
+    let scripts = Scripts::new(&[
+        (
+            "good.rhai",
+            b"let id = new_product().name(`Mug`).create(); #{ id: id.len() > 5, list: [1, 2.5] }",
+        ),
+        ("bad.rhai", b"let x = 1;\nthrow `on purpose`"),
+    ]);
+    let (json, output) = run_json(&["--copies", "3", &scripts.path("good.rhai"), &scripts.path("bad.rhai")]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(json["scripts"], serde_json::json!({ "total": 6, "ok": 3, "failed": 3 }));
+    assert_eq!(
+        json["requests"],
+        serde_json::json!({ "submitted": 3, "completed": 3, "failed": 0, "timeout": 0, "cancelled": 0, "retries": 0 })
+    );
+    let results = json["results"].as_array().expect("a list of results");
+    assert_eq!(results.len(), 6);
+    let good = &results[0];
+    assert_eq!(good["value"], serde_json::json!({ "id": true, "list": [1, 2.5] }));
+    assert_eq!((good["copy"].as_u64(), good["ok"].as_bool()), (Some(1), Some(true)));
+    let bad = &results[5];
+    assert_eq!(bad["error"], "on purpose (line 2, column 1)");
+    assert_eq!((bad["copy"].as_u64(), &bad["value"]), (Some(3), &Value::Null));
+    for field in ["p50", "p95", "p99", "max"] {
+        assert!(
+            json["latency_ms"][field].as_f64().is_some_and(|ms| ms > 0.0),
+            "{field}: {json}"
+        );
+    }
+    assert!(json["wall_ms"].as_f64() >= good["wall_ms"].as_f64());
+}
+
+#[test]
+fn the_scripts_output_goes_to_standard_error_beside_json_on_standard_output() {
+    let scripts = Scripts::new(&[("say.rhai", b"print(`one\ntwo`)")]);
+    let (_, output) = run_json(&["--quiet", &scripts.path("say.rhai")]);
+    assert_eq!(stderr(&output), "say.rhai | one\nsay.rhai | two\n");
+}
+
+#[test]
+fn quiet_shows_the_scripts_own_output_only() {
+    let scripts = Scripts::new(&[("say.rhai", b"print(`hello`)")]);
+    let output = run(&["run", "--quiet", &scripts.path("say.rhai")]);
+    assert_eq!(
+        (stdout(&output).as_str(), stderr(&output).as_str()),
+        ("say.rhai | hello\n", "")
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_script_is_told_and_stops_no_other() {
+    let scripts = Scripts::new(&[
+        ("syntax.rhai", b"let x = ;"),
+        ("setter.rhai", b"let a = 1;\nnew_product().nmae(`x`)"),
+        ("type.rhai", b"new_price().amount(`ten`)"),
+        ("huge.rhai", b"new_price().amount(1e300)"),
+        ("unknown.rhai", b"await_result(`no such id`, 1)"),
+        (
+            "negative.rhai",
+            b"await_result(new_product().name(`x`).create_async(), -1)",
+        ),
+        ("zero.rhai", b"await_result(new_product().name(`x`).create_async(), 0)"),
+        ("missing_id.rhai", b"new_product().retrieve(`prod_none`)"),
+        ("recursion.rhai", b"fn f(x) { f(x + 1) } f(0)"),
+        ("bytes.rhai", b"\xff\xfe"),
+        ("empty.rhai", b""),
+        ("comment.rhai", b"// nothing"),
+        ("good.rhai", b"print(`good`)"),
+    ]);
+    let names = [
+        "syntax",
+        "setter",
+        "type",
+        "huge",
+        "unknown",
+        "negative",
+        "zero",
+        "missing_id",
+        "recursion",
+        "bytes",
+        "absent",
+        "empty",
+        "comment",
+        "good",
+    ];
+    let paths: Vec<String> = names.iter().map(|name| scripts.path(&format!("{name}.rhai"))).collect();
+    let arguments: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let (json, output) = run_json(&arguments);
+    assert_eq!(output.status.code(), Some(1));
+    let result = |name: &str| {
+        let at = names.iter().position(|n| *n == name).expect("a known name");
+        json["results"][at].clone()
+    };
+    for (name, part) in [
+        ("syntax", "(line 1, column 9)"),
+        ("setter", "did you mean `name`? (line 2, column 15)"),
+        ("type", "unit_amount"),
+        ("huge", "unit_amount"),
+        ("unknown", "unknown request"),
+        ("negative", "zero or more"),
+        ("zero", "wait_timeout"),
+        ("missing_id", "No such product: 'prod_none'"),
+        ("recursion", "which is the limit"),
+        ("bytes", "not text in UTF-8"),
+        ("absent", "cannot be read"),
+    ] {
+        let error = result(name)["error"].as_str().unwrap_or_default().to_owned();
+        assert!(error.contains(part), "{name}: {error}");
+    }
+    for name in ["empty", "comment", "good"] {
+        assert_eq!(result(name)["ok"], true, "{name}");
+    }
+    assert!(stderr(&output).contains("good.rhai | good"));
+}
+
+#[test]
+fn a_time_limit_ends_scripts_that_compute_and_scripts_that_wait() {
+    let scripts = Scripts::new(&[
+        ("loop.rhai", b"loop { }"),
+        ("wait.rhai", b"try { sleep(100.0) } catch { print(`caught`) }"),
+    ]);
+    let (json, output) = run_json(&[
+        "--timeout",
+        "300ms",
+        &scripts.path("loop.rhai"),
+        &scripts.path("wait.rhai"),
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    for result in json["results"].as_array().expect("results") {
+        let error = result["error"].as_str().unwrap_or_default();
+        assert!(error.contains("time limit of 300ms"), "{error}");
+    }
+    assert!(!stderr(&output).contains("caught"));
+}
+
+#[test]
+fn pending_requests_are_finished_after_a_script_has_thrown() {
+    let scripts = Scripts::new(&[(
+        "throws.rhai",
+        b"for i in 0..5 { new_product().name(`P${i}`).create_async(); } throw `early`",
+    )]);
+    let (json, _) = run_json(&["--sim-latency", "50ms", &scripts.path("throws.rhai")]);
+    assert_eq!(json["requests"]["completed"], 5);
+    assert_eq!(
+        json["results"][0]["error"].as_str().map(|e| e.starts_with("early")),
+        Some(true)
+    );
+}
+
+#[test]
+fn a_thousand_copies_wait_together() {
+    let (json, output) = run_json(&[
+        "--copies",
+        "1000",
+        "--sim-latency",
+        "100ms",
+        "--threads",
+        "1",
+        "--concurrency",
+        "1000",
+        &seed("3_await.rhai"),
+    ]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(json["requests"]["completed"], 1000);
+    // One after the other they would take 100 s; how much better it is, benchmarks say.
+    assert!(
+        json["wall_ms"].as_f64().is_some_and(|ms| ms < 50_000.0),
+        "{}",
+        json["wall_ms"]
+    );
+}
+
+#[test]
+fn more_copies_than_the_queue_holds_all_end_well() {
+    let (json, output) = run_json(&[
+        "--copies",
+        "4000",
+        "--threads",
+        "2",
+        "--http2",
+        &seed("4_concurrent.rhai"),
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(json["scripts"]["ok"], 4000);
+    assert_eq!(json["requests"]["completed"], 16_000);
+}
+
+#[test]
+fn a_server_that_is_down_is_told_to_the_script() {
+    // Bound and not listened to again after this: nobody answers there.
+    let port = TcpListener::bind("127.0.0.1:0")
+        .and_then(|l| l.local_addr())
+        .expect("a free port")
+        .port();
+    let scripts = Scripts::new(&[("down.rhai", b"new_product().name(`x`).create()")]);
+    let (json, output) = run_json(&[
+        "--base-url",
+        &format!("http://127.0.0.1:{port}"),
+        &scripts.path("down.rhai"),
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    let error = json["results"][0]["error"].as_str().unwrap_or_default();
+    assert!(error.starts_with("connect_error: "), "{error}");
+    assert_eq!(json["requests"]["failed"], 1);
+}
+
+#[test]
+fn the_real_stripe_needs_a_real_key() {
+    let script = seed("3_await.rhai");
+    for (key, part) in [
+        (None, "there is none"),
+        (Some(""), "there is none"),
+        (Some("pk_test_abc"), "publishable"),
+        (Some("nonsense"), "no Stripe API key"),
+        (Some("sk_live_a b"), "no Stripe API key"),
+    ] {
+        let mut command = inflight();
+        if let Some(key) = key {
+            command.env("STRIPE_API_KEY", key);
+        }
+        let output = command
+            .args(["run", "--live", &script])
+            .output()
+            .expect("the program starts");
+        assert_eq!(output.status.code(), Some(2), "{key:?}");
+        assert!(stderr(&output).contains(part), "{key:?}: {}", stderr(&output));
+        assert!(!stderr(&output).contains("nonsense"), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn keys_go_only_where_they_belong() {
+    let script = seed("3_await.rhai");
+    let output = inflight()
+        .env("STRIPE_API_KEY", "sk_live_marked424242")
+        .args(["run", "--base-url", "http://127.0.0.1:9", &script])
+        .output()
+        .expect("the program starts");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("live key"), "{}", stderr(&output));
+    assert!(!stderr(&output).contains("marked"), "{}", stderr(&output));
+
+    let output = run(&["run", "--base-url", "https://api.stripe.com", &script]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("use --live"), "{}", stderr(&output));
+
+    // The simulator never reads the environment's key.
+    let scripts = Scripts::new(&[("key.rhai", b"print(STRIPE_API_KEY); configure_stripe(STRIPE_API_KEY)")]);
+    let output = inflight()
+        .env("STRIPE_API_KEY", "sk_live_marked424242")
+        .args(["run", "--quiet", &scripts.path("key.rhai")])
+        .output()
+        .expect("the program starts");
+    assert_eq!(output.status.code(), Some(0));
+    assert!(
+        stdout(&output).starts_with("key.rhai | sk_test_…"),
+        "{}",
+        stdout(&output)
+    );
+}
+
+#[test]
+fn the_simulator_run_needs_no_certificates() {
+    let mut command = inflight();
+    command
+        .env("SSL_CERT_FILE", "/nowhere/at/all")
+        .env("SSL_CERT_DIR", "/nowhere");
+    let output = command
+        .args(["run", "--quiet", &seed("3_await.rhai")])
+        .output()
+        .expect("the program starts");
+    assert_eq!(output.status.code(), Some(0));
+    assert!(
+        stdout(&output).contains("Product created: prod_"),
+        "{}",
+        stdout(&output)
+    );
+}
+
+#[test]
+fn wrong_usage_is_status_2() {
+    for arguments in [
+        &["run"][..],
+        &["run", "--live", "--base-url", "http://127.0.0.1:1", "x.rhai"],
+        &["run", "--copies", "0", "x.rhai"],
+        &["run", "--threads", "0", "x.rhai"],
+        &["run", "--timeout", "0", "x.rhai"],
+        &["run", "--timeout", "soon", "x.rhai"],
+        &["run", "--sim-latency", "9s..1s", "x.rhai"],
+        &["run", "--base-url", "not a url", "x.rhai"],
+        &["run", "--json", "/no/such/folder/x.json", "x.rhai"],
+        &["check"],
+        &["api", "zebra"],
+        &["sim", "--listen", "nowhere"],
+        &["nonsense"],
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
+        assert!(!stderr(&output).is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn check_names_what_does_not_exist_without_running() {
+    let scripts = Scripts::new(&[
+        (
+            "bad.rhai",
+            b"print(`never`);\nnew_product().nmae(`x`).create_async();\nnew_prodct();",
+        ),
+        ("good.rhai", b"new_product().name(`x`).create_async();"),
+    ]);
+    let output = run(&[
+        "check",
+        &scripts.path("bad.rhai"),
+        &scripts.path("good.rhai"),
+        &scripts.path("absent.rhai"),
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = stdout(&output);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    assert!(lines[0].contains("bad.rhai:2:15: `nmae`"), "{text}");
+    assert!(lines[1].contains("bad.rhai:3:1: there is no `new_prodct`"), "{text}");
+    assert!(lines[2].contains("absent.rhai: cannot be read"), "{text}");
+    assert_eq!(run(&["check", &scripts.path("good.rhai")]).status.code(), Some(0));
+    let seeds = ["1_fire_and_forget", "2_polling", "3_await", "4_concurrent"].map(|name| seed(&format!("{name}.rhai")));
+    let output = run(&["check", &seeds[0], &seeds[1], &seeds[2], &seeds[3]]);
+    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(0), ""));
+}
+
+#[test]
+fn api_lists_one_operation_a_line() {
+    let text = stdout(&run(&["api"]));
+    assert!(
+        text.lines()
+            .any(|l| l.starts_with("product.create ") && l.contains("new_product().create()")),
+        "{text}"
+    );
+    assert!(text.lines().all(|line| line.contains("/v1/")), "{text}");
+    let text = stdout(&run(&["api", "price"]));
+    assert!(text.contains(".unit_amount") && text.contains("integer"), "{text}");
+}
+
+/// A program that is running.
+struct Running {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Running {
+    fn start(mut command: Command) -> Self {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let (sender, lines) = mpsc::channel();
+        let stdout: Box<dyn Read + Send> = Box::new(child.stdout.take().expect("its standard output"));
+        let stderr: Box<dyn Read + Send> = Box::new(child.stderr.take().expect("its standard error"));
+        for stream in [stdout, stderr] {
+            let sender = sender.clone();
+            thread::spawn(move || {
+                for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                    if sender.send(line).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        Self { child, lines }
+    }
+
+    fn wait_for_line(&self, part: &str) -> String {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let line = self
+                .lines
+                .recv_timeout(left)
+                .unwrap_or_else(|_| panic!("no line with `{part}`"));
+            if line.contains(part) {
+                return line;
+            }
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([name, &self.child.id().to_string()]).status();
+        assert!(sent.expect("kill starts").success());
+    }
+
+    fn status(mut self) -> Option<i32> {
+        self.child.wait().expect("it ends").code()
+    }
+}
+
+#[test]
+fn a_signal_stops_the_scripts_and_lets_what_is_in_flight_finish() {
+    for (signal, status) in [("-INT", 130), ("-TERM", 143)] {
+        let scripts = Scripts::new(&[
+            (
+                "wait.rhai",
+                b"let id = new_product().name(`x`).create_async(); print(`started`); await_result(id, 60)",
+            ),
+            ("loop.rhai", b"loop { }"),
+        ]);
+        let json = scripts.path("out.json");
+        let mut command = inflight();
+        command.args(["run", "--sim-latency", "1s", "--json", &json]);
+        command.args([scripts.path("wait.rhai"), scripts.path("loop.rhai")]);
+        let running = Running::start(command);
+        running.wait_for_line("started");
+        running.signal(signal);
+        assert_eq!(running.status(), Some(status));
+        let json: Value = serde_json::from_str(&fs::read_to_string(&json).expect("the JSON is written")).expect("JSON");
+        assert_eq!(json["requests"]["completed"], 1, "{json}");
+        assert_eq!(json["scripts"]["failed"], 2, "{json}");
+    }
+}
+
+#[test]
+fn a_second_signal_ends_the_program_at_once() {
+    let scripts = Scripts::new(&[(
+        "wait.rhai",
+        b"let id = new_product().name(`x`).create_async(); print(`started`); await_result(id, 60)",
+    )]);
+    let mut command = inflight();
+    command.args([
+        "run",
+        "--sim-latency",
+        "1h",
+        "--timeout",
+        "2h",
+        &scripts.path("wait.rhai"),
+    ]);
+    let running = Running::start(command);
+    running.wait_for_line("started");
+    running.signal("-INT");
+    running.wait_for_line("stopping");
+    running.signal("-INT");
+    assert_eq!(running.status(), Some(130));
+}
+
+#[test]
+fn the_simulator_serves_other_runs_until_it_is_stopped() {
+    let mut command = inflight();
+    command.args(["sim", "--listen", "127.0.0.1:0", "--seed", "7"]);
+    let simulator = Running::start(command);
+    let line = simulator.wait_for_line("Stripe simulator at http://");
+    let url = line.rsplit(' ').next().expect("a URL").to_owned();
+    for protocol in [&["--quiet"][..], &["--quiet", "--http2"]] {
+        let arguments = [&["run", "--base-url", &url], protocol].concat();
+        let output = run(&[&arguments[..], &[&seed("4_concurrent.rhai")]].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert!(stdout(&output).contains("All 4 products created!"));
+    }
+    simulator.signal("-TERM");
+    assert_eq!(simulator.status(), Some(0));
+}
+
+#[test]
+fn every_example_script_is_checked_and_ends_well() {
+    let folder: PathBuf = [env!("CARGO_MANIFEST_DIR"), "..", "..", "examples", "scripts"]
+        .iter()
+        .collect();
+    if !folder.is_dir() {
+        return;
+    }
+    let mut scripts: Vec<String> = fs::read_dir(&folder)
+        .expect("the folder of examples")
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension() == Some("rhai".as_ref()))
+        .map(|path: PathBuf| Path::display(&path).to_string())
+        .collect();
+    scripts.sort();
+    let scripts: Vec<&str> = scripts.iter().map(String::as_str).collect();
+    let check = run(&[&["check"], &scripts[..]].concat());
+    assert_eq!(check.status.code(), Some(0), "{}", stdout(&check));
+    let (json, output) = run_json(&[&["--copies", "3"], &scripts[..]].concat());
+    assert_eq!(output.status.code(), Some(0), "{json}\n{}", stderr(&output));
+}

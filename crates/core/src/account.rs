@@ -1,0 +1,136 @@
+//! What one session holds of the registry: its places, its counters, and who waits for either.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crate::counters::Counters;
+use crate::registry::RegistryShared;
+use crate::state::State;
+use crate::waiters::WaiterList;
+use crate::{RequestStatus, SessionLimits, SubmitErrorKind};
+
+/// What a session's requests are charged to. Entries hold this, never the session itself, so that nothing holds itself.
+#[derive(Debug)]
+pub(crate) struct Account {
+    pub(crate) id: u64,
+    pub(crate) registry: Arc<RegistryShared>,
+    pub(crate) limits: SessionLimits,
+    pub(crate) counters: Counters,
+    pub(crate) places: Places,
+    /// Who waits for this session's share of the queue.
+    pub(crate) room: WaiterList,
+    /// Who waits until nothing is pending.
+    pub(crate) idle: WaiterList,
+}
+
+impl Account {
+    /// Takes a place in the session and in the queue, or none.
+    pub(crate) fn reserve(&self) -> Result<(), SubmitErrorKind> {
+        let registry = &self.registry;
+        if registry.closed.load(Ordering::SeqCst) {
+            return Err(SubmitErrorKind::Closed);
+        }
+        self.places.take(&self.limits)?;
+        if !take_place(&registry.unsent, registry.capacity) {
+            self.places.give_back();
+            // Meanwhile another submission may have found the session full.
+            self.room.wake_one();
+            return Err(SubmitErrorKind::QueueFull {
+                capacity: registry.capacity,
+            });
+        }
+        Ok(())
+    }
+
+    /// A request of this session is no longer in the queue.
+    pub(crate) fn left_queue(&self) {
+        self.places.left_queue();
+        self.room.wake_one();
+        self.registry.place_left();
+    }
+
+    pub(crate) fn sent(&self) {
+        self.registry.sent.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn retried(&self) {
+        self.counters.retried();
+        self.registry.counters.retried();
+    }
+
+    pub(crate) fn ended(&self, before: State, status: RequestStatus) {
+        if before == State::Sent {
+            self.registry.sent.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.counters.ended(status);
+        self.registry.counters.ended(status);
+        self.registry.pending.fetch_sub(1, Ordering::SeqCst);
+        self.places.ended();
+    }
+
+    pub(crate) fn moved(&self, from: RequestStatus, to: RequestStatus) {
+        self.counters.moved(from, to);
+        self.registry.counters.moved(from, to);
+    }
+
+    pub(crate) fn wake_if_idle(&self) {
+        // A place became free, which is what a submission at the session's limit waits for.
+        self.room.wake_one();
+        if self.places.pending() == 0 {
+            self.idle.wake_all();
+        }
+    }
+}
+
+/// Never takes more than there is, not even for a moment: whoever looked just then would wait for a place that is free.
+fn take_place(taken: &AtomicUsize, places: usize) -> bool {
+    let take = |taken| (taken < places).then_some(taken + 1);
+    taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok()
+}
+
+/// How many of a session's requests are pending, and how many of those are unsent: in one word, so that a submission takes a
+/// place in both counts or in neither.
+#[derive(Debug, Default)]
+pub(crate) struct Places(AtomicU64);
+
+impl Places {
+    const UNSENT: u64 = 1 << 32;
+
+    fn take(&self, limits: &SessionLimits) -> Result<(), SubmitErrorKind> {
+        let take = |taken| {
+            let free = Self::pending_of(taken) < limits.pending && Self::unsent_of(taken) < limits.unsent;
+            free.then_some(taken + Self::UNSENT + 1)
+        };
+        match self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take) {
+            Ok(_) => Ok(()),
+            Err(taken) if Self::pending_of(taken) >= limits.pending => {
+                Err(SubmitErrorKind::TooManyPending { limit: limits.pending })
+            }
+            Err(_) => Err(SubmitErrorKind::SessionFull { limit: limits.unsent }),
+        }
+    }
+
+    fn give_back(&self) {
+        self.0.fetch_sub(Self::UNSENT + 1, Ordering::SeqCst);
+    }
+
+    fn left_queue(&self) {
+        self.0.fetch_sub(Self::UNSENT, Ordering::SeqCst);
+    }
+
+    fn ended(&self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn pending(&self) -> usize {
+        Self::pending_of(self.0.load(Ordering::SeqCst))
+    }
+
+    fn pending_of(taken: u64) -> usize {
+        (taken % Self::UNSENT) as usize
+    }
+
+    fn unsent_of(taken: u64) -> usize {
+        (taken / Self::UNSENT) as usize
+    }
+}

@@ -1,0 +1,12 @@
+//! Core from outside: what a caller, a transport and a store see.
+
+#![allow(clippy::result_large_err, reason = "core's `Outcome` holds a failure by value")]
+
+mod endings;
+mod jobs;
+mod model;
+mod rooms;
+mod sessions;
+mod stores;
+mod support;
+mod waits;

@@ -1,0 +1,250 @@
+//! With a durable store: what is written when, and what happens when it is not.
+
+use std::sync::{Arc, Mutex};
+
+use inflight_core::testing::ManualTransport;
+use inflight_core::{
+    Effect, FailureKind, IdempotencyKey, MemoryStore, Outcome, Registry, RequestId, RequestStatus, Row, State, Store,
+    StoreError, Written,
+};
+
+use crate::support::{Polled, failure, manual_with, post};
+
+/// A store that the test answers for.
+#[derive(Default)]
+struct ManualStore {
+    calls: Mutex<Vec<(Call, Written)>>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Call {
+    Append(RequestId),
+    Sent(RequestId),
+    Ended(RequestId, RequestStatus),
+}
+
+impl ManualStore {
+    fn take(&self) -> (Call, Written) {
+        self.calls.lock().unwrap().remove(0)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.calls.lock().unwrap().is_empty()
+    }
+
+    fn write(&self) -> Call {
+        let (call, done) = self.take();
+        done(Ok(()));
+        call
+    }
+
+    fn note(&self, call: Call, done: Written) {
+        self.calls.lock().unwrap().push((call, done));
+    }
+}
+
+impl Store for ManualStore {
+    fn append(&self, rows: Vec<Row>, done: Written) {
+        self.note(Call::Append(rows[0].id), done);
+    }
+    fn sent(&self, id: RequestId, done: Written) {
+        self.note(Call::Sent(id), done);
+    }
+    fn ended(&self, id: RequestId, status: RequestStatus, _outcome: &Outcome, done: Written) {
+        self.note(Call::Ended(id, status), done);
+    }
+}
+
+fn with_store() -> (Registry, ManualTransport, Arc<ManualStore>) {
+    let store = Arc::new(ManualStore::default());
+    let (registry, transport) = manual_with(Registry::builder().store(store.clone()));
+    (registry, transport, store)
+}
+
+/// How a store may fail to write.
+fn failing() -> [fn(Written); 2] {
+    [|done| done(Err(StoreError::new("the disk is full"))), drop]
+}
+
+#[test]
+fn the_memory_store_sees_a_request_through() {
+    let store = Arc::new(MemoryStore::new());
+    let (registry, mut transport) = manual_with(Registry::builder().store(store.clone()));
+    let id = registry
+        .submit(post().idempotency_key(IdempotencyKey::Generated))
+        .unwrap();
+    let row = store.record(id).unwrap().row;
+    assert_eq!(row.request.idempotency_key, IdempotencyKey::Given(id.to_string()));
+    let sent = transport.next();
+    assert_eq!(sent.request(), &row.request);
+    assert_eq!(store.record(id).unwrap().sent, 1);
+    sent.succeed("prod_1");
+    assert_eq!(store.record(id).unwrap().ended, Some(RequestStatus::Completed));
+}
+
+#[test]
+fn each_step_waits_for_its_write() {
+    let (registry, mut transport, store) = with_store();
+    let id = registry.submit(post()).unwrap();
+    let mut recorded = Polled::new(registry.root().recorded(id).unwrap());
+    assert!(recorded.is_pending());
+    assert_eq!(registry.root().state(id), Some(State::Recording));
+    assert!(transport.next_job().is_none(), "not sent before it is written");
+    assert_eq!(store.write(), Call::Append(id));
+    assert_eq!(recorded.wakes(), 1);
+    assert!(recorded.poll().is_ready());
+
+    let mut start = Polled::new(transport.next_job().unwrap().start());
+    assert!(start.is_pending());
+    assert_eq!(registry.root().state(id), Some(State::Queued));
+    assert_eq!(store.write(), Call::Sent(id));
+    assert_eq!(start.wakes(), 1);
+    let std::task::Poll::Ready(Some(in_flight)) = start.poll() else {
+        panic!("it is written")
+    };
+    assert_eq!(registry.root().state(id), Some(State::Sent));
+
+    let mut wait = Polled::new(registry.wait_async(id).unwrap());
+    in_flight.complete(crate::support::success("prod_1"));
+    assert!(wait.is_pending(), "nobody sees an ending that is not written");
+    assert_eq!(registry.len(), 1);
+    assert_eq!(store.write(), Call::Ended(id, RequestStatus::Completed));
+    assert!(wait.poll().is_ready());
+    assert!(store.is_idle() && registry.is_empty());
+}
+
+#[test]
+fn what_is_not_recorded_fails_and_is_never_sent() {
+    for fail in failing() {
+        let (registry, mut transport, store) = with_store();
+        let id = registry.submit(post()).unwrap();
+        let mut recorded = Polled::new(registry.root().recorded(id).unwrap());
+        assert!(recorded.is_pending());
+        fail(store.take().1);
+        assert!(recorded.poll().is_ready());
+        let ended = registry.take_result(id).unwrap().unwrap_err();
+        assert_eq!((ended.kind, ended.effect), (FailureKind::Store, Effect::None));
+        assert!(ended.source.is_some());
+        assert!(transport.next_job().is_none());
+        assert!(store.is_idle(), "no row, no ending of it");
+        assert_eq!((registry.len(), registry.unsent()), (0, 0));
+    }
+}
+
+#[test]
+fn what_cannot_be_marked_as_sent_is_not_sent() {
+    for fail in failing() {
+        let (registry, mut transport, store) = with_store();
+        let id = registry.submit(post()).unwrap();
+        store.write();
+        let mut start = Polled::new(transport.next_job().unwrap().start());
+        assert!(start.is_pending());
+        fail(store.take().1);
+        assert!(matches!(start.poll(), std::task::Poll::Ready(None)));
+        assert_eq!(store.write(), Call::Ended(id, RequestStatus::Failed));
+        let ended = registry.take_result(id).unwrap().unwrap_err();
+        assert_eq!((ended.kind, ended.effect), (FailureKind::Store, Effect::None));
+    }
+}
+
+#[test]
+fn an_ending_that_cannot_be_written_is_told_with_what_is_known() {
+    for fail in failing() {
+        for (outcome, effect) in [
+            (crate::support::success("prod_1"), Effect::Done),
+            (Err(failure(Effect::Unknown)), Effect::Unknown),
+            (Err(failure(Effect::None)), Effect::None),
+        ] {
+            let (registry, mut transport, store) = with_store();
+            let id = registry.submit(post()).unwrap();
+            store.write();
+            let mut start = Polled::new(transport.next_job().unwrap().start());
+            assert!(start.is_pending());
+            store.write();
+            let std::task::Poll::Ready(Some(in_flight)) = start.poll() else {
+                panic!("it is written")
+            };
+            in_flight.complete(outcome);
+            fail(store.take().1);
+            let ended = registry.take_result(id).unwrap().unwrap_err();
+            assert_eq!((ended.kind, ended.effect), (FailureKind::Store, effect));
+            assert!(registry.is_empty() && store.is_idle());
+        }
+    }
+}
+
+#[test]
+fn what_is_cancelled_is_ended_once_in_the_store() {
+    // While it is being recorded, while it is queued, and while its start is being written.
+    for steps in 0..3 {
+        let (registry, mut transport, store) = with_store();
+        let id = registry.submit(post()).unwrap();
+        let mut start = None;
+        let mut append = Some(store.take().1);
+        if steps > 0 {
+            append.take().unwrap()(Ok(()));
+        }
+        if steps > 1 {
+            let mut begun = Polled::new(transport.next_job().unwrap().start());
+            assert!(begun.is_pending());
+            start = Some((begun, store.take().1));
+        }
+        assert_eq!(registry.cancel(id), Some(true));
+        assert_eq!(store.write(), Call::Ended(id, RequestStatus::Cancelled));
+        if let Some(done) = append {
+            done(Ok(()));
+        }
+        if let Some((mut begun, done)) = start {
+            done(Ok(()));
+            assert!(matches!(begun.poll(), std::task::Poll::Ready(None)));
+        }
+        assert!(transport.next_job().is_none());
+        assert!(store.is_idle(), "after {steps} steps");
+        assert_eq!((registry.len(), registry.unsent()), (0, 0));
+        // Cancelled jobs are no longer counted: a fresh queue is not cleared out for nothing.
+        assert_eq!(registry.status(id), Some(RequestStatus::Cancelled));
+    }
+}
+
+#[test]
+fn an_overdue_job_is_ended_once_however_slow_the_store() {
+    let clock = Arc::new(inflight_core::testing::ManualClock::new());
+    let store = Arc::new(ManualStore::default());
+    let (registry, mut transport) = manual_with(Registry::builder().store(store.clone()).clock(clock.clone()));
+    let id = registry.submit(post()).unwrap();
+    store.write();
+    transport.queue().tend();
+    clock.advance(inflight_core::DEFAULT_DEADLINE);
+    for _ in 0..3 {
+        transport.queue().tend();
+        clock.advance(std::time::Duration::from_secs(1));
+    }
+    assert_eq!(registry.is_complete(id), Some(false));
+    assert_eq!(store.write(), Call::Ended(id, RequestStatus::Timeout));
+    assert!(store.is_idle());
+    assert_eq!(registry.status(id), Some(RequestStatus::Timeout));
+    assert_eq!((registry.len(), registry.unsent()), (0, 0));
+}
+
+#[test]
+fn a_transport_that_goes_away_is_written_down() {
+    let (registry, mut transport, store) = with_store();
+    let ids = [(); 3].map(|()| registry.submit(post()).unwrap());
+    for _ in 0..3 {
+        store.write();
+    }
+    let mut start = Polled::new(transport.next_job().unwrap().start());
+    assert!(start.is_pending());
+    store.write();
+    let std::task::Poll::Ready(Some(in_flight)) = start.poll() else {
+        panic!("it is written")
+    };
+    let mut unsent = Polled::new(transport.next_job().unwrap().start());
+    assert!(unsent.is_pending());
+    store.write();
+    drop((in_flight, unsent, transport));
+    assert_eq!(store.write(), Call::Ended(ids[0], RequestStatus::Failed));
+    assert_eq!(store.write(), Call::Ended(ids[1], RequestStatus::Cancelled));
+    assert_eq!(store.write(), Call::Ended(ids[2], RequestStatus::Cancelled));
+    assert!(store.is_idle() && registry.is_empty());
+}

@@ -1,0 +1,178 @@
+//! Functions of Rhai's own packages that allocate out of proportion to what the script holds, each with a look at the script's
+//! heap limit before it begins.
+
+use rhai::{Array, Blob, Dynamic, EvalAltResult, FuncRegistration, INT, ImmutableString, Module};
+
+use crate::coroutine::{Stop, running};
+use crate::heap::has_room_for;
+use crate::wait::terminated;
+
+type Answer<T> = Result<T, Box<EvalAltResult>>;
+
+/// What a value in an array costs, without what it points to.
+const VALUE: usize = size_of::<Dynamic>();
+
+/// What a short string costs, with its place in an array.
+const TEXT: usize = VALUE + 64;
+
+/// Ends the script where this much more is more than it may hold.
+pub(crate) fn reserve(bytes: usize) -> Answer<()> {
+    if has_room_for(bytes) {
+        return Ok(());
+    }
+    if let Some(context) = running() {
+        context.stop(Stop::Heap);
+    }
+    Err(terminated(Stop::Heap))
+}
+
+fn length(of: INT) -> usize {
+    usize::try_from(of).unwrap_or(0)
+}
+
+pub(crate) fn register(module: &mut Module) {
+    register_pad(module);
+    register_blob(module);
+    register_replace(module);
+    register_split(module);
+}
+
+fn function(name: &str) -> FuncRegistration {
+    FuncRegistration::new(name).in_global_namespace()
+}
+
+fn register_pad(module: &mut Module) {
+    function("pad").set_into_module(module, |array: &mut Array, len: INT, item: Dynamic| -> Answer<()> {
+        let more = length(len).saturating_sub(array.len());
+        reserve(more.saturating_mul(VALUE + deep_size(&item)))?;
+        array.resize(array.len() + more, item);
+        Ok(())
+    });
+    function("pad").set_into_module(
+        module,
+        |string: &mut ImmutableString, len: INT, character: char| -> Answer<()> {
+            let more = length(len).saturating_sub(string.chars().count());
+            reserve(more.saturating_mul(character.len_utf8()))?;
+            string.make_mut().extend(std::iter::repeat_n(character, more));
+            Ok(())
+        },
+    );
+    function("pad").set_into_module(
+        module,
+        |string: &mut ImmutableString, len: INT, padding: ImmutableString| -> Answer<()> {
+            let mut more = length(len).saturating_sub(string.chars().count());
+            if padding.is_empty() {
+                return Ok(());
+            }
+            reserve(more.saturating_mul(4))?;
+            let text = string.make_mut();
+            while more > 0 {
+                for character in padding.chars().take(more) {
+                    text.push(character);
+                }
+                more = more.saturating_sub(padding.chars().count());
+            }
+            Ok(())
+        },
+    );
+    function("pad").set_into_module(module, |blob: &mut Blob, len: INT, value: INT| -> Answer<()> {
+        let more = length(len).saturating_sub(blob.len());
+        reserve(more)?;
+        blob.resize(blob.len() + more, (value & 0xff) as u8);
+        Ok(())
+    });
+}
+
+fn register_blob(module: &mut Module) {
+    let filled = |len: INT, value: INT| -> Answer<Blob> {
+        reserve(length(len))?;
+        Ok(vec![(value & 0xff) as u8; length(len)])
+    };
+    function("blob").set_into_module(module, move |len: INT| filled(len, 0));
+    function("blob").set_into_module(module, filled);
+}
+
+/// `replace`, of a text or a character by a text or a character.
+fn register_replace(module: &mut Module) {
+    fn replace(string: &mut ImmutableString, find: &str, by: &str) -> Answer<()> {
+        if string.is_empty() {
+            return Ok(());
+        }
+        let times = string.matches(find).count();
+        let grows = times.saturating_mul(by.len().saturating_sub(find.len()));
+        reserve(grows.saturating_add(string.len()))?;
+        *string = string.replace(find, by).into();
+        Ok(())
+    }
+    function("replace").set_into_module(
+        module,
+        |string: &mut ImmutableString, find: ImmutableString, by: ImmutableString| replace(string, &find, &by),
+    );
+    function("replace").set_into_module(
+        module,
+        |string: &mut ImmutableString, find: ImmutableString, by: char| {
+            replace(string, &find, by.encode_utf8(&mut [0; 4]))
+        },
+    );
+    function("replace").set_into_module(
+        module,
+        |string: &mut ImmutableString, find: char, by: ImmutableString| {
+            replace(string, find.encode_utf8(&mut [0; 4]), &by)
+        },
+    );
+    function("replace").set_into_module(module, |string: &mut ImmutableString, find: char, by: char| {
+        replace(string, find.encode_utf8(&mut [0; 4]), by.encode_utf8(&mut [0; 4]))
+    });
+}
+
+/// `split` and `to_chars`, which make a value of every piece.
+fn register_split(module: &mut Module) {
+    fn split(string: &str, by: &str) -> Answer<Array> {
+        reserve((string.matches(by).count() + 1).saturating_mul(TEXT))?;
+        Ok(string.split(by).map(Dynamic::from_text).collect())
+    }
+    trait FromText {
+        fn from_text(text: &str) -> Dynamic;
+    }
+    impl FromText for Dynamic {
+        fn from_text(text: &str) -> Dynamic {
+            ImmutableString::from(text).into()
+        }
+    }
+    function("split")
+        .with_purity(true)
+        .set_into_module(module, |string: &mut ImmutableString, by: ImmutableString| {
+            split(string, &by)
+        });
+    function("split")
+        .with_purity(true)
+        .set_into_module(module, |string: &mut ImmutableString, by: char| {
+            split(string, by.encode_utf8(&mut [0; 4]))
+        });
+    function("split")
+        .with_purity(true)
+        .set_into_module(module, |string: &mut ImmutableString| -> Answer<Array> {
+            reserve((string.split_whitespace().count() + 1).saturating_mul(TEXT))?;
+            Ok(string.split_whitespace().map(Dynamic::from_text).collect())
+        });
+    function("to_chars")
+        .with_purity(true)
+        .set_into_module(module, |string: &mut ImmutableString| -> Answer<Array> {
+            reserve(string.len().saturating_mul(VALUE))?;
+            Ok(string.chars().map(Dynamic::from).collect())
+        });
+}
+
+/// What a copy of a value costs beside its own place, at the first level and roughly: what lies deeper is seen at the next
+/// operation.
+fn deep_size(value: &Dynamic) -> usize {
+    if let Some(array) = value.read_lock::<Array>() {
+        array.len().saturating_mul(VALUE)
+    } else if let Some(blob) = value.read_lock::<Blob>() {
+        blob.len()
+    } else if let Some(map) = value.read_lock::<rhai::Map>() {
+        map.len().saturating_mul(TEXT)
+    } else {
+        0
+    }
+}

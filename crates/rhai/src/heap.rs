@@ -1,0 +1,180 @@
+//! How much memory a script holds: an allocator that charges the script that runs.
+//!
+//! An allocator cannot refuse without ending the process, so it only counts; the check is made at the script's next operation.
+//! What one operation can allocate is bounded beforehand where it is not in proportion to what the script holds already (see
+//! `bounded.rs`).
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+/// The least that an allocation costs, bookkeeping included, with the allocators in common use.
+const SMALLEST: usize = 32;
+
+/// A global allocator that charges what a script allocates to that script, so that
+/// [`Limits::heap_bytes`](crate::Limits::heap_bytes) holds. The program installs it; without it that limit is not enforced.
+///
+/// ```
+/// use inflight_rhai::ScriptAllocator;
+///
+/// #[global_allocator]
+/// static ALLOCATOR: ScriptAllocator = ScriptAllocator::system();
+///
+/// let engine = inflight_rhai::FiberEngine::new(rhai::Engine::new());
+/// let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+/// let script = engine.eval_async::<()>("let a = []; loop { a += [1, 2, 3] + a; }");
+/// assert!(runtime.block_on(script).unwrap_err().message().contains("heap"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct ScriptAllocator<A = System>(A);
+
+impl ScriptAllocator {
+    /// On top of the operating system's allocator.
+    #[must_use]
+    pub const fn system() -> Self {
+        Self(System)
+    }
+}
+
+impl<A> ScriptAllocator<A> {
+    /// On top of another allocator.
+    #[must_use]
+    pub const fn new(allocator: A) -> Self {
+        Self(allocator)
+    }
+}
+
+/// The account of the script that runs on this thread.
+struct Account {
+    charging: Cell<bool>,
+    used: Cell<isize>,
+    limit: Cell<isize>,
+}
+
+thread_local! {
+    // Constant and without a destructor: an allocator may use it at any time in a thread's life.
+    static ACCOUNT: Account = const {
+        Account { charging: Cell::new(false), used: Cell::new(0), limit: Cell::new(isize::MAX) }
+    };
+}
+
+fn charge(change: isize) {
+    ACCOUNT.with(|account| {
+        if account.charging.get() {
+            account.used.set(account.used.get() + change);
+        }
+    });
+}
+
+/// What an allocation of this size costs.
+fn cost(size: usize) -> isize {
+    // Sizes are at most `isize::MAX`; the sum of all that exist fits.
+    isize::try_from((size + 8).next_multiple_of(16).max(SMALLEST)).unwrap_or(isize::MAX)
+}
+
+// SAFETY: every method passes its arguments to the inner allocator unchanged and gives its answer back unchanged; counting
+// touches neither, does not allocate and does not unwind.
+unsafe impl<A: GlobalAlloc> GlobalAlloc for ScriptAllocator<A> {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller keeps the contract of the inner allocator, which is the same.
+        let pointer = unsafe { self.0.alloc(layout) };
+        if !pointer.is_null() {
+            charge(cost(layout.size()));
+        }
+        pointer
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        charge(-cost(layout.size()));
+        // SAFETY: as above.
+        unsafe { self.0.dealloc(pointer, layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as above.
+        let pointer = unsafe { self.0.alloc_zeroed(layout) };
+        if !pointer.is_null() {
+            charge(cost(layout.size()));
+        }
+        pointer
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: as above.
+        let moved = unsafe { self.0.realloc(pointer, layout, size) };
+        if !moved.is_null() {
+            charge(cost(size) - cost(layout.size()));
+        }
+        moved
+    }
+}
+
+/// What a suspended script holds, and may hold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HeapState {
+    pub(crate) used: isize,
+    pub(crate) limit: isize,
+}
+
+impl HeapState {
+    pub(crate) fn with_limit(bytes: Option<usize>) -> Self {
+        Self {
+            used: 0,
+            limit: bytes.and_then(|bytes| isize::try_from(bytes).ok()).unwrap_or(isize::MAX),
+        }
+    }
+}
+
+/// The account in force before another one was put in its place.
+pub(crate) struct Before {
+    charging: bool,
+    state: HeapState,
+}
+
+/// Charges this account from now on.
+pub(crate) fn enter(state: HeapState) -> Before {
+    ACCOUNT.with(|account| Before {
+        charging: account.charging.replace(true),
+        state: HeapState {
+            used: account.used.replace(state.used),
+            limit: account.limit.replace(state.limit),
+        },
+    })
+}
+
+/// Puts the account back that was in force before, and gives the present one.
+pub(crate) fn leave(before: &Before) -> HeapState {
+    ACCOUNT.with(|account| {
+        account.charging.set(before.charging);
+        HeapState {
+            used: account.used.replace(before.state.used),
+            limit: account.limit.replace(before.state.limit),
+        }
+    })
+}
+
+/// Whether the running script holds more than it may.
+#[inline]
+pub(crate) fn is_exceeded() -> bool {
+    ACCOUNT.with(|account| account.used.get() > account.limit.get())
+}
+
+/// Whether the running script may allocate this much more.
+pub(crate) fn has_room_for(bytes: usize) -> bool {
+    ACCOUNT.with(|account| {
+        let left = account.limit.get().saturating_sub(account.used.get().max(0));
+        isize::try_from(bytes).is_ok_and(|bytes| bytes <= left)
+    })
+}
+
+/// Runs something on behalf of the host, without charging the script: for what outlives the script, or ends on another thread.
+pub fn uncharged<R>(body: impl FnOnce() -> R) -> R {
+    struct Reset(bool);
+    impl Drop for Reset {
+        fn drop(&mut self) {
+            ACCOUNT.with(|account| account.charging.set(self.0));
+        }
+    }
+    let _reset = Reset(ACCOUNT.with(|account| account.charging.replace(false)));
+    body()
+}
