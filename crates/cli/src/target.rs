@@ -12,7 +12,7 @@ use crate::args::RunArguments;
 const KEY_VARIABLE: &str = "STRIPE_API_KEY";
 
 /// The key that scripts use where no real one is wanted.
-const PLACEHOLDER_KEY: &str = "sk_test_inflight_simulator";
+const PLACEHOLDER_KEY: &str = "sk_test_inflightSimulator";
 
 /// Why there is nowhere to send requests to.
 #[derive(Debug, thiserror::Error)]

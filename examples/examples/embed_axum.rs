@@ -1,0 +1,164 @@
+//! Scripts in a web service: axum handlers on tokio that run a script for each request.
+//!
+//! A script that waits for Stripe holds no thread, and a script that computes blocks no handler. The program serves a few
+//! requests that it makes to itself, prints what came back, and ends.
+//!
+//! ```text
+//! cargo run -p inflight-examples --example embed_axum
+//! ```
+
+use std::error::Error;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Json, Router};
+use inflight::rhai::{FiberEngine, FiberPool, register_async_fn};
+use inflight::sim::Simulator;
+use inflight::stripe_rhai::{ApiKey, StripePackage};
+use inflight::{Inflight, ScriptOptions, ScriptReport, run_script};
+use rhai::{EvalAltResult, ImmutableString};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+
+/// What a handler does, as its author can change it without building the service again. `name` comes from the request.
+const NEW_PRODUCT: &str = r#"
+    let id = new_product().name(name).create_async();
+    #{ product: await_result(id, 30), name: name }
+"#;
+
+/// This one calls a function of the service, `rate`, and waits for it as for Stripe.
+const NEW_PRICE: &str = r#"
+    let product = new_product().name("Mug").create_async();
+    let cents = (1000 * rate(currency)).to_int();
+    let price = new_price()
+        .product(await_result(product, 30))
+        .amount(cents)
+        .currency(currency)
+        .create();
+    #{ price: price, cents: cents }
+"#;
+
+struct Service {
+    inflight: Inflight,
+    /// Threads whose engines know the service's own functions too.
+    own_pool: FiberPool,
+}
+
+/// An exchange rate from wherever the service has it: a database, another API. Any Rust future can stand here.
+async fn rate(currency: ImmutableString) -> Result<f64, Box<EvalAltResult>> {
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    match currency.as_str() {
+        "usd" => Ok(1.0),
+        "eur" => Ok(0.5),
+        other => Err(format!("no rate is known for `{other}`").into()),
+    }
+}
+
+impl Service {
+    fn new(base_url: String) -> Result<Self, Box<dyn Error>> {
+        let inflight = Inflight::builder()
+            .base_url(base_url)
+            .api_key(ApiKey::new("sk_test_example1234")?)
+            .build()?;
+        let host = Arc::clone(inflight.host());
+        let own_pool = FiberPool::new(1, move || {
+            let mut engine = StripePackage::new_engine(&host);
+            register_async_fn(&mut engine, "rate", rate);
+            FiberEngine::new(engine)
+        });
+        Ok(Self { inflight, own_pool })
+    }
+
+    /// Runs a script where the service's own functions are known.
+    async fn run_with_own_functions(&self, text: &'static str, options: ScriptOptions) -> ScriptReport {
+        let session = self.inflight.session();
+        let task = self.own_pool.spawn(move |engine| async move {
+            match engine.compile(text) {
+                Ok(script) => run_script(&script, session, options).await,
+                Err(error) => ScriptReport::failed(error),
+            }
+        });
+        task.await.expect("a script's panic is an error of that script")
+    }
+}
+
+type Answer = (StatusCode, Json<Value>);
+
+async fn new_product(State(service): State<Arc<Service>>, Path(name): Path<String>) -> Answer {
+    answer(service.inflight.run(NEW_PRODUCT, options("name", name)).await)
+}
+
+async fn new_price(State(service): State<Arc<Service>>, Path(currency): Path<String>) -> Answer {
+    let options = options("currency", currency);
+    answer(service.run_with_own_functions(NEW_PRICE, options).await)
+}
+
+/// A constant in the script's scope, and as much time as a client of ours would wait.
+fn options(name: &str, value: String) -> ScriptOptions {
+    ScriptOptions {
+        time_limit: Some(Duration::from_secs(30)),
+        constants: serde_json::Map::from_iter([(name.to_owned(), Value::String(value))]),
+        ..ScriptOptions::default()
+    }
+}
+
+fn answer(report: ScriptReport) -> Answer {
+    match report.result {
+        Ok(value) => (StatusCode::OK, Json(value)),
+        Err(error) => (StatusCode::BAD_GATEWAY, Json(json!({ "error": error.to_string() }))),
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let simulator = Simulator::builder().start()?;
+    let service = Arc::new(Service::new(simulator.url())?);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(serve_and_ask(Arc::clone(&service)))?;
+    // Waits for what is in flight, and so belongs on a thread that drives no runtime.
+    service.inflight.shutdown(Duration::from_secs(5));
+    simulator.shutdown();
+    Ok(())
+}
+
+async fn serve_and_ask(service: Arc<Service>) -> Result<(), Box<dyn Error>> {
+    let routes = Router::new()
+        .route("/products/{name}", get(new_product))
+        .route("/prices/{currency}", get(new_price))
+        .with_state(service);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let address = listener.local_addr()?;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = tokio::spawn(async move {
+        let stopped = async { drop(stopped.await) };
+        axum::serve(listener, routes).with_graceful_shutdown(stopped).await
+    });
+
+    // All at once, on this one thread.
+    let asked = ["/products/mug", "/products/pot", "/prices/eur", "/prices/xyz"];
+    let answers: Vec<_> = asked.map(|path| tokio::spawn(ask(address, path))).into();
+    for (path, answer) in asked.iter().zip(answers) {
+        println!("{path}: {}", answer.await??);
+    }
+
+    let _ = stop.send(());
+    server.await??;
+    Ok(())
+}
+
+/// The smallest HTTP client there is: the status line's code, and the body.
+async fn ask(address: SocketAddr, path: &str) -> std::io::Result<String> {
+    let mut connection = TcpStream::connect(address).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes()).await?;
+    let mut text = String::new();
+    connection.read_to_string(&mut text).await?;
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let status = head.split(' ').nth(1).unwrap_or("no status");
+    Ok(format!("{status} {body}"))
+}
