@@ -18,6 +18,10 @@ use std::process::ExitCode;
 use args::{Arguments, Command};
 use clap::Parser;
 
+/// Charges scripts for the memory that they hold, so that none can take it all.
+#[global_allocator]
+static ALLOCATOR: inflight::rhai::ScriptAllocator = inflight::rhai::ScriptAllocator::system();
+
 /// Exit status: everything went well.
 const OK: u8 = 0;
 /// Exit status: a script failed, or a check found something.

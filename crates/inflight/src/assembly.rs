@@ -28,8 +28,25 @@ pub enum BuildError {
 pub struct Inflight {
     registry: Registry,
     worker: Worker,
-    host: Arc<StripeHost>,
+    engines: Engines,
     pool: FiberPool,
+}
+
+/// How engines are made.
+#[derive(Clone)]
+struct Engines {
+    host: Arc<StripeHost>,
+    prepare: Option<Arc<Prepare>>,
+}
+
+impl Engines {
+    fn make(&self) -> rhai::Engine {
+        let mut engine = StripePackage::new_engine(&self.host);
+        if let Some(prepare) = &self.prepare {
+            prepare(&mut engine);
+        }
+        engine
+    }
 }
 
 impl Inflight {
@@ -48,7 +65,7 @@ impl Inflight {
     /// The Stripe bindings' host.
     #[must_use]
     pub fn host(&self) -> &Arc<StripeHost> {
-        &self.host
+        &self.engines.host
     }
 
     /// A new session: what one script makes its requests in.
@@ -60,7 +77,7 @@ impl Inflight {
     /// A new engine with all bindings, for a thread of the caller's own.
     #[must_use]
     pub fn engine(&self) -> rhai::Engine {
-        StripePackage::new_engine(&self.host)
+        self.engines.make()
     }
 
     /// The threads that scripts run on.
@@ -109,7 +126,11 @@ pub struct InflightBuilder {
     threads: usize,
     queue_capacity: Option<usize>,
     observer: Option<Arc<dyn Observer>>,
+    prepare: Option<Arc<Prepare>>,
 }
+
+/// What a host adds to every engine.
+type Prepare = dyn Fn(&mut rhai::Engine) + Send + Sync;
 
 impl Default for InflightBuilder {
     fn default() -> Self {
@@ -119,6 +140,7 @@ impl Default for InflightBuilder {
             threads: 1,
             queue_capacity: None,
             observer: None,
+            prepare: None,
         }
     }
 }
@@ -194,6 +216,13 @@ impl InflightBuilder {
         self
     }
 
+    /// What to register in every engine beside the bindings, such as functions of the host's own. It runs once on each thread.
+    #[must_use]
+    pub fn engine(mut self, prepare: impl Fn(&mut rhai::Engine) + Send + Sync + 'static) -> Self {
+        self.prepare = Some(Arc::new(prepare));
+        self
+    }
+
     /// Starts the worker and the threads.
     ///
     /// # Errors
@@ -220,7 +249,7 @@ impl InflightBuilder {
         Ok(Inflight {
             registry,
             worker,
-            host,
+            engines,
             pool,
         })
     }

@@ -8,6 +8,7 @@ use rhai::{AST, Dynamic, Engine, EvalAltResult, FuncArgs, Scope, Variant};
 use crate::coroutine::{on_operation, running};
 use crate::error::{ScriptError, ScriptErrorKind};
 use crate::fiber::{Fiber, Limits};
+use crate::heap::uncharged;
 use crate::locals::Locals;
 use crate::ticker;
 use crate::wait::token;
@@ -55,6 +56,8 @@ impl FiberEngine {
     ///
     /// Its `on_progress`, `on_print` and `on_debug` are replaced: the first preempts scripts that compute, the others write to
     /// the script's own [`Locals`].
+    ///
+    /// How deeply functions may call one another and expressions may nest is the engine's own setting.
     #[must_use]
     pub fn new(mut engine: Engine) -> Self {
         ticker::start();
@@ -191,7 +194,7 @@ fn typed<T: Variant + Clone>(value: Dynamic) -> Result<T, ScriptError> {
 
 fn print(text: &str) {
     match running() {
-        Some(context) => context.locals.print(text),
+        Some(context) => uncharged(|| context.locals.print(text)),
         None => println!("{text}"),
     }
 }

@@ -156,10 +156,14 @@ impl<T: 'static> Future for Fiber<T> {
         this.timer = None;
         Poll::Ready(match ending {
             Err(panic) => Err(panicked(&*panic)),
-            Ok(ended) => ended.map_err(|error| match stopped {
-                Some(stop) => stop_error(stop, &this.limits, &error),
-                None => error,
-            }),
+            Ok(ended) => match (ended, stopped) {
+                (Err(error), Some(stop)) => Err(stop_error(stop, &this.limits, error.raw_position())),
+                // A limit that was reached counts also where a callback's error was swallowed, or nothing came after it.
+                (Ok(_), Some(stop @ (Stop::Heap | Stop::Stack | Stop::Operations))) => {
+                    Err(stop_error(stop, &this.limits, rhai::Position::NONE))
+                }
+                (ended, _) => ended,
+            },
         })
     }
 }
@@ -178,7 +182,7 @@ impl<T: 'static> std::fmt::Debug for Fiber<T> {
     }
 }
 
-fn stop_error(stop: Stop, limits: &Limits, at: &ScriptError) -> ScriptError {
+fn stop_error(stop: Stop, limits: &Limits, position: rhai::Position) -> ScriptError {
     let (kind, message) = match stop {
         Stop::Cancelled => (ScriptErrorKind::Cancelled, "the script was cancelled".to_owned()),
         Stop::TimeLimit => (
@@ -207,7 +211,7 @@ fn stop_error(stop: Stop, limits: &Limits, at: &ScriptError) -> ScriptError {
             ),
         ),
     };
-    ScriptError::new(kind, message).at(at.raw_position())
+    ScriptError::new(kind, message).at(position)
 }
 
 fn panicked(payload: &(dyn std::any::Any + Send)) -> ScriptError {

@@ -120,7 +120,9 @@ impl HeapState {
     pub(crate) fn with_limit(bytes: Option<usize>) -> Self {
         Self {
             used: 0,
-            limit: bytes.and_then(|bytes| isize::try_from(bytes).ok()).unwrap_or(isize::MAX),
+            limit: bytes
+                .and_then(|bytes| isize::try_from(bytes).ok())
+                .unwrap_or(isize::MAX),
         }
     }
 }

@@ -54,7 +54,9 @@ pub use error::{
     unknown_function_error,
 };
 pub use fiber::{
-    DEFAULT_HEAP_BYTES, DEFAULT_STACK_BYTES, Fiber, Limits, STACK_BYTES_PER_HEAP_BYTE, current_deadline, current_locals, max_live_fibers};
+    DEFAULT_HEAP_BYTES, DEFAULT_STACK_BYTES, Fiber, Limits, STACK_BYTES_PER_HEAP_BYTE, current_deadline,
+    current_locals, max_live_fibers,
+};
 pub use heap::{ScriptAllocator, uncharged};
 pub use locals::{Locals, Output};
 pub use object::from_json;

@@ -28,10 +28,9 @@ pub(crate) fn register(module: &mut Module) {
         rhai::FuncRegistration::new(name).with_purity(true).set_into_module(
             module,
             move |ctx: NativeCallContext, map: &mut Map| -> ImmutableString {
-                error_text(map).filter(|_| of_error).map_or_else(
-                    || shown(|out| write_map(&ctx, out, map, 0)),
-                    Into::into,
-                )
+                error_text(map)
+                    .filter(|_| of_error)
+                    .map_or_else(|| shown(|out| write_map(&ctx, out, map, 0)), Into::into)
             },
         );
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use inflight_rhai::{locals_of, session_of, submit_error, wait};
+use inflight_rhai::{locals_of, session_of, submit_error, uncharged, wait};
 use inflight_stripe::{Operation, Params, RequestOptions, Resource, nearest, resources};
 use rhai::{Dynamic, EvalAltResult, FuncRegistration, ImmutableString, Map, Module, NativeCallContext, Shared};
 
@@ -111,9 +111,12 @@ impl StripeBuilder {
 
     /// Submits the request for this verb and gives its id at once.
     fn submit(&self, ctx: &NativeCallContext, host: &StripeHost, verb: &str, ids: &[&str]) -> Answer<ImmutableString> {
-        let request = self.request(ctx, host, verb, ids)?;
         let session = session_of(ctx)?;
-        let id = session.submit(request).map_err(|error| submit_error(&error))?;
+        // The request outlives this call, and ends on another thread: it is not the script's memory.
+        let id = uncharged(|| {
+            let request = self.request(ctx, host, verb, ids)?;
+            session.submit(request).map_err(|error| submit_error(&error))
+        })?;
         if let Some(recorded) = session.recorded(id) {
             wait(recorded)?;
         }
@@ -123,8 +126,8 @@ impl StripeBuilder {
     /// Submits the request for this verb as soon as there is room, and waits for its ending: what a script sees as a blocking
     /// call, and the same way in and out as the asynchronous one.
     fn call(&self, ctx: &NativeCallContext, host: &StripeHost, verb: &str, ids: &[&str]) -> Answer<Dynamic> {
-        let request = self.request(ctx, host, verb, ids)?;
         let session = session_of(ctx)?;
+        let request = uncharged(|| self.request(ctx, host, verb, ids))?;
         let id = wait(session.submit_when_room(request))?.map_err(|error| submit_error(&error))?;
         inflight_rhai::await_request(ctx, id, GIVE_OBJECTS.contains(&verb))
     }

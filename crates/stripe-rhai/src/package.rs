@@ -11,6 +11,12 @@ use crate::configure;
 use crate::host::StripeHost;
 use crate::key::ApiKey;
 
+/// How deeply a script's functions may call one another.
+const MAX_CALL_LEVELS: usize = 64;
+/// How deeply expressions may nest, outside of functions and in them.
+const MAX_EXPRESSION_DEPTH: usize = 64;
+const MAX_EXPRESSION_DEPTH_IN_FUNCTIONS: usize = 32;
+
 /// `configure_stripe`, `new_product()` and its kin, and the constant `STRIPE_API_KEY`.
 ///
 /// Built once per thread, registered in any number of its engines.
@@ -46,6 +52,9 @@ impl StripePackage {
     pub fn install(host: &Arc<StripeHost>, engine: &mut Engine) {
         // Rhai's optimizer puts a constant's type name into interpolated strings, where `STRIPE_API_KEY` has a text of its own.
         engine.set_optimization_level(rhai::OptimizationLevel::None);
+        // Rhai's own limits in release builds; in debug builds it has far lower ones, and a script should run in both or in none.
+        engine.set_max_call_levels(MAX_CALL_LEVELS);
+        engine.set_max_expr_depths(MAX_EXPRESSION_DEPTH, MAX_EXPRESSION_DEPTH_IN_FUNCTIONS);
         InflightPackage::new().register_into_engine(engine);
         Self::new(host).register_into_engine(engine);
         engine.register_type_with_name::<crate::StripeBuilder>("StripeBuilder");

@@ -59,6 +59,13 @@ pub(crate) fn render(report: &Report) -> String {
         // Writing to a `String` cannot fail.
         let _ = writeln!(text, "{}", line.trim_end());
     }
+    if report.counts.cancelled > 0 {
+        let _ = writeln!(
+            text,
+            "{} requests were cancelled before they were sent",
+            report.counts.cancelled
+        );
+    }
     for line in warnings(report) {
         let _ = writeln!(text, "{line}");
     }
@@ -89,7 +96,7 @@ fn row(name: &str, results: &[&RunResult], time: Duration) -> [String; 8] {
         readable(time),
         sum(|counts| counts.submitted).to_string(),
         sum(|counts| counts.completed).to_string(),
-        sum(|counts| counts.failed + counts.timeout + counts.cancelled).to_string(),
+        sum(|counts| counts.failed + counts.timeout).to_string(),
         sum(|counts| counts.retries).to_string(),
         warnings.to_string(),
     ]
