@@ -242,10 +242,12 @@ impl InflightBuilder {
             .policy(Arc::new(StripePolicy))
             .credentials(host.credentials())
             .start(queue)?;
-        let shared = Arc::clone(&host);
-        let pool = FiberPool::new(self.threads, move || {
-            FiberEngine::new(StripePackage::new_engine(&shared))
-        });
+        let engines = Engines {
+            host,
+            prepare: self.prepare,
+        };
+        let maker = engines.clone();
+        let pool = FiberPool::new(self.threads, move || FiberEngine::new(maker.make()));
         Ok(Inflight {
             registry,
             worker,
