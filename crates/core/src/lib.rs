@@ -74,7 +74,7 @@ pub use session::{Session, SessionLimits};
 pub use state::{Event, Ignored, InvalidEvent, RequestStatus, State, Transition, transition};
 pub use store::{MemoryRecord, MemoryStore, Row, Store, StoreError, Written};
 pub use transport::Transport;
-pub use wait::{Drained, Recorded, Room, SubmitWhenRoom, Wait, block_on};
+pub use wait::{Drained, Recorded, Room, SubmitWhenRoom, Wait, block_on, block_on_for};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

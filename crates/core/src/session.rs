@@ -248,6 +248,12 @@ impl Session {
         Some(self.cancel_entry(&entry))
     }
 
+    /// Says that nobody will look at how the request ends, so that its failure is not told as one that went unnoticed. `None`
+    /// where the id is not known in this session.
+    pub fn detach(&self, id: RequestId) -> Option<()> {
+        self.entry(id).map(|entry| entry.observe())
+    }
+
     /// Calls back every request of the session that has not been sent. Gives how many.
     pub fn cancel_unsent(&self) -> usize {
         let entries: Vec<_> = self.collect(|entry| !entry.handover.state().is_ended());

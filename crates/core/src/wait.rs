@@ -242,8 +242,8 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     poll_parked(future, || Park::Unlimited).unwrap_or_else(|| unreachable!("without a limit it waits for the output"))
 }
 
-/// Parks this thread until the future is ready or the time has run out.
-pub(crate) fn block_on_for<F: Future>(future: F, timeout: Option<Duration>, clock: &dyn Clock) -> Option<F::Output> {
+/// Parks this thread until the future is ready or the time has run out, by this clock.
+pub fn block_on_for<F: Future>(future: F, timeout: Option<Duration>, clock: &dyn Clock) -> Option<F::Output> {
     // A time beyond what the clock can count is no limit.
     let until = timeout.and_then(|timeout| clock.now().checked_add(timeout));
     poll_parked(future, || match until {

@@ -1,9 +1,12 @@
 //! Running one script to its end: its value, and what became of the requests that it left behind.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use inflight_core::{Counts, Session};
-use inflight_rhai::{Limits, Locals, Output, RunOptions, Script, ScriptError, ScriptErrorKind, value_json};
+use inflight_rhai::{
+    Limits, Locals, ModuleFolder, Output, RunOptions, Script, ScriptError, ScriptErrorKind, value_json,
+};
 use rhai::Scope;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +23,8 @@ pub struct ScriptOptions {
     pub output: Option<Output>,
     /// Constants in the script's scope, such as the event that it is to handle. By default none.
     pub constants: serde_json::Map<String, serde_json::Value>,
+    /// The folder that it may import modules from, it and those below it. By default it can import nothing.
+    pub module_folder: Option<PathBuf>,
     /// Cancels the run.
     pub cancel: CancellationToken,
 }
@@ -29,6 +34,16 @@ impl std::fmt::Debug for ScriptOptions {
         f.debug_struct("ScriptOptions")
             .field("time_limit", &self.time_limit)
             .finish_non_exhaustive()
+    }
+}
+
+/// When the run is dropped before its end, what it has not sent is called back; what was sent goes on, since its effect may be
+/// real. At a run's end nothing is left to call back.
+struct CancelOnDrop(Session);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel_unsent();
     }
 }
 
@@ -62,7 +77,11 @@ impl ScriptReport {
 /// The session is closed at the end.
 pub async fn run_script(script: &Script, session: Session, options: ScriptOptions) -> ScriptReport {
     let started = Instant::now();
+    let _dropped = CancelOnDrop(session.clone());
     let mut locals = Locals::for_session(session.clone());
+    if let Some(folder) = options.module_folder {
+        locals.set(ModuleFolder::new(folder));
+    }
     if let Some(output) = options.output {
         locals = locals.with_output(output);
     }
@@ -74,14 +93,17 @@ pub async fn run_script(script: &Script, session: Session, options: ScriptOption
     for (name, value) in options.constants {
         scope.push_constant_dynamic(name, inflight_rhai::from_json(value));
     }
-    let fiber = script.run_then(RunOptions::new(locals).limits(limits), scope, |engine, value| {
+    let mut fiber = script.run_then(RunOptions::new(locals).limits(limits), scope, |engine, value| {
         Ok(value_json(engine, &value))
     });
     let result = tokio::select! {
         biased;
-        result = fiber => result,
+        result = &mut fiber => result,
         () = options.cancel.cancelled() => Err(ScriptError::cancelled()),
     };
+    let mut warnings = fiber.take_warnings();
+    // Stopped where it is, if it has not ended.
+    drop(fiber);
     let cancelled = matches!(&result, Err(error) if error.kind() == ScriptErrorKind::Cancelled);
     let limit = if cancelled {
         Some(FINISH_AFTER_CANCEL)
@@ -92,7 +114,7 @@ pub async fn run_script(script: &Script, session: Session, options: ScriptOption
         session.cancel_unsent();
     }
     let unfinished = finish_requests(&session, limit, &options.cancel).await;
-    let mut warnings = unobserved_failures(&session);
+    warnings.extend(unobserved_failures(&session));
     if unfinished > 0 {
         warnings.push(format!(
             "{unfinished} requests were sent and had not been answered when the script's time was over: what became of them is unknown"

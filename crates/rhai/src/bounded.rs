@@ -3,8 +3,9 @@
 
 use rhai::{Array, Blob, Dynamic, EvalAltResult, FuncRegistration, INT, ImmutableString, Module};
 
-use crate::coroutine::{Stop, running};
+use crate::coroutine::running;
 use crate::heap::has_room_for;
+use crate::state::Stop;
 use crate::wait::terminated;
 
 type Answer<T> = Result<T, Box<EvalAltResult>>;
@@ -21,7 +22,7 @@ pub(crate) fn reserve(bytes: usize) -> Answer<()> {
         return Ok(());
     }
     if let Some(context) = running() {
-        context.stop(Stop::Heap);
+        context.script.stop(Stop::Heap);
     }
     Err(terminated(Stop::Heap))
 }

@@ -17,8 +17,8 @@ use std::time::Instant;
 use corosensei::stack::{DefaultStack, Stack};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
-use crate::heap::{self, HeapState};
-use crate::locals::Locals;
+use crate::heap;
+use crate::state::{ScriptState, Stop};
 use crate::ticker;
 
 /// How many stacks a thread keeps for later.
@@ -27,33 +27,15 @@ const POOLED_STACKS: usize = 1024;
 /// How much of a stack stays in memory when it is given back; a small script uses less.
 const KEPT_STACK: usize = 32 * 1024;
 
-/// Why a script is to stop. It cannot catch this.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stop {
-    /// The future was dropped, or its handle said so.
-    Cancelled,
-    /// The wall time ran out.
-    TimeLimit,
-    /// The count of operations ran out.
-    Operations,
-    /// The stack is nearly used up.
-    Stack,
-    /// The script holds more memory than it may.
-    Heap,
-}
-
-/// What a running coroutine shares with whoever resumes it.
+/// One coroutine of a script: its main one, or a task.
 pub(crate) struct Context {
-    pub(crate) locals: Locals,
-    /// When the script has to be done.
-    pub(crate) deadline: Option<Instant>,
+    pub(crate) script: Rc<ScriptState>,
+    /// Whether this is the script's main coroutine, which runs its callbacks.
+    is_main: bool,
     waker: RefCell<Waker>,
-    stop: Cell<Option<Stop>>,
-    max_operations: u64,
     yielder: Cell<*const Yielder<(), ()>>,
     /// The lowest address that a script's evaluation may reach.
     stack_floor: usize,
-    heap: Cell<HeapState>,
     slice: Cell<u64>,
     resumed: Cell<Instant>,
 }
@@ -103,7 +85,7 @@ pub(crate) fn on_operation(operations: u64) -> Option<Stop> {
 fn on_slice() -> Option<Stop> {
     let context = running()?;
     ticker::keep_ticking();
-    if let Some(stop) = context.stop.get() {
+    if let Some(stop) = context.script.stopped() {
         return Some(stop);
     }
     if context.resumed.get().elapsed() < ticker::SLICE {
@@ -115,22 +97,12 @@ fn on_slice() -> Option<Stop> {
 }
 
 impl Context {
-    /// Says that the script is to stop, at its next operation or in the wait that it is in.
-    pub(crate) fn stop(&self, why: Stop) {
-        if self.stop.get().is_none() {
-            self.stop.set(Some(why));
-        }
-    }
-
-    pub(crate) fn stopped(&self) -> Option<Stop> {
-        self.stop.get()
-    }
-
-    /// Waits for a future from within the running coroutine, which is suspended as often as the future is pending.
+    /// Waits for a future from within the running coroutine, which is suspended as often as the future is pending. Callbacks whose
+    /// time has come run before a suspension.
     pub(crate) fn run_to_end<F: Future>(&self, future: F) -> Result<F::Output, Stop> {
         let mut future = std::pin::pin!(future);
         loop {
-            if let Some(stop) = self.stop.get() {
+            if let Some(stop) = self.script.stopped() {
                 return Err(stop);
             }
             let waker = self.waker.borrow().clone();
@@ -139,7 +111,9 @@ impl Context {
             if let std::task::Poll::Ready(output) = heap::uncharged(|| future.as_mut().poll(&mut cx)) {
                 return Ok(output);
             }
-            self.suspend();
+            if !(self.is_main && self.script.callbacks.run_ready(&mut cx)) {
+                self.suspend();
+            }
         }
     }
 
@@ -162,13 +136,13 @@ impl Context {
         HOT.with(|hot| {
             hot.slice.set(self.slice.get());
             hot.stack_floor.set(self.stack_floor);
-            hot.max_operations.set(self.max_operations);
+            hot.max_operations.set(self.script.max_operations);
         });
     }
 }
 
 /// What a coroutine ends with: what its body gave, or the payload of the panic that ended it.
-type Ending<T> = Result<T, Box<dyn Any + Send>>;
+pub(crate) type Ending<T> = Result<T, Box<dyn Any + Send>>;
 
 /// A function on a stack of its own.
 pub(crate) struct Fibre<T: 'static> {
@@ -176,33 +150,21 @@ pub(crate) struct Fibre<T: 'static> {
     context: Rc<Context>,
 }
 
-/// The limits of one coroutine.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct CoroutineLimits {
-    pub(crate) stack_bytes: usize,
-    pub(crate) max_operations: u64,
-    pub(crate) heap_bytes: Option<usize>,
-    pub(crate) deadline: Option<Instant>,
-}
-
 impl<T: 'static> Fibre<T> {
     /// Prepares `body` to run on a stack from the pool, or on a new one.
     pub(crate) fn new(
-        locals: Locals,
-        limits: CoroutineLimits,
+        script: &Rc<ScriptState>,
+        is_main: bool,
         body: impl FnOnce() -> T + 'static,
     ) -> std::io::Result<Self> {
-        let stack = take_stack(limits.stack_bytes)?;
+        let stack = take_stack(script.stack_bytes)?;
         let context = Rc::new(Context {
-            locals,
-            deadline: limits.deadline,
+            script: Rc::clone(script),
+            is_main,
             waker: RefCell::new(Waker::noop().clone()),
-            stop: Cell::new(None),
-            max_operations: limits.max_operations,
             yielder: Cell::new(std::ptr::null()),
             // A script's own recursion has the upper quarter; the rest is for native code that recurses over nested values.
             stack_floor: stack.limit().get() + size_of_stack(&stack) / 4 * 3,
-            heap: Cell::new(HeapState::with_limit(limits.heap_bytes)),
             slice: Cell::new(0),
             resumed: Cell::new(Instant::now()),
         });
@@ -216,10 +178,6 @@ impl<T: 'static> Fibre<T> {
             coroutine: Some(coroutine),
             context,
         })
-    }
-
-    pub(crate) fn context(&self) -> &Rc<Context> {
-        &self.context
     }
 
     /// Runs on until the next suspension, or to the end.
@@ -246,9 +204,9 @@ impl<T: 'static> Fibre<T> {
     }
 
     /// Makes a suspended body return: every wait in it fails from now on.
-    fn unwind(&mut self) {
+    pub(crate) fn unwind(&mut self) {
         if self.coroutine.as_ref().is_some_and(Coroutine::started) {
-            self.context.stop(Stop::Cancelled);
+            self.context.script.stop(Stop::Cancelled);
             while self.coroutine.is_some() {
                 // What it gives, or panics with, is dropped: nobody waits for it.
                 let _ = self.resume(Waker::noop());
@@ -279,14 +237,14 @@ impl Entered {
         Self {
             before,
             entered: Rc::clone(context),
-            heap_before: heap::enter(context.heap.get()),
+            heap_before: heap::enter(context.script.heap.get()),
         }
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        self.entered.heap.set(heap::leave(&self.heap_before));
+        self.entered.script.heap.set(heap::leave(&self.heap_before));
         let before = self.before.take();
         match &before {
             Some(context) => context.publish(),

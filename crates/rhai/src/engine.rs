@@ -3,13 +3,14 @@
 use std::fmt;
 use std::rc::Rc;
 
-use rhai::{AST, Dynamic, Engine, EvalAltResult, FuncArgs, Scope, Variant};
+use rhai::{AST, Dynamic, Engine, EvalAltResult, FuncArgs, ModuleResolver, Scope, Variant};
 
 use crate::coroutine::{on_operation, running};
 use crate::error::{ScriptError, ScriptErrorKind};
 use crate::fiber::{Fiber, Limits};
 use crate::heap::uncharged;
 use crate::locals::Locals;
+use crate::modules::ConfinedModules;
 use crate::ticker;
 use crate::wait::token;
 
@@ -55,19 +56,27 @@ impl FiberEngine {
     /// Takes over an engine with everything that is registered in it.
     ///
     /// Its `on_progress`, `on_print` and `on_debug` are replaced: the first preempts scripts that compute, the others write to
-    /// the script's own [`Locals`].
+    /// the script's own [`Locals`]. Its module resolver becomes [`ConfinedModules`]; for another one see
+    /// [`with_module_resolver`](Self::with_module_resolver).
     ///
     /// How deeply functions may call one another and expressions may nest is the engine's own setting.
     #[must_use]
-    pub fn new(mut engine: Engine) -> Self {
+    pub fn new(engine: Engine) -> Self {
+        Self::with_module_resolver(engine, ConfinedModules)
+    }
+
+    /// Takes over an engine whose scripts import modules by this resolver.
+    #[must_use]
+    pub fn with_module_resolver(mut engine: Engine, modules: impl ModuleResolver + 'static) -> Self {
         ticker::start();
         engine.on_progress(|operations| {
             let stop = on_operation(operations)?;
             if let Some(context) = running() {
-                context.stop(stop);
+                context.script.stop(stop);
             }
             Some(token(stop))
         });
+        engine.set_module_resolver(modules);
         engine.on_print(print);
         engine.on_debug(|text, source, position| match source {
             Some(source) => print(&format!("{source} @ {position:?}: {text}")),
@@ -112,7 +121,7 @@ impl FiberEngine {
     pub fn eval_async_with<T: Variant + Clone>(&self, options: RunOptions, text: &str) -> Fiber<T> {
         match self.compile(text) {
             Ok(script) => script.run_with(options, Scope::new()),
-            Err(error) => Fiber::new(options.locals, options.limits, move || Err(error)),
+            Err(error) => Fiber::new(&self.0, options, move || Err(error)),
         }
     }
 
@@ -125,7 +134,7 @@ impl FiberEngine {
         args: impl FuncArgs + 'static,
     ) -> Fiber<T> {
         let (engine, ast, name) = (self.clone(), Rc::clone(&script.ast), name.to_owned());
-        Fiber::new(options.locals, options.limits, move || {
+        Fiber::new(&self.0, options, move || {
             let mut scope = Scope::new();
             engine
                 .0
@@ -156,7 +165,7 @@ impl Script {
         then: impl FnOnce(&Engine, Dynamic) -> Result<T, ScriptError> + 'static,
     ) -> Fiber<T> {
         let (engine, ast) = (self.engine.clone(), Rc::clone(&self.ast));
-        Fiber::new(options.locals, options.limits, move || {
+        Fiber::new(&self.engine.0, options, move || {
             engine
                 .0
                 .eval_ast_with_scope::<Dynamic>(&mut scope, &ast)
@@ -194,7 +203,7 @@ fn typed<T: Variant + Clone>(value: Dynamic) -> Result<T, ScriptError> {
 
 fn print(text: &str) {
     match running() {
-        Some(context) => uncharged(|| context.locals.print(text)),
+        Some(context) => uncharged(|| context.script.locals.print(text)),
         None => println!("{text}"),
     }
 }

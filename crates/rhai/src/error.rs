@@ -34,7 +34,7 @@ pub fn failure_map(failure: &Failure) -> Map {
     map
 }
 
-fn error_map(kind: &str, message: &str, effect: Effect, retryable: bool) -> Map {
+pub(crate) fn error_map(kind: &str, message: &str, effect: Effect, retryable: bool) -> Map {
     let mut map = Map::new();
     map.insert("kind".into(), kind.into());
     map.insert("message".into(), message.into());
@@ -100,7 +100,7 @@ pub(crate) fn result_error(error: ResultError) -> Box<EvalAltResult> {
     }
 }
 
-fn thrown(map: Map) -> Box<EvalAltResult> {
+pub(crate) fn thrown(map: Map) -> Box<EvalAltResult> {
     Box::new(EvalAltResult::ErrorRuntime(Dynamic::from(map), Position::NONE))
 }
 
@@ -308,6 +308,9 @@ pub fn describe(engine: &Engine, error: &EvalAltResult) -> (String, Position) {
     }
     let text = match inner {
         EvalAltResult::ErrorRuntime(value, _) => crate::text::value_text(engine, value),
+        EvalAltResult::ErrorDataRace(name, _) => {
+            format!("`{name}` is in use by a task that waits, or by itself; copy it first")
+        }
         EvalAltResult::ErrorStackOverflow(_) => format!(
             "functions call one another more than {} levels deep, which is the limit",
             engine.max_call_levels()

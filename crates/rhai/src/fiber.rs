@@ -6,11 +6,20 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use futures_util::stream::{FuturesUnordered, Stream};
+use rhai::Engine;
 use tokio::time::Sleep;
 
-use crate::coroutine::{CoroutineLimits, Fibre, Stop};
+use crate::callbacks;
+use crate::coroutine::{Ending, Fibre};
+use crate::engine::RunOptions;
 use crate::error::{ScriptError, ScriptErrorKind};
 use crate::locals::Locals;
+use crate::state::{ScriptState, Stop};
+use crate::tasks::RunningTask;
+
+/// The smallest stack that a script can run on.
+const SMALLEST_STACK: usize = 64 * 1024;
 
 /// How much memory a script may hold, unless its limits say otherwise: 64 MiB.
 pub const DEFAULT_HEAP_BYTES: usize = 64 * 1024 * 1024;
@@ -66,8 +75,8 @@ impl Default for Limits {
 
 /// A running script: a future that gives what the script gives.
 ///
-/// While the script waits, the future is pending and holds no thread. Dropping it stops the script. It stays on the thread
-/// that made it:
+/// While the script waits, the future is pending and holds no thread. Dropping it stops the script and its tasks, and calls back
+/// nothing that was sent. It stays on the thread that made it:
 ///
 /// ```compile_fail
 /// fn send<T: Send>(_: T) {}
@@ -77,57 +86,167 @@ impl Default for Limits {
 pub struct Fiber<T: 'static> {
     state: FiberState<T>,
     limits: Limits,
-    timer: Option<Pin<Box<Sleep>>>,
+    warnings: Vec<String>,
 }
 
 enum FiberState<T: 'static> {
     /// Not polled yet: it has no stack.
-    New(Locals, Box<dyn FnOnce() -> Result<T, ScriptError>>),
-    Running(Box<Fibre<Result<T, ScriptError>>>),
+    New(Box<New<T>>),
+    Running(Box<Running<T>>),
     Ended,
+}
+
+struct New<T: 'static> {
+    engine: Rc<Engine>,
+    locals: Locals,
+    body: Body<T>,
+}
+
+type Body<T> = Box<dyn FnOnce() -> Result<T, ScriptError>>;
+
+struct Running<T: 'static> {
+    script: Rc<ScriptState>,
+    main: Fibre<Result<T, ScriptError>>,
+    /// What the main coroutine gave, while tasks go on.
+    ending: Option<Ending<Result<T, ScriptError>>>,
+    tasks: FuturesUnordered<RunningTask>,
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<T: 'static> Fiber<T> {
     /// A fiber that runs `body`, in which [`wait`](crate::wait) suspends.
-    pub(crate) fn new(locals: Locals, limits: Limits, body: impl FnOnce() -> Result<T, ScriptError> + 'static) -> Self {
+    pub(crate) fn new(
+        engine: &Rc<Engine>,
+        options: RunOptions,
+        body: impl FnOnce() -> Result<T, ScriptError> + 'static,
+    ) -> Self {
         Self {
-            state: FiberState::New(locals, Box::new(body)),
-            limits,
-            timer: None,
+            limits: options.limits,
+            state: FiberState::New(Box::new(New {
+                engine: Rc::clone(engine),
+                locals: options.locals,
+                body: Box::new(body),
+            })),
+            warnings: Vec::new(),
         }
     }
 
-    fn start(&mut self) -> Result<(), ScriptError> {
-        let FiberState::New(locals, body) = std::mem::replace(&mut self.state, FiberState::Ended) else {
-            return Ok(());
-        };
-        let limits = CoroutineLimits {
-            stack_bytes: self.limits.stack_bytes.max(64 * 1024),
-            heap_bytes: self.limits.heap_bytes,
-            max_operations: self.limits.operations.unwrap_or(u64::MAX),
-            deadline: self
-                .limits
-                .wall_time
-                .and_then(|limit| tokio::time::Instant::now().into_std().checked_add(limit)),
-        };
-        if let Some(limit) = self.limits.wall_time {
-            if tokio::runtime::Handle::try_current().is_err() {
+    /// What the script's author should know and what did not fail it: failures of callbacks, and of tasks that nobody joined.
+    /// Complete when the script has ended.
+    pub fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
+    }
+}
+
+impl<T: 'static> New<T> {
+    fn start(self, limits: &Limits) -> Result<Running<T>, ScriptError> {
+        let timer = match limits.wall_time {
+            None => None,
+            Some(_) if tokio::runtime::Handle::try_current().is_err() => {
                 return Err(ScriptError::new(
                     ScriptErrorKind::Admission,
                     "a script with a time limit has to be polled on a tokio runtime",
                 ));
             }
-            self.timer = Some(Box::pin(tokio::time::sleep(limit)));
-        }
-        let fibre = Fibre::new(locals, limits, body).map_err(|error| {
+            Some(limit) => Some(Box::pin(tokio::time::sleep(limit))),
+        };
+        let deadline = timer.as_ref().map(|timer| timer.deadline().into_std());
+        let script = ScriptState::new(
+            self.engine,
+            self.locals,
+            deadline,
+            limits.operations.unwrap_or(u64::MAX),
+            limits.stack_bytes.max(SMALLEST_STACK),
+            limits.heap_bytes,
+        );
+        let (body, inner) = (self.body, Rc::clone(&script));
+        let main = Fibre::new(&script, true, move || {
+            let given = body();
+            callbacks::finish(&inner);
+            given
+        })
+        .map_err(|error| {
             ScriptError::new(
                 ScriptErrorKind::Admission,
                 "no stack can be had for the script: too many scripts live at once",
             )
             .with_source(error)
         })?;
-        self.state = FiberState::Running(Box::new(fibre));
-        Ok(())
+        Ok(Running {
+            script,
+            main,
+            ending: None,
+            tasks: FuturesUnordered::new(),
+            timer,
+        })
+    }
+}
+
+impl<T: 'static> Running<T> {
+    /// Runs the script's coroutines until all of them wait, or the script has ended.
+    fn run(&mut self, cx: &mut Context<'_>) -> Poll<Ending<Result<T, ScriptError>>> {
+        if let Some(timer) = &mut self.timer
+            && timer.as_mut().poll(cx).is_ready()
+        {
+            self.script.stop(Stop::TimeLimit);
+            self.timer = None;
+        }
+        loop {
+            if self.ending.is_none() {
+                self.ending = self.main.resume(cx.waker());
+            }
+            // Whatever stops the script stops its tasks: dropped, each ends in order.
+            if self.script.stopped().is_some() && self.ending.is_some() {
+                self.tasks.clear();
+                drop(self.script.tasks.take_new());
+            }
+            self.run_tasks(cx);
+            // A task may have registered a callback, which the main coroutine waits for.
+            let main_again = self.ending.is_none() && self.script.callbacks.take_added();
+            if !main_again && !self.script.tasks.has_new() {
+                break;
+            }
+        }
+        match self.ending.take() {
+            Some(ending) if self.tasks.is_empty() => Poll::Ready(ending),
+            ending => {
+                self.ending = ending;
+                Poll::Pending
+            }
+        }
+    }
+
+    fn run_tasks(&mut self, cx: &mut Context<'_>) {
+        self.tasks.extend(self.script.tasks.take_new());
+        while let Poll::Ready(Some(())) = Pin::new(&mut self.tasks).poll_next(cx) {
+            self.tasks.extend(self.script.tasks.take_new());
+        }
+    }
+
+    /// What the script's author should know.
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.script.take_warnings();
+        warnings.extend(self.script.tasks.unjoined_failures(&self.script));
+        warnings
+    }
+}
+
+impl<T: 'static> Drop for Running<T> {
+    fn drop(&mut self) {
+        if self.ending.is_none() {
+            self.script.stop(Stop::Cancelled);
+        }
+        self.tasks.clear();
+        // Tasks that never ran hold the script, and it holds them.
+        drop(self.script.tasks.take_new());
+        self.main.unwind();
+        // Values of the script may nest as deeply as its memory allowed: they are taken apart on a stack that is large enough.
+        let script = Rc::clone(&self.script);
+        if script.holds_values()
+            && let Ok(mut last) = Fibre::new(&self.script, false, move || script.clear())
+        {
+            let _ = last.resume(std::task::Waker::noop());
+        }
     }
 }
 
@@ -136,24 +255,18 @@ impl<T: 'static> Future for Fiber<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if matches!(this.state, FiberState::New(..)) {
-            this.start()?;
-        }
-        let FiberState::Running(fibre) = &mut this.state else {
-            return Poll::Pending;
-        };
-        if let Some(timer) = &mut this.timer
-            && timer.as_mut().poll(cx).is_ready()
+        if let FiberState::New(_) = &this.state
+            && let FiberState::New(new) = std::mem::replace(&mut this.state, FiberState::Ended)
         {
-            fibre.context().stop(Stop::TimeLimit);
-            this.timer = None;
+            this.state = FiberState::Running(Box::new(new.start(&this.limits)?));
         }
-        let Some(ending) = fibre.resume(cx.waker()) else {
+        let FiberState::Running(running) = &mut this.state else {
             return Poll::Pending;
         };
-        let stopped = fibre.context().stopped();
+        let ending = std::task::ready!(running.run(cx));
+        let stopped = running.script.stopped();
+        this.warnings = running.warnings();
         this.state = FiberState::Ended;
-        this.timer = None;
         Poll::Ready(match ending {
             Err(panic) => Err(panicked(&*panic)),
             Ok(ended) => match (ended, stopped) {
@@ -230,11 +343,11 @@ fn panicked(payload: &(dyn std::any::Any + Send)) -> ScriptError {
 /// When the running script has to be done, if it has a time limit.
 #[must_use]
 pub fn current_deadline() -> Option<Instant> {
-    crate::coroutine::running().and_then(|context| context.deadline)
+    crate::coroutine::running().and_then(|context| context.script.deadline)
 }
 
 /// The values of the running script, if one runs on this thread as a fiber.
 #[must_use]
 pub fn current_locals() -> Option<Locals> {
-    crate::coroutine::running().map(|context| Rc::as_ref(&context).locals.clone())
+    crate::coroutine::running().map(|context| context.script.locals.clone())
 }

@@ -31,6 +31,8 @@
 
 mod async_fn;
 mod bounded;
+mod callbacks;
+mod combine;
 mod compare;
 #[allow(unsafe_code, reason = "switching stacks")]
 mod coroutine;
@@ -40,9 +42,13 @@ mod fiber;
 #[allow(unsafe_code, reason = "an allocator")]
 mod heap;
 mod locals;
+mod modules;
 mod object;
 mod package;
 mod pool;
+mod state;
+mod stored_call;
+mod tasks;
 mod text;
 mod ticker;
 mod wait;
@@ -59,11 +65,13 @@ pub use fiber::{
 };
 pub use heap::{ScriptAllocator, uncharged};
 pub use locals::{Locals, Output};
+pub use modules::{ConfinedModules, ModuleFolder};
 pub use object::from_json;
 pub use package::{InflightPackage, await_request, duration, locals_of, session_of};
 pub use pool::FiberPool;
+pub use tasks::Task;
 pub use text::{MAX_DEPTH, value_json, value_text};
-pub use wait::{allow_parking, wait};
+pub use wait::{allow_parking, wait, within};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

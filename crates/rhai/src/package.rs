@@ -8,15 +8,16 @@ use rhai::packages::Package;
 use rhai::{Dynamic, EvalAltResult, FuncRegistration, INT, ImmutableString, Module, NativeCallContext, Shared};
 
 use crate::error::{failure_error, result_error, script_error};
-use crate::fiber::current_locals;
+use crate::fiber::{current_deadline, current_locals};
 use crate::locals::Locals;
 use crate::object::{object_value, result_value};
-use crate::wait::wait;
+use crate::wait::{wait, within};
 
-type Answer<T> = Result<T, Box<EvalAltResult>>;
+pub(crate) type Answer<T> = Result<T, Box<EvalAltResult>>;
 
 /// The script functions that know nothing of what the requests are about: `is_complete`, `status`, `get_result`, `get_object`,
-/// `await_result`, `await_object`, `cancel`, `sleep`, `sleep_ms`; and depth-limited text for arrays and maps.
+/// `await_result`, `await_object`, `cancel`, `sleep`, `sleep_ms`; `await_all`, `await_settled`, `await_any`, `await_race`, `detach`;
+/// `on_complete`; `start` and `join`; `now_ms`, `deadline`; and depth-limited text and comparison of arrays and maps.
 ///
 /// In a fiber they suspend the script; on a plain engine they park the thread.
 ///
@@ -64,6 +65,10 @@ impl Package for InflightPackage {
         crate::text::register(module);
         crate::bounded::register(module);
         crate::compare::register(module);
+        crate::combine::register(module);
+        crate::callbacks::register(module);
+        crate::tasks::register(module);
+        register_time(module);
     }
 
     fn as_shared_module(&self) -> Shared<Module> {
@@ -142,7 +147,24 @@ fn register_sleep(module: &mut Module) {
     });
 }
 
-fn function<A: 'static, const N: usize, const X: bool, R, const F: bool, FUNC>(
+/// `now_ms()`: the time of day in milliseconds since 1970. `deadline()`: when the script's time limit passes, on the same scale; `()`
+/// where it has none.
+fn register_time(module: &mut Module) {
+    fn now_ms() -> INT {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.map_or(0, |time| INT::try_from(time.as_millis()).unwrap_or(INT::MAX))
+    }
+    function(module, "now_ms", |_: NativeCallContext| -> Answer<INT> { Ok(now_ms()) });
+    function(module, "deadline", |_: NativeCallContext| -> Answer<Dynamic> {
+        let left = current_deadline().map(|deadline| {
+            let now = tokio::time::Instant::now().into_std();
+            INT::try_from(deadline.saturating_duration_since(now).as_millis()).unwrap_or(INT::MAX)
+        });
+        Ok(left.map_or(Dynamic::UNIT, |left| now_ms().saturating_add(left).into()))
+    });
+}
+
+pub(crate) fn function<A: 'static, const N: usize, const X: bool, R, const F: bool, FUNC>(
     module: &mut Module,
     name: &str,
     body: FUNC,
@@ -181,13 +203,13 @@ pub fn session_of(ctx: &NativeCallContext) -> Answer<Session> {
         .ok_or_else(|| script_error("no_session", "this script has no session to make requests in"))
 }
 
-fn known(ctx: &NativeCallContext, id: &str) -> Answer<(Session, RequestId)> {
+pub(crate) fn known(ctx: &NativeCallContext, id: &str) -> Answer<(Session, RequestId)> {
     let session = session_of(ctx)?;
     let id = id.parse().map_err(|_| unknown())?;
     Ok((session, id))
 }
 
-fn unknown() -> Box<EvalAltResult> {
+pub(crate) fn unknown() -> Box<EvalAltResult> {
     result_error(inflight_core::ResultError::Unknown)
 }
 
@@ -220,30 +242,10 @@ fn outcome_within(ctx: &NativeCallContext, id: &str, limit: Option<Duration>) ->
         (Err(inflight_core::ResultError::Pending), _) => {}
     }
     let ending = session.wait_async(id).ok_or_else(unknown)?;
-    let Some(limit) = limit else { return wait(ending) };
-    if timers_are_tokios()? {
-        return wait(async move { tokio::time::timeout(limit, ending).await })?.map_err(|_| ran_out(limit));
-    }
-    drop(ending);
-    session.wait(id, Some(limit)).map_err(|error| match error {
-        inflight_core::WaitError::Unknown => unknown(),
-        inflight_core::WaitError::Timeout => ran_out(limit),
-    })
+    within(limit, ending)?.ok_or_else(|| ran_out(limit.unwrap_or_default()))
 }
 
-/// Whether to wait by tokio's timers; a plain thread has its own.
-fn timers_are_tokios() -> Answer<bool> {
-    let on_tokio = tokio::runtime::Handle::try_current().is_ok();
-    if !on_tokio && current_locals().is_some() {
-        return Err(script_error(
-            "no_runtime",
-            "waiting for a time needs a tokio runtime: poll the script's future on one",
-        ));
-    }
-    Ok(on_tokio)
-}
-
-fn ran_out(limit: Duration) -> Box<EvalAltResult> {
+pub(crate) fn ran_out(limit: Duration) -> Box<EvalAltResult> {
     script_error(
         "wait_timeout",
         &format!(
@@ -269,9 +271,7 @@ pub fn duration(seconds: f64, what: &str) -> Answer<Duration> {
 }
 
 fn sleep_for(time: Duration) -> Answer<()> {
-    if timers_are_tokios()? {
-        return wait(async move { tokio::time::sleep(time).await });
-    }
-    std::thread::sleep(time);
+    // Nothing is waited for but the time.
+    within(Some(time), std::future::pending::<()>())?;
     Ok(())
 }

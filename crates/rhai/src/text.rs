@@ -6,9 +6,10 @@ use std::fmt::Write;
 use rhai::{Array, Dynamic, Engine, EvalAltResult, FnPtr, ImmutableString, Map, Module, NativeCallContext, Scope};
 
 use crate::bounded::reserve;
-use crate::coroutine::{Stop, running};
+use crate::coroutine::running;
 use crate::error::{error_text, script_error};
 use crate::heap;
+use crate::state::Stop;
 
 /// How deeply arrays and maps may nest where a value is turned into text.
 pub const MAX_DEPTH: usize = 128;
@@ -125,7 +126,7 @@ fn shown(write: impl FnOnce(&mut String) -> Result<(), Full>) -> ImmutableString
         // What has been written is not kept either.
         out = String::from("…");
         if let Some(context) = running() {
-            context.stop(Stop::Heap);
+            context.script.stop(Stop::Heap);
         }
     }
     out.into()

@@ -2,11 +2,14 @@
 
 use std::cell::Cell;
 use std::future::Future;
+use std::time::Duration;
 
+use inflight_core::SystemClock;
 use rhai::{Dynamic, EvalAltResult, Position};
 
-use crate::coroutine::{Stop, running};
+use crate::coroutine::running;
 use crate::error::script_error;
+use crate::state::Stop;
 
 thread_local! {
     static MAY_PARK: Cell<bool> = const { Cell::new(false) };
@@ -23,13 +26,43 @@ thread_local! {
 pub fn wait<F: Future>(future: F) -> Result<F::Output, Box<EvalAltResult>> {
     match running() {
         Some(context) => context.run_to_end(future).map_err(terminated),
-        None if tokio::runtime::Handle::try_current().is_ok() && !MAY_PARK.get() => Err(script_error(
+        None => {
+            may_park()?;
+            Ok(inflight_core::block_on(future))
+        }
+    }
+}
+
+/// Waits for a future for at most this time; `None` where it ran out.
+///
+/// # Errors
+/// As [`wait`]. In a fiber a limit also needs a tokio runtime, whose timers it uses.
+pub fn within<F: Future>(limit: Option<Duration>, future: F) -> Result<Option<F::Output>, Box<EvalAltResult>> {
+    let Some(limit) = limit else {
+        return wait(future).map(Some);
+    };
+    if running().is_none() {
+        may_park()?;
+        return Ok(inflight_core::block_on_for(future, Some(limit), &SystemClock));
+    }
+    if tokio::runtime::Handle::try_current().is_err() {
+        return Err(script_error(
+            "no_runtime",
+            "waiting for a time needs a tokio runtime: poll the script's future on one",
+        ));
+    }
+    wait(async move { tokio::time::timeout(limit, future).await.ok() })
+}
+
+fn may_park() -> Result<(), Box<EvalAltResult>> {
+    if tokio::runtime::Handle::try_current().is_ok() && !MAY_PARK.get() {
+        return Err(script_error(
             "would_block",
             "this thread drives an async runtime, and waiting would stop it: evaluate the script with eval_async, or within \
              allow_parking on a thread that may block",
-        )),
-        None => Ok(inflight_core::block_on(future)),
+        ));
     }
+    Ok(())
 }
 
 /// Says that this thread may be parked although it belongs to a tokio runtime: for plain engines inside `spawn_blocking`.

@@ -182,6 +182,11 @@ impl Feed {
         let options = ScriptOptions {
             time_limit: Some(self.time_limit),
             output: Some(Arc::new(move |text: &str| output.print(&label, text))),
+            module_folder: self.plan.paths[number].parent().map(|folder| match folder {
+                // A path without a folder is relative to where the program runs.
+                folder if folder.as_os_str().is_empty() => PathBuf::from("."),
+                folder => folder.to_owned(),
+            }),
             cancel: self.cancel.clone(),
             ..ScriptOptions::default()
         };

@@ -1,0 +1,155 @@
+//! `on_complete(id, |result| …)`: functions that run in the script's own fiber when a request has ended, at the script's next
+//! suspension or at its end, in the order in which the requests ended.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::stream::{FuturesUnordered, Stream};
+use inflight_core::{Outcome, Wait};
+use rhai::{Dynamic, FnPtr, ImmutableString, Module, NativeCallContext};
+
+use crate::coroutine::running;
+use crate::error::{describe, failure_map, script_error};
+use crate::heap::uncharged;
+use crate::object::result_value;
+use crate::package::{Answer, function, known, unknown};
+use crate::state::ScriptState;
+use crate::stored_call::StoredCall;
+use crate::wait::wait;
+
+/// The callbacks of one script whose requests have not ended, or that have not run yet.
+#[derive(Default)]
+pub(crate) struct Callbacks {
+    waiting: RefCell<FuturesUnordered<Callback>>,
+    /// Whether one is running: others wait until it has returned, so that they run in order.
+    running: Cell<bool>,
+    /// Whether any was added since the main coroutine last looked.
+    added: Cell<bool>,
+}
+
+struct Callback {
+    id: String,
+    ending: Wait,
+    call: Option<StoredCall>,
+}
+
+struct Due {
+    id: String,
+    outcome: Arc<Outcome>,
+    call: StoredCall,
+}
+
+impl Future for Callback {
+    type Output = Option<Due>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let outcome = std::task::ready!(Pin::new(&mut self.ending).poll(cx));
+        Poll::Ready(self.call.take().map(|call| Due {
+            id: std::mem::take(&mut self.id),
+            outcome,
+            call,
+        }))
+    }
+}
+
+impl Unpin for Callback {}
+
+impl Callbacks {
+    /// Whether the main coroutine has to look again, so that it is woken by what was added.
+    pub(crate) fn take_added(&self) -> bool {
+        self.added.replace(false)
+    }
+
+    /// Runs one callback whose request has ended. Gives whether there was one.
+    pub(crate) fn run_ready(&self, cx: &mut Context<'_>) -> bool {
+        self.added.set(false);
+        if self.running.get() {
+            return false;
+        }
+        let Poll::Ready(Some(due)) = self.poll_due(cx) else {
+            return false;
+        };
+        if let Some(due) = due {
+            self.running.set(true);
+            let context = running();
+            if let Some(context) = context {
+                run(&context.script, &due);
+            }
+            self.running.set(false);
+        }
+        true
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.borrow().is_empty()
+    }
+
+    pub(crate) fn clear(&self) {
+        drop(self.waiting.take());
+    }
+
+    fn poll_due(&self, cx: &mut Context<'_>) -> Poll<Option<Option<Due>>> {
+        let mut waiting = self.waiting.borrow_mut();
+        uncharged(|| Pin::new(&mut *waiting).poll_next(cx))
+    }
+}
+
+/// Runs the script's callbacks to the last, waiting for their requests: at the script's end.
+pub(crate) fn finish(script: &Rc<ScriptState>) {
+    loop {
+        let due = wait(poll_fn(|cx| script.callbacks.poll_due(cx)));
+        match due {
+            Ok(Some(Some(due))) => run(script, &due),
+            Ok(Some(None)) => {}
+            // None is left, or the script is to stop.
+            Ok(None) | Err(_) => return,
+        }
+    }
+}
+
+/// A successful request's callback gets what `get_result` gives, a failed one's the map that `get_result` throws.
+fn run(script: &Rc<ScriptState>, due: &Due) {
+    let argument = match &*due.outcome {
+        Ok(success) => result_value(success),
+        Err(failure) => Ok(Dynamic::from(failure_map(failure))),
+    };
+    let ended = argument.and_then(|argument| due.call.call(&script.engine, (argument,)));
+    if let Err(error) = ended
+        && script.stopped().is_none()
+    {
+        let (message, position) = describe(&script.engine, &error);
+        script.warn(format!(
+            "the callback of request {} failed: {message} ({position})",
+            due.id
+        ));
+    }
+}
+
+pub(crate) fn register(module: &mut Module) {
+    function(
+        module,
+        "on_complete",
+        |ctx: NativeCallContext, id: ImmutableString, callback: FnPtr| -> Answer<()> {
+            let context = running().ok_or_else(|| {
+                script_error(
+                    "no_fiber",
+                    "callbacks need a script that runs as a fiber: evaluate it with eval_async",
+                )
+            })?;
+            let (session, request) = known(&ctx, &id)?;
+            let ending = session.wait_async(request).ok_or_else(unknown)?;
+            let callbacks = &context.script.callbacks;
+            callbacks.waiting.borrow_mut().push(Callback {
+                id: id.to_string(),
+                ending,
+                call: Some(StoredCall::new(&ctx, callback)),
+            });
+            callbacks.added.set(true);
+            Ok(())
+        },
+    );
+}

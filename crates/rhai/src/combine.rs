@@ -1,0 +1,310 @@
+//! Waiting for several requests at once: `await_all`, `await_settled`, `await_any`, `await_race`, for lists of ids and for named
+//! ones; and `detach`.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, Stream};
+use inflight_core::{Effect, Outcome, Wait};
+use rhai::{Array, Dynamic, EvalAltResult, INT, ImmutableString, Map, Module, NativeCallContext};
+
+use crate::error::{error_map, error_text, failure_map, script_error, thrown};
+use crate::object::result_value;
+use crate::package::{Answer, duration, function, known, ran_out, unknown};
+use crate::wait::within;
+
+/// How a script names the requests, and so gets the answers back.
+enum Names {
+    List(usize),
+    Map(Vec<ImmutableString>),
+}
+
+impl Names {
+    /// A request's place in words: `[2]` or `price`.
+    fn name(&self, index: usize) -> String {
+        match self {
+            Self::List(_) => format!("[{index}]"),
+            Self::Map(names) => names[index].to_string(),
+        }
+    }
+
+    /// The answers of all requests, in the shape in which the ids came.
+    fn all(self, values: Vec<Dynamic>) -> Dynamic {
+        match self {
+            Self::List(_) => values.into(),
+            Self::Map(names) => {
+                let named = names.into_iter().map(|name| name.as_str().into()).zip(values);
+                Dynamic::from(named.collect::<Map>())
+            }
+        }
+    }
+
+    /// One request's answer: by itself, or under its name.
+    fn one(self, index: usize, value: Dynamic) -> Dynamic {
+        match self {
+            Self::List(_) => value,
+            Self::Map(names) => {
+                let mut map = Map::new();
+                map.insert(names[index].as_str().into(), value);
+                Dynamic::from(map)
+            }
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::List(length) => *length,
+            Self::Map(names) => names.len(),
+        }
+    }
+}
+
+/// One request's ending with its place in the list.
+struct Numbered(usize, Wait);
+
+impl Future for Numbered {
+    type Output = (usize, Arc<Outcome>);
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let outcome = ready!(Pin::new(&mut self.1).poll(cx));
+        Poll::Ready((self.0, outcome))
+    }
+}
+
+/// Requests that are waited for together; the endings come in their own order.
+struct Together {
+    names: Names,
+    endings: FuturesUnordered<Numbered>,
+}
+
+impl Together {
+    fn of(ctx: &NativeCallContext, ids: &Dynamic) -> Answer<Self> {
+        let id = |value: &Dynamic| {
+            value
+                .read_lock::<ImmutableString>()
+                .map(|text| text.clone())
+                .ok_or_else(|| invalid(&format!("a request id is a text, not {}", value.type_name())))
+        };
+        let (names, ids) = if let Some(list) = ids.read_lock::<Array>() {
+            (
+                Names::List(list.len()),
+                list.iter().map(id).collect::<Answer<Vec<_>>>()?,
+            )
+        } else if let Some(map) = ids.read_lock::<Map>() {
+            let names = map.keys().map(|name| name.as_str().into()).collect();
+            (Names::Map(names), map.values().map(id).collect::<Answer<Vec<_>>>()?)
+        } else {
+            return Err(invalid(&format!(
+                "a list or a map of request ids is needed, not {}",
+                ids.type_name()
+            )));
+        };
+        let endings = ids.iter().enumerate().map(|(index, id)| {
+            let (session, request) = known(ctx, id)?;
+            Ok(Numbered(index, session.wait_async(request).ok_or_else(unknown)?))
+        });
+        Ok(Self {
+            endings: endings.collect::<Answer<FuturesUnordered<_>>>()?,
+            names,
+        })
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<(usize, Arc<Outcome>)>> {
+        Pin::new(&mut self.endings).poll_next(cx)
+    }
+
+    /// Endings until `decided` says that it has seen enough, or all have come. `false` where the time ran out before.
+    fn gather(
+        &mut self,
+        limit: Option<Duration>,
+        mut decided: impl FnMut(usize, &Arc<Outcome>) -> bool,
+    ) -> Answer<bool> {
+        let gathered = poll_fn(|cx| {
+            while let Some((index, outcome)) = ready!(self.poll_next(cx)) {
+                if decided(index, &outcome) {
+                    break;
+                }
+            }
+            Poll::Ready(())
+        });
+        Ok(within(limit, gathered)?.is_some())
+    }
+}
+
+/// The results in order. The first failure throws, with the field `which`; the others go on.
+fn await_all(ctx: &NativeCallContext, ids: &Dynamic, limit: Option<Duration>) -> Answer<Dynamic> {
+    let mut together = Together::of(ctx, ids)?;
+    let mut outcomes: Vec<Option<Arc<Outcome>>> = vec![None; together.names.len()];
+    let mut failed = None;
+    let in_time = together.gather(limit, |index, outcome| {
+        outcomes[index] = Some(Arc::clone(outcome));
+        if outcome.is_err() {
+            failed = Some(index);
+        }
+        outcome.is_err()
+    })?;
+    if let Some(index) = failed {
+        return Err(failure_of(&together.names, index, outcomes[index].as_deref()));
+    }
+    if !in_time {
+        return Err(out_of_time(limit));
+    }
+    let values = outcomes.iter().flatten().map(|outcome| match &**outcome {
+        Ok(success) => result_value(success),
+        Err(failure) => Ok(Dynamic::from(failure_map(failure))),
+    });
+    let values = values.collect::<Answer<Vec<_>>>()?;
+    Ok(together.names.all(values))
+}
+
+/// For each request a map: `#{ ok: true, value }` or `#{ ok: false, error }`. What has not ended in time has the error
+/// `wait_timeout`.
+fn await_settled(ctx: &NativeCallContext, ids: &Dynamic, limit: Option<Duration>) -> Answer<Dynamic> {
+    let mut together = Together::of(ctx, ids)?;
+    let mut outcomes: Vec<Option<Arc<Outcome>>> = vec![None; together.names.len()];
+    together.gather(limit, |index, outcome| {
+        outcomes[index] = Some(Arc::clone(outcome));
+        false
+    })?;
+    let settled = outcomes.iter().map(|outcome| {
+        let ended = match outcome.as_deref() {
+            Some(Ok(success)) => result_value(success),
+            Some(Err(failure)) => Err(thrown(failure_map(failure))),
+            None => Err(out_of_time(limit)),
+        };
+        let mut map = Map::new();
+        map.insert("ok".into(), ended.is_ok().into());
+        match ended {
+            Ok(value) => map.insert("value".into(), value),
+            Err(error) => map.insert("error".into(), value_of(*error)),
+        };
+        Dynamic::from(map)
+    });
+    let settled = settled.collect();
+    Ok(together.names.all(settled))
+}
+
+/// The result of the first to succeed. Where all fail, that is an error with all of theirs in the field `errors`.
+fn await_any(ctx: &NativeCallContext, ids: &Dynamic, limit: Option<Duration>) -> Answer<Dynamic> {
+    let mut together = Together::of(ctx, ids)?;
+    let mut errors: Vec<(usize, Map)> = Vec::new();
+    let mut first = None;
+    let in_time = together.gather(limit, |index, outcome| match &**outcome {
+        Ok(_) => {
+            first = Some((index, Arc::clone(outcome)));
+            true
+        }
+        Err(failure) => {
+            errors.push((index, failure_map(failure)));
+            false
+        }
+    })?;
+    if let Some((index, outcome)) = first
+        && let Ok(success) = &*outcome
+    {
+        return Ok(together.names.one(index, result_value(success)?));
+    }
+    if !in_time {
+        return Err(out_of_time(limit));
+    }
+    if errors.is_empty() {
+        return Err(invalid("there is no request to wait for"));
+    }
+    errors.sort_by_key(|(index, _)| *index);
+    let texts: Vec<String> = errors.iter().filter_map(|(_, error)| error_text(error)).collect();
+    let mut error = error_map(
+        "all_failed",
+        &format!("every request failed: {}", texts.join("; ")),
+        Effect::None,
+        false,
+    );
+    let values = errors.into_iter().map(|(_, error)| Dynamic::from(error)).collect();
+    error.insert("errors".into(), together.names.all(values));
+    Err(thrown(error))
+}
+
+/// The result of the first to end; its failure throws.
+fn await_race(ctx: &NativeCallContext, ids: &Dynamic, limit: Option<Duration>) -> Answer<Dynamic> {
+    let mut together = Together::of(ctx, ids)?;
+    let mut first = None;
+    let in_time = together.gather(limit, |index, outcome| {
+        first = Some((index, Arc::clone(outcome)));
+        true
+    })?;
+    match first {
+        Some((index, outcome)) => match &*outcome {
+            Ok(success) => Ok(together.names.one(index, result_value(success)?)),
+            Err(_) => Err(failure_of(&together.names, index, Some(&outcome))),
+        },
+        None if in_time => Err(invalid("there is no request to wait for")),
+        None => Err(out_of_time(limit)),
+    }
+}
+
+/// The failure that is thrown, with the name of its request in the field `which`.
+fn failure_of(names: &Names, index: usize, outcome: Option<&Outcome>) -> Box<EvalAltResult> {
+    let Some(Err(failure)) = outcome else {
+        return invalid("the request did not fail");
+    };
+    let mut map = failure_map(failure);
+    let name = names.name(index);
+    map.insert("message".into(), format!("{name}: {}", failure.message).into());
+    map.insert("which".into(), name.into());
+    thrown(map)
+}
+
+fn value_of(error: EvalAltResult) -> Dynamic {
+    match error {
+        EvalAltResult::ErrorRuntime(value, _) => value,
+        other => other.to_string().into(),
+    }
+}
+
+fn invalid(message: &str) -> Box<EvalAltResult> {
+    script_error("invalid_argument", message)
+}
+
+fn out_of_time(limit: Option<Duration>) -> Box<EvalAltResult> {
+    ran_out(limit.unwrap_or_default())
+}
+
+type Combinator = fn(&NativeCallContext, &Dynamic, Option<Duration>) -> Answer<Dynamic>;
+
+pub(crate) fn register(module: &mut Module) {
+    let all: [(&str, Combinator); 4] = [
+        ("await_all", await_all),
+        ("await_settled", await_settled),
+        ("await_any", await_any),
+        ("await_race", await_race),
+    ];
+    for (name, combinator) in all {
+        function(module, name, move |ctx: NativeCallContext, ids: Dynamic| {
+            combinator(&ctx, &ids, None)
+        });
+        function(
+            module,
+            name,
+            move |ctx: NativeCallContext, ids: Dynamic, seconds: INT| {
+                combinator(&ctx, &ids, Some(duration(seconds as f64, "the timeout")?))
+            },
+        );
+        function(
+            module,
+            name,
+            move |ctx: NativeCallContext, ids: Dynamic, seconds: f64| {
+                combinator(&ctx, &ids, Some(duration(seconds, "the timeout")?))
+            },
+        );
+    }
+    function(
+        module,
+        "detach",
+        |ctx: NativeCallContext, id: ImmutableString| -> Answer<()> {
+            let (session, request) = known(&ctx, &id)?;
+            session.detach(request).ok_or_else(unknown)
+        },
+    );
+}

@@ -1,0 +1,228 @@
+//! Concurrency within one script: `start(|| …)` and `join(task, seconds)`.
+//!
+//! A task has a stack of its own and runs when the script's other coroutines wait. Tasks switch only where one waits; a time
+//! slice preempts the script as a whole.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use rhai::{
+    Dynamic, EvalAltResult, FnPtr, FuncRegistration, INT, ImmutableString, Module, NativeCallContext, Position,
+};
+
+use crate::coroutine::{Fibre, running};
+use crate::error::{describe, script_error};
+use crate::package::{Answer, duration, function};
+use crate::state::ScriptState;
+use crate::stored_call::StoredCall;
+use crate::wait::within;
+
+/// How many tasks of one script may run at once: each has a stack.
+const MAX_TASKS: usize = 1000;
+
+/// A script's handle to one of its tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Task(u64);
+
+/// What a task gave or threw.
+type Ended = Result<Dynamic, Dynamic>;
+
+/// The tasks of one script.
+#[derive(Default)]
+pub(crate) struct Tasks {
+    next: Cell<u64>,
+    running: Cell<usize>,
+    /// Tasks that were started and have not run yet.
+    new: RefCell<Vec<RunningTask>>,
+    results: RefCell<HashMap<u64, TaskResult>>,
+}
+
+#[derive(Default)]
+struct TaskResult {
+    ended: Option<Ended>,
+    joined: bool,
+    waiting: Vec<Waker>,
+}
+
+/// A task as a future, for the script's fiber to drive.
+pub(crate) struct RunningTask {
+    id: u64,
+    fibre: Fibre<()>,
+    script: Rc<ScriptState>,
+}
+
+impl Future for RunningTask {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(ending) = self.fibre.resume(cx.waker()) else {
+            return Poll::Pending;
+        };
+        if ending.is_err() {
+            let panicked = Dynamic::from("a host function panicked in the task");
+            self.script.tasks.end(self.id, Err(panicked));
+        }
+        self.script
+            .tasks
+            .running
+            .set(self.script.tasks.running.get().saturating_sub(1));
+        Poll::Ready(())
+    }
+}
+
+impl Unpin for RunningTask {}
+
+impl Tasks {
+    pub(crate) fn take_new(&self) -> Vec<RunningTask> {
+        self.new.take()
+    }
+
+    pub(crate) fn has_new(&self) -> bool {
+        !self.new.borrow().is_empty()
+    }
+
+    /// Forgets all results; failures that nobody has joined are told as warnings.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.results.borrow().is_empty()
+    }
+
+    pub(crate) fn clear(&self) {
+        self.results.take();
+    }
+
+    fn end(&self, id: u64, ended: Ended) {
+        let woken = {
+            let mut results = self.results.borrow_mut();
+            let Some(result) = results.get_mut(&id) else { return };
+            result.ended = Some(ended);
+            std::mem::take(&mut result.waiting)
+        };
+        for waker in woken {
+            waker.wake();
+        }
+    }
+
+    /// What the task gave, when it has ended.
+    fn poll_ended(&self, id: u64, cx: &mut Context<'_>) -> Poll<Option<Ended>> {
+        let mut results = self.results.borrow_mut();
+        let Some(result) = results.get_mut(&id) else {
+            return Poll::Ready(None);
+        };
+        match &result.ended {
+            Some(ended) => {
+                result.joined = true;
+                Poll::Ready(Some(ended.clone()))
+            }
+            None => {
+                result.waiting.push(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The texts of the failures that nobody has joined.
+    pub(crate) fn unjoined_failures(&self, script: &ScriptState) -> Vec<String> {
+        let results = self.results.borrow();
+        let mut failures: Vec<(u64, String)> = results
+            .iter()
+            .filter(|(_, result)| !result.joined)
+            .filter_map(|(id, result)| match &result.ended {
+                Some(Err(thrown)) => Some((*id, crate::text::value_text(&script.engine, thrown))),
+                _ => None,
+            })
+            .collect();
+        failures.sort_unstable();
+        let texts = failures.into_iter();
+        texts
+            .map(|(id, text)| format!("task {id} failed and nobody joined it: {text}"))
+            .collect()
+    }
+}
+
+pub(crate) fn register(module: &mut Module) {
+    function(module, "start", |ctx: NativeCallContext, body: FnPtr| start(&ctx, body));
+    function(module, "join", |_: NativeCallContext, task: Task| join(task, None));
+    function(module, "join", |_: NativeCallContext, task: Task, seconds: INT| {
+        join(task, Some(seconds as f64))
+    });
+    function(module, "join", |_: NativeCallContext, task: Task, seconds: f64| {
+        join(task, Some(seconds))
+    });
+    for name in ["to_string", "print", "to_debug", "debug"] {
+        FuncRegistration::new(name)
+            .in_global_namespace()
+            .with_purity(true)
+            .set_into_module(module, |task: &mut Task| {
+                ImmutableString::from(format!("task {}", task.0))
+            });
+    }
+}
+
+fn start(ctx: &NativeCallContext, body: FnPtr) -> Answer<Task> {
+    let context = running().ok_or_else(|| {
+        script_error(
+            "no_fiber",
+            "tasks need a script that runs as a fiber: evaluate it with eval_async",
+        )
+    })?;
+    let script = Rc::clone(&context.script);
+    let tasks = &script.tasks;
+    if tasks.running.get() >= MAX_TASKS {
+        return Err(script_error(
+            "too_many_tasks",
+            &format!("{MAX_TASKS} tasks of this script are running, which is all that one script may have"),
+        ));
+    }
+    let id = tasks.next.get() + 1;
+    let call = StoredCall::new(ctx, body);
+    let inner = Rc::clone(&script);
+    let fibre = Fibre::new(&script, false, move || {
+        let ended = call
+            .call(&inner.engine, ())
+            .map_err(|error| thrown_value(&inner, &error));
+        inner.tasks.end(id, ended);
+    })
+    .map_err(|error| script_error("no_stack", &format!("no stack can be had for the task: {error}")))?;
+    tasks.next.set(id);
+    tasks.running.set(tasks.running.get() + 1);
+    tasks.results.borrow_mut().insert(id, TaskResult::default());
+    tasks.new.borrow_mut().push(RunningTask {
+        id,
+        fibre,
+        script: Rc::clone(&script),
+    });
+    Ok(Task(id))
+}
+
+/// What a script catches: the value that was thrown, or an error of Rhai's own as text.
+fn thrown_value(script: &ScriptState, error: &EvalAltResult) -> Dynamic {
+    let mut inner = error;
+    while let EvalAltResult::ErrorInFunctionCall(_, _, next, _) | EvalAltResult::ErrorInModule(_, next, _) = inner {
+        inner = next;
+    }
+    match inner {
+        EvalAltResult::ErrorRuntime(value, _) => value.clone(),
+        _ => describe(&script.engine, error).0.into(),
+    }
+}
+
+fn join(task: Task, seconds: Option<f64>) -> Answer<Dynamic> {
+    let limit = seconds.map(|seconds| duration(seconds, "the timeout")).transpose()?;
+    let script = running()
+        .map(|context| Rc::clone(&context.script))
+        .ok_or_else(|| script_error("no_fiber", "this task belongs to no script that runs here"))?;
+    let ended = within(limit, poll_fn(|cx| script.tasks.poll_ended(task.0, cx)))?;
+    match ended {
+        Some(Some(Ok(value))) => Ok(value),
+        Some(Some(Err(thrown))) => Err(Box::new(EvalAltResult::ErrorRuntime(thrown, Position::NONE))),
+        Some(None) => Err(script_error("unknown_task", "no task of this script is that one")),
+        None => Err(script_error(
+            "wait_timeout",
+            "the task has not ended in that time; it goes on, and can be joined again",
+        )),
+    }
+}

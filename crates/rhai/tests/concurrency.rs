@@ -1,0 +1,380 @@
+//! Waiting for several requests, callbacks, tasks and modules.
+
+use std::fs;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use inflight_core::testing::{ManualTransport, Sent};
+use inflight_core::{Effect, Failure, FailureKind, Method, Registry, Request, Session};
+use inflight_rhai::{Fiber, FiberEngine, InflightPackage, Limits, Locals, ModuleFolder, RunOptions, ScriptErrorKind};
+use rhai::packages::Package;
+use rhai::{Dynamic, Engine, EvalAltResult, ImmutableString, NativeCallContext};
+use tokio::task::{JoinHandle, LocalSet};
+
+struct Setup {
+    engine: FiberEngine,
+    session: Session,
+    transport: ManualTransport,
+    lines: Arc<Mutex<Vec<String>>>,
+    folder: tempfile::TempDir,
+}
+
+impl Setup {
+    fn new() -> Self {
+        let (registry, queue) = Registry::new();
+        let mut engine = Engine::new();
+        engine.set_max_expr_depths(64, 64);
+        InflightPackage::new().register_into_engine(&mut engine);
+        engine.register_fn(
+            "request",
+            |ctx: NativeCallContext, name: ImmutableString| -> Result<ImmutableString, Box<EvalAltResult>> {
+                let request = Request::new(Method::Post, format!("/{name}"));
+                let id = inflight_rhai::session_of(&ctx)?
+                    .submit(request)
+                    .map_err(|error| inflight_rhai::submit_error(&error))?;
+                Ok(id.to_string().into())
+            },
+        );
+        engine.register_fn("explode", || -> i64 { panic!("on purpose") });
+        Self {
+            engine: FiberEngine::new(engine),
+            session: registry.session(),
+            transport: ManualTransport::new(queue),
+            lines: Arc::default(),
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn fiber(&self, script: &str) -> Fiber<String> {
+        let lines = Arc::clone(&self.lines);
+        let locals = Locals::for_session(self.session.clone())
+            .with_output(Arc::new(move |line: &str| lines.lock().unwrap().push(line.to_owned())));
+        locals.set(ModuleFolder::new(self.folder.path()));
+        let limits = Limits {
+            wall_time: Some(Duration::from_secs(3600)),
+            ..Limits::default()
+        };
+        match self.engine.compile(script) {
+            Ok(compiled) => compiled.run_then(
+                RunOptions::new(locals).limits(limits),
+                rhai::Scope::new(),
+                |engine, value: Dynamic| Ok(inflight_rhai::value_text(engine, &value)),
+            ),
+            Err(error) => panic!("{script}: {error}"),
+        }
+    }
+
+    /// Starts the script, and lets it run until it waits.
+    async fn start(&self, script: &str) -> JoinHandle<(Result<String, String>, Vec<String>)> {
+        let mut fiber = self.fiber(script);
+        let task = tokio::task::spawn_local(async move {
+            let ended = (&mut fiber).await.map_err(|error| error.to_string());
+            (ended, fiber.take_warnings())
+        });
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        task
+    }
+
+    fn sent(&mut self, count: usize) -> Vec<Sent> {
+        (0..count)
+            .map(|_| self.transport.try_next().expect("a request was made"))
+            .collect()
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap().clone()
+    }
+}
+
+fn failure(text: &str) -> Failure {
+    Failure::new(FailureKind::Named("card_error".into()), Effect::None, text)
+}
+
+/// Runs a script that makes requests, answers them by `answer`, and gives how the script ended.
+fn ending(
+    script: &str,
+    requests: usize,
+    answer: impl FnOnce(Vec<Sent>),
+) -> (Result<String, String>, Vec<String>, Vec<String>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let mut setup = Setup::new();
+    LocalSet::new().block_on(&runtime, async {
+        let running = setup.start(script).await;
+        let sent = setup.sent(requests);
+        answer(sent);
+        let (ended, warnings) = running.await.unwrap();
+        (ended, warnings, setup.lines())
+    })
+}
+
+fn check(script: &str, requests: usize, answer: impl FnOnce(Vec<Sent>), expected: &str) {
+    let (ended, warnings, _) = ending(script, requests, answer);
+    assert_eq!(ended.as_deref(), Ok(expected), "{script}");
+    assert_eq!(warnings, Vec::<String>::new(), "{script}");
+}
+
+fn succeed_backwards(mut sent: Vec<Sent>) {
+    while let Some(last) = sent.pop() {
+        let id = format!("id{}", last.request().target);
+        last.succeed(&id);
+    }
+}
+
+fn fail_the_second(sent: Vec<Sent>) {
+    for (i, sent) in sent.into_iter().enumerate() {
+        if i == 1 {
+            sent.fail(failure("declined"));
+        } else {
+            sent.succeed(&format!("id{i}"));
+        }
+    }
+}
+
+#[test]
+fn await_all_gives_results_in_the_shape_of_the_ids() {
+    check(
+        "await_all([request(`a`), request(`b`)], 5)",
+        2,
+        succeed_backwards,
+        r#"["id/a", "id/b"]"#,
+    );
+    check(
+        "await_all(#{ x: request(`a`), y: request(`b`) })",
+        2,
+        succeed_backwards,
+        r##"#{"x": "id/a", "y": "id/b"}"##,
+    );
+    check("await_all([])", 0, |_| {}, "[]");
+}
+
+#[test]
+fn await_all_throws_the_first_failure_and_names_it() {
+    let all = "let why = (); try { await_all([request(`a`), request(`b`), request(`c`)], 5) } catch (e) { why = e; }";
+    check(&format!("{all} why.which"), 3, fail_the_second, "[1]");
+    check(&format!("{all} why.kind"), 3, fail_the_second, "card_error");
+    let named = "let why = ``; try { await_all(#{ x: request(`a`), y: request(`b`) }) } catch (e) { why = `${e}` } why";
+    check(named, 2, fail_the_second, "card_error: y: declined");
+}
+
+#[test]
+fn await_settled_gives_a_map_for_each() {
+    let script = "let all = await_settled([request(`a`), request(`b`)], 5); [all[0], all[1].ok, all[1].error.kind]";
+    check(
+        script,
+        2,
+        fail_the_second,
+        r##"[#{"ok": true, "value": "id0"}, false, "card_error"]"##,
+    );
+    let script = "let s = await_settled(#{ x: request(`a`) }, 0.5); s.x.error.kind";
+    check(script, 0, |_| {}, "wait_timeout");
+}
+
+#[test]
+fn await_any_gives_the_first_success_and_await_race_the_first_ending() {
+    let fail_then_succeed = |mut sent: Vec<Sent>| {
+        sent.remove(0).fail(failure("declined"));
+        sent.remove(0).succeed("id1");
+    };
+    check(
+        "await_any([request(`a`), request(`b`)], 5)",
+        2,
+        fail_then_succeed,
+        "id1",
+    );
+    check(
+        "await_any(#{ x: request(`a`), y: request(`b`) })",
+        2,
+        fail_then_succeed,
+        r##"#{"y": "id1"}"##,
+    );
+    let script = "let why = (); try { await_race([request(`a`), request(`b`)], 5) } catch (e) { why = e.which } why";
+    check(script, 2, |mut sent| sent.remove(0).fail(failure("declined")), "[0]");
+    check(
+        "await_race(#{ x: request(`a`), y: request(`b`) })",
+        2,
+        |mut sent| sent.remove(1).succeed("id"),
+        r##"#{"y": "id"}"##,
+    );
+    let script = "let why = (); try { await_any([request(`a`), request(`b`)], 5) } catch (e) { why = [e.kind, e.errors.len()] } why";
+    check(
+        script,
+        2,
+        |sent| sent.into_iter().for_each(|sent| sent.fail(failure("declined"))),
+        r#"["all_failed", 2]"#,
+    );
+}
+
+#[test]
+fn bad_lists_and_times_are_answered() {
+    for (call, kind) in [
+        ("await_all(`x`)", "invalid_argument"),
+        ("await_all([1])", "invalid_argument"),
+        ("await_all([`nonsense`])", "unknown_request"),
+        ("await_any([])", "invalid_argument"),
+        ("await_race(#{})", "invalid_argument"),
+        ("await_all([request(`a`)], -1)", "invalid_argument"),
+        ("await_all([request(`a`)], 0.01)", "wait_timeout"),
+        ("await_race([request(`a`)], 1)", "wait_timeout"),
+        ("detach(`x`)", "unknown_request"),
+        ("on_complete(`x`, |r| r)", "unknown_request"),
+    ] {
+        let script = format!("let kind = `none`; try {{ {call} }} catch (e) {{ kind = e.kind; }} kind");
+        check(&script, 0, |_| {}, kind);
+    }
+}
+
+#[test]
+fn callbacks_run_in_order_of_completion_at_the_next_suspension() {
+    let script = r#"
+        for name in ["a", "b", "c"] { on_complete(request(name), |result| print(result)); }
+        print("registered");
+        sleep(1000);
+        print("slept");"#;
+    let (ended, warnings, lines) = ending(script, 3, succeed_backwards);
+    assert_eq!((ended, warnings), (Ok(String::new()), vec![]));
+    assert_eq!(lines, ["registered", "id/c", "id/b", "id/a", "slept"]);
+}
+
+#[test]
+fn callbacks_run_at_the_end_and_their_errors_do_not_vanish() {
+    let script = r#"
+        on_complete(request("a"), |result| { print(`failed: ${result.kind}`); });
+        on_complete(request("b"), |result| { sleep(10); throw "from the callback"; });
+        print("end");
+        42"#;
+    let (ended, warnings, lines) = ending(script, 2, |mut sent| {
+        sent.remove(0).fail(failure("declined"));
+        sent.remove(0).succeed("id");
+    });
+    assert_eq!(ended.as_deref(), Ok("42"));
+    assert_eq!(lines, ["end", "failed: card_error"]);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("from the callback"), "{warnings:?}");
+}
+
+#[test]
+fn tasks_wait_beside_one_another_and_give_what_they_give() {
+    let script = r#"
+        let slow = start(|| { let r = await_result(request("a"), 9); print("slow has it"); r });
+        let quick = start(|| { sleep(1); print("quick"); 7 });
+        print("started");
+        [join(quick, 5), join(slow), join(quick, 0.5)]"#;
+    let (ended, warnings, lines) = ending(script, 1, |mut sent| sent.remove(0).succeed("id"));
+    assert_eq!(ended.as_deref(), Ok(r#"[7, "id", 7]"#));
+    assert_eq!(warnings, Vec::<String>::new());
+    assert_eq!(lines[0], "started");
+    assert_eq!(lines.len(), 3, "{lines:?}");
+}
+
+#[test]
+fn a_tasks_error_is_thrown_by_join_and_told_where_nobody_joins() {
+    check(
+        "let t = start(|| throw #{ kind: `mine` }); let kind = ``; try { join(t) } catch (e) { kind = e.kind } kind",
+        0,
+        |_| {},
+        "mine",
+    );
+    check(
+        "let t = start(|| explode()); let why = ``; try { join(t) } catch (e) { why = e } why",
+        0,
+        |_| {},
+        "a host function panicked in the task",
+    );
+    check(
+        "let t = start(|| sleep(100000)); let kind = ``; try { join(t, 0.1) } catch (e) { kind = e.kind } kind",
+        0,
+        |_| {},
+        "wait_timeout",
+    );
+    let (ended, warnings, _) = ending("start(|| { sleep(5); throw `unseen` }); 1", 0, |_| {});
+    assert_eq!(ended.as_deref(), Ok("1"));
+    assert_eq!(warnings, ["task 1 failed and nobody joined it: unseen"]);
+}
+
+#[test]
+fn tasks_start_tasks_and_a_script_waits_for_all_of_them() {
+    let script = r#"
+        fn count(n) { if n > 0 { start(|| { sleep(1); count(n - 1); print(n); }); } }
+        count(5);"#;
+    let (ended, _, lines) = ending(script, 0, |_| {});
+    assert_eq!(ended.as_deref(), Ok("task 1"));
+    assert_eq!(lines.len(), 5, "{lines:?}");
+}
+
+#[test]
+fn a_stopped_script_stops_its_tasks() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let setup = Setup::new();
+    LocalSet::new().block_on(&runtime, async {
+        let compiled = setup
+            .engine
+            .compile("let t = start(|| { loop { sleep(1) } }); start(|| { sleep(1000000) }); join(t)");
+        let limits = Limits {
+            wall_time: Some(Duration::from_millis(50)),
+            ..Limits::default()
+        };
+        let fiber: Fiber<Dynamic> = compiled.unwrap().run(RunOptions::default().limits(limits));
+        assert_eq!(fiber.await.unwrap_err().kind(), ScriptErrorKind::TimeLimit);
+        // Dropped in the middle, with a task that has not run yet.
+        let compiled = setup.engine.compile("start(|| sleep(1000)); sleep(1000000)").unwrap();
+        let fiber: Fiber<Dynamic> = compiled.run(RunOptions::default());
+        assert!(tokio::time::timeout(Duration::from_millis(1), fiber).await.is_err());
+    });
+}
+
+#[test]
+fn the_time_is_known() {
+    let script = "let left = deadline() - now_ms(); left > 3500000 && left <= 3600001";
+    check(script, 0, |_| {}, "true");
+}
+
+#[test]
+fn modules_lie_in_the_scripts_own_folder() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let setup = Setup::new();
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("secret.rhai"), "export const SECRET = 1;").unwrap();
+    fs::create_dir(setup.folder.path().join("sub")).unwrap();
+    let write = |name: &str, text: &str| fs::write(setup.folder.path().join(name), text).unwrap();
+    write(
+        "tools.rhai",
+        "import \"sub/more\" as more; fn twice(x) { sleep(1); more::same(x) * 2 }",
+    );
+    write("sub/more.rhai", "fn same(x) { x }");
+    write("circle.rhai", "import \"circle\" as c;");
+    write("broken.rhai", "let x = ;");
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(
+        outside.path().join("secret.rhai"),
+        setup.folder.path().join("link.rhai"),
+    )
+    .unwrap();
+    let absolute = outside.path().join("secret").display().to_string();
+    let run = |script: &str| runtime.block_on(setup.fiber(script)).map_err(|error| error.to_string());
+    assert_eq!(run("import \"tools\" as t; t::twice(21)").as_deref(), Ok("42"));
+    for (module, part) in [
+        ("../secret", "not below"),
+        (absolute.as_str(), "not below"),
+        ("sub/../../x", "not below"),
+        ("", "not below"),
+        ("link", "not below"),
+        ("absent", "there is no module"),
+        ("circle", "imports itself"),
+        ("broken", "Unexpected"),
+    ] {
+        let error = run(&format!("import `{module}` as m; 1")).unwrap_err();
+        assert!(error.contains(part), "{module}: {error}");
+    }
+}
