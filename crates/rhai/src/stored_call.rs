@@ -16,10 +16,10 @@ pub(crate) struct StoredCall {
 
 impl StoredCall {
     pub(crate) fn new(ctx: &NativeCallContext, function: FnPtr) -> Self {
-        Self {
-            function,
-            context: Box::new(ctx.store_data()),
-        }
+        let mut context = Box::new(ctx.store_data());
+        // It will not run inside of the calls that it was handed over in.
+        context.global.level = 0;
+        Self { function, context }
     }
 
     pub(crate) fn call(&self, engine: &Engine, args: impl FuncArgs) -> Result<Dynamic, Box<EvalAltResult>> {
