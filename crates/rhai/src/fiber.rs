@@ -10,6 +10,7 @@ use futures_util::stream::{FuturesUnordered, Stream};
 use rhai::Engine;
 use tokio::time::Sleep;
 
+use crate::admission::{Entrance, Place};
 use crate::callbacks;
 use crate::coroutine::{Ending, Fibre};
 use crate::engine::RunOptions;
@@ -33,19 +34,6 @@ pub const STACK_BYTES_PER_HEAP_BYTE: usize = if cfg!(debug_assertions) { 24 } el
 /// How much address space a script's stack has, unless its limits say otherwise. Memory is used only as far down as a script
 /// goes, and is given back afterwards.
 pub const DEFAULT_STACK_BYTES: usize = DEFAULT_HEAP_BYTES * STACK_BYTES_PER_HEAP_BYTE;
-
-/// How many fibers can live at once: at most 20,000, and no more than half of what Linux lets a process map, since each stack
-/// takes two mappings.
-#[must_use]
-pub fn max_live_fibers() -> usize {
-    const MOST: usize = 20_000;
-    /// What a process maps beside its stacks.
-    const OTHER_MAPPINGS: usize = 5_000;
-    let mappings = std::fs::read_to_string("/proc/sys/vm/max_map_count")
-        .ok()
-        .and_then(|text| text.trim().parse::<usize>().ok());
-    mappings.map_or(MOST, |count| (count.saturating_sub(OTHER_MAPPINGS) / 2).clamp(1, MOST))
-}
 
 /// The limits of one run of a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,13 +78,14 @@ pub struct Fiber<T: 'static> {
 }
 
 enum FiberState<T: 'static> {
-    /// Not polled yet: it has no stack.
+    /// Not admitted yet: it has no stack.
     New(Box<New<T>>),
     Running(Box<Running<T>>),
     Ended,
 }
 
 struct New<T: 'static> {
+    entrance: Entrance,
     engine: Rc<Engine>,
     locals: Locals,
     body: Body<T>,
@@ -105,6 +94,7 @@ struct New<T: 'static> {
 type Body<T> = Box<dyn FnOnce() -> Result<T, ScriptError>>;
 
 struct Running<T: 'static> {
+    _place: Option<Place>,
     script: Rc<ScriptState>,
     main: Fibre<Result<T, ScriptError>>,
     /// What the main coroutine gave, while tasks go on.
@@ -123,6 +113,7 @@ impl<T: 'static> Fiber<T> {
         Self {
             limits: options.limits,
             state: FiberState::New(Box::new(New {
+                entrance: Entrance::default(),
                 engine: Rc::clone(engine),
                 locals: options.locals,
                 body: Box::new(body),
@@ -139,7 +130,7 @@ impl<T: 'static> Fiber<T> {
 }
 
 impl<T: 'static> New<T> {
-    fn start(self, limits: &Limits) -> Result<Running<T>, ScriptError> {
+    fn start(self, place: Option<Place>, limits: &Limits) -> Result<Running<T>, ScriptError> {
         let timer = match limits.wall_time {
             None => None,
             Some(_) if tokio::runtime::Handle::try_current().is_err() => {
@@ -173,6 +164,7 @@ impl<T: 'static> New<T> {
             .with_source(error)
         })?;
         Ok(Running {
+            _place: place,
             script,
             main,
             ending: None,
@@ -255,10 +247,11 @@ impl<T: 'static> Future for Fiber<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if let FiberState::New(_) = &this.state
-            && let FiberState::New(new) = std::mem::replace(&mut this.state, FiberState::Ended)
-        {
-            this.state = FiberState::Running(Box::new(new.start(&this.limits)?));
+        if let FiberState::New(new) = &mut this.state {
+            let place = std::task::ready!(new.entrance.poll_enter(cx));
+            if let FiberState::New(new) = std::mem::replace(&mut this.state, FiberState::Ended) {
+                this.state = FiberState::Running(Box::new(new.start(place, &this.limits)?));
+            }
         }
         let FiberState::Running(running) = &mut this.state else {
             return Poll::Pending;

@@ -29,6 +29,7 @@
 
 #![warn(unsafe_code)]
 
+mod admission;
 mod async_fn;
 mod bounded;
 mod callbacks;
@@ -53,6 +54,7 @@ mod text;
 mod ticker;
 mod wait;
 
+pub use admission::{max_live_fibers, set_max_live_fibers};
 pub use async_fn::{AsyncFn, ScriptFn, register_async_fn};
 pub use engine::{FiberEngine, RunOptions, Script};
 pub use error::{
@@ -60,15 +62,14 @@ pub use error::{
     unknown_function_error,
 };
 pub use fiber::{
-    DEFAULT_HEAP_BYTES, DEFAULT_STACK_BYTES, Fiber, Limits, STACK_BYTES_PER_HEAP_BYTE, current_deadline,
-    current_locals, max_live_fibers,
+    DEFAULT_HEAP_BYTES, DEFAULT_STACK_BYTES, Fiber, Limits, STACK_BYTES_PER_HEAP_BYTE, current_deadline, current_locals,
 };
 pub use heap::{ScriptAllocator, uncharged};
 pub use locals::{Locals, Output};
 pub use modules::{ConfinedModules, ModuleFolder};
 pub use object::from_json;
 pub use package::{InflightPackage, await_request, duration, locals_of, session_of};
-pub use pool::FiberPool;
+pub use pool::{FiberPool, ScriptHandle};
 pub use tasks::Task;
 pub use text::{MAX_DEPTH, value_json, value_text};
 pub use wait::{allow_parking, wait, within};

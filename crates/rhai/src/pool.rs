@@ -2,12 +2,16 @@
 
 use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
+use rhai::{Dynamic, Engine, Scope};
 use tokio::task::JoinHandle;
 use tokio_util::task::LocalPoolHandle;
 
-use crate::engine::FiberEngine;
+use crate::engine::{FiberEngine, RunOptions};
+use crate::error::{ScriptError, ScriptErrorKind};
 
 type MakeEngine = dyn Fn() -> FiberEngine + Send + Sync;
 
@@ -41,6 +45,33 @@ impl FiberPool {
         self.threads.num_threads()
     }
 
+    /// Starts a script on the thread that has the fewest, from anywhere. `then` turns its value into something that can leave the
+    /// thread, on the script's own stack.
+    ///
+    /// ```
+    /// use inflight_rhai::{FiberEngine, FiberPool, RunOptions};
+    ///
+    /// let pool = FiberPool::new(2, || FiberEngine::new(rhai::Engine::new()));
+    /// let script = pool.start("21 * 2", RunOptions::default(), |_, value| value.as_int().unwrap_or(0));
+    /// let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// assert_eq!(runtime.block_on(script)?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn start<T: Send + 'static>(
+        &self,
+        text: &str,
+        options: RunOptions,
+        then: impl FnOnce(&Engine, Dynamic) -> T + Send + 'static,
+    ) -> ScriptHandle<T> {
+        let text = text.to_owned();
+        ScriptHandle(self.spawn(move |engine| async move {
+            let script = engine.compile(&text)?;
+            script
+                .run_then(options, Scope::new(), |engine, value| Ok(then(engine, value)))
+                .await
+        }))
+    }
+
     /// Runs a task on the thread that has the fewest, with that thread's engine.
     pub fn spawn<Fut>(&self, task: impl FnOnce(FiberEngine) -> Fut + Send + 'static) -> JoinHandle<Fut::Output>
     where
@@ -68,6 +99,40 @@ impl FiberPool {
         let make_engine = Arc::clone(&self.make_engine);
         self.threads
             .spawn_pinned_by_idx(move || task(this_threads_engine(&make_engine)), thread)
+    }
+}
+
+/// A script that runs on a pool. Dropping it lets the script go on.
+#[derive(Debug)]
+#[must_use = "the script's result is here"]
+pub struct ScriptHandle<T>(JoinHandle<Result<T, ScriptError>>);
+
+impl<T> ScriptHandle<T> {
+    /// Stops the script promptly, waiting or computing, and releases its stack.
+    pub fn cancel(&self) {
+        self.0.abort();
+    }
+
+    /// Whether it has ended.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.0.is_finished()
+    }
+}
+
+impl<T> Future for ScriptHandle<T> {
+    type Output = Result<T, ScriptError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx).map(|joined| {
+            joined.unwrap_or_else(|error| {
+                Err(if error.is_cancelled() {
+                    ScriptError::cancelled()
+                } else {
+                    ScriptError::of_kind(ScriptErrorKind::Panic, &error.to_string())
+                })
+            })
+        })
     }
 }
 

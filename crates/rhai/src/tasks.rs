@@ -14,6 +14,7 @@ use rhai::{
     Dynamic, EvalAltResult, FnPtr, FuncRegistration, INT, ImmutableString, Module, NativeCallContext, Position,
 };
 
+use crate::admission::{Place, try_enter};
 use crate::coroutine::{Fibre, running};
 use crate::error::{describe, script_error};
 use crate::package::{Answer, duration, function};
@@ -52,6 +53,7 @@ struct TaskResult {
 pub(crate) struct RunningTask {
     id: u64,
     fibre: Fibre<()>,
+    _place: Place,
     script: Rc<ScriptState>,
 }
 
@@ -177,6 +179,13 @@ fn start(ctx: &NativeCallContext, body: FnPtr) -> Answer<Task> {
             &format!("{MAX_TASKS} tasks of this script are running, which is all that one script may have"),
         ));
     }
+    // Waiting for a place would hold the script's own: an error says it.
+    let place = try_enter().ok_or_else(|| {
+        script_error(
+            "too_many_tasks",
+            "no stack can be had for the task: too many scripts live at once",
+        )
+    })?;
     let id = tasks.next.get() + 1;
     let call = StoredCall::new(ctx, body);
     let inner = Rc::clone(&script);
@@ -193,6 +202,7 @@ fn start(ctx: &NativeCallContext, body: FnPtr) -> Answer<Task> {
     tasks.new.borrow_mut().push(RunningTask {
         id,
         fibre,
+        _place: place,
         script: Rc::clone(&script),
     });
     Ok(Task(id))

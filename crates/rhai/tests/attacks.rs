@@ -4,20 +4,23 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use inflight_rhai::{FiberEngine, InflightPackage, Limits, RunOptions, ScriptAllocator};
+use inflight_rhai::{FiberEngine, InflightPackage, Limits, RunOptions, STACK_BYTES_PER_HEAP_BYTE, ScriptAllocator};
 use rhai::packages::Package;
 use rhai::{Dynamic, Engine};
 
 #[global_allocator]
 static ALLOCATOR: ScriptAllocator = ScriptAllocator::system();
 
+/// Smaller than the default, so that attacks reach it soon; the stack is smaller in proportion.
+const HEAP: usize = 16 * 1024 * 1024;
+
 const ATTACK: &str = "INFLIGHT_ATTACK";
 
 /// A deep array, map or closure in `v`, as deep as the heap lets it be; then `use_it`, and its end.
-/// (`[v]` copies `v`, so that arrays and maps take time in the square of their depth; closures share what they capture.)
-const DEEP_ARRAY: &str = "let v = []; for i in 0..4000 { v = [v]; }";
-const DEEP_MAP: &str = "let v = #{}; for i in 0..2000 { v = #{ a: v }; }";
-const DEEP_CLOSURE: &str = "let v = || 1; for i in 0..150000 { let g = v; v = || g; }";
+/// (The operations are limited too: `[v]` copies `v`, so that arrays and maps take time in the square of their depth; closures share what they capture.)
+const DEEP_ARRAY: &str = "let v = []; for i in 0..1500 { v = [v]; }";
+const DEEP_MAP: &str = "let v = #{}; for i in 0..1000 { v = #{ a: v }; }";
+const DEEP_CLOSURE: &str = "let v = || 1; for i in 0..30000 { let g = v; v = || g; }";
 
 /// A script, and a part of the error that it ends with; none where it ends well.
 const ATTACKS: [(&str, &str, &str); 46] = [
@@ -29,7 +32,7 @@ const ATTACKS: [(&str, &str, &str); 46] = [
         "let m = #{}; loop { m[`k${m.len()}`] = m; }",
         "heap limit",
     ),
-    ("push_forever", "let a = []; loop { a.push(a.len()); }", "limit"),
+    ("push_forever", "let a = []; loop { a.push(blob(1000)); }", "heap limit"),
     ("blob", "let b = blob(100000000000000);", "heap limit"),
     ("blob_value", "let b = blob(100000000000000, 7);", "heap limit"),
     ("pad_array", "let a = []; a.pad(1000000000000, 1);", "heap limit"),
@@ -43,41 +46,37 @@ const ATTACKS: [(&str, &str, &str); 46] = [
     ("pad_blob", "let b = blob(); b.pad(1000000000000, 1);", "heap limit"),
     (
         "replace",
-        "let s = `x`; s.pad(10000000, 'x'); s.replace(`x`, s);",
+        "let s = `x`; s.pad(2000000, 'x'); s.replace(`x`, s);",
         "heap limit",
     ),
     (
         "replace_char",
-        "let s = `x`; s.pad(10000000, 'x'); s.replace('x', s);",
+        "let s = `x`; s.pad(2000000, 'x'); s.replace('x', s);",
         "heap limit",
     ),
-    (
-        "split",
-        "let s = `x`; s.pad(20000000, 'x'); s.split(`x`);",
-        "heap limit",
-    ),
-    (
-        "chars",
-        "let s = `x`; s.pad(20000000, 'x'); s.to_chars();",
-        "heap limit",
-    ),
+    ("split", "let s = `x`; s.pad(2000000, 'x'); s.split(`x`);", "heap limit"),
+    ("chars", "let s = `x`; s.pad(2000000, 'x'); s.to_chars();", "heap limit"),
     (
         "print_shared_text",
-        "let s = `x`; s.pad(10000000, 'x'); let a = []; a.pad(1000, s); print(a);",
+        "let s = `x`; s.pad(2000000, 'x'); let a = []; a.pad(1000, s); print(a);",
         "heap limit",
     ),
     (
         "interpolate_shared_text",
-        "let s = `x`; s.pad(10000000, 'x'); let a = []; a.pad(1000, s); `${a}`; 1",
+        "let s = `x`; s.pad(2000000, 'x'); let a = []; a.pad(1000, s); `${a}`; 1",
         "heap limit",
     ),
     (
         "json_shared_text",
-        "let s = `x`; s.pad(10000000, 'x'); let m = #{ a: [] }; m.a.pad(1000, s); m.to_json();",
+        "let s = `x`; s.pad(2000000, 'x'); let m = #{ a: [] }; m.a.pad(1000, s); m.to_json();",
         "heap limit",
     ),
-    ("deep_array_until_full", "let v = []; loop { v = [v]; }", "limit"),
-    ("deep_map_until_full", "let v = #{}; loop { v = #{ a: v }; }", "limit"),
+    ("deep_array_until_full", "let v = []; loop { v = [v]; }", "operations"),
+    (
+        "deep_map_until_full",
+        "let v = #{}; loop { v = #{ a: v }; }",
+        "operations",
+    ),
     (
         "deep_closure_until_full",
         "let v = || 1; loop { let g = v; v = || g; }",
@@ -90,12 +89,12 @@ const ATTACKS: [(&str, &str, &str); 46] = [
     ("debug_array", "DEEP_ARRAY debug(v); 1", ""),
     (
         "compare_array",
-        "let v = []; for i in 0..4000 { v = [v]; } let w = v; v == w",
+        "let v = []; for i in 0..1500 { v = [v]; } let w = v; v == w",
         "deeper than 128",
     ),
     (
         "contains_array",
-        "let v = []; for i in 0..4000 { v = [v]; } let w = v; w in [v]",
+        "let v = []; for i in 0..1500 { v = [v]; } let w = v; w in [v]",
         "deeper than 128",
     ),
     ("return_array", "DEEP_ARRAY v", ""),
@@ -107,7 +106,7 @@ const ATTACKS: [(&str, &str, &str); 46] = [
     ),
     (
         "switch_array",
-        "let v = []; for i in 0..4000 { v = [v]; } switch v { 1 => 2, _ => 3 }",
+        "let v = []; for i in 0..1500 { v = [v]; } switch v { 1 => 2, _ => 3 }",
         "",
     ),
     ("json_map", "DEEP_MAP v.to_json()", "deeper than 128"),
@@ -147,8 +146,10 @@ fn attack(script: &str) {
         .unwrap();
     let engine = engine();
     let limits = Limits {
-        wall_time: Some(Duration::from_secs(5)),
-        ..Limits::default()
+        wall_time: Some(Duration::from_secs(600)),
+        operations: Some(400_000),
+        heap_bytes: Some(HEAP),
+        stack_bytes: HEAP * STACK_BYTES_PER_HEAP_BYTE,
     };
     let options = RunOptions::default().limits(limits);
     let compiled = engine.compile(script).expect("attacks parse");

@@ -1,0 +1,66 @@
+//! How many fibers live at once: each has a stack, and stacks take mappings of which Linux gives a process only so many.
+
+use std::fs;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+
+/// The most fibers that live at once by default.
+const MOST: usize = 20_000;
+
+/// What a process maps beside its stacks.
+const OTHER_MAPPINGS: usize = 5_000;
+
+/// A fiber's place among the living.
+pub(crate) type Place = OwnedSemaphorePermit;
+
+static LIMIT: OnceLock<usize> = OnceLock::new();
+
+/// How many fibers can live at once in this process, tasks included: what [`set_max_live_fibers`] has said, or else at most 20,000
+/// and no more than half of what Linux lets a process map (`vm.max_map_count`), since each stack takes two mappings. Further
+/// fibers wait in order, without a stack.
+#[must_use]
+pub fn max_live_fibers() -> usize {
+    *LIMIT.get_or_init(|| {
+        let mappings = fs::read_to_string("/proc/sys/vm/max_map_count")
+            .ok()
+            .and_then(|text| text.trim().parse::<usize>().ok());
+        mappings.map_or(MOST, |count| (count.saturating_sub(OTHER_MAPPINGS) / 2).clamp(1, MOST))
+    })
+}
+
+/// Sets how many fibers can live at once, at least 1. Gives whether it was in time: the first fiber settles it.
+pub fn set_max_live_fibers(fibers: usize) -> bool {
+    LIMIT.set(fibers.clamp(1, Semaphore::MAX_PERMITS)).is_ok()
+}
+
+fn places() -> &'static Arc<Semaphore> {
+    static PLACES: OnceLock<Arc<Semaphore>> = OnceLock::new();
+    PLACES.get_or_init(|| Arc::new(Semaphore::new(max_live_fibers())))
+}
+
+/// A place, if one is free and nobody waits for it.
+pub(crate) fn try_enter() -> Option<Place> {
+    Arc::clone(places()).try_acquire_owned().ok()
+}
+
+/// Waiting for a place, first come, first served.
+#[derive(Default)]
+pub(crate) struct Entrance(Option<Pin<Box<dyn Future<Output = Result<Place, AcquireError>>>>>);
+
+impl Entrance {
+    pub(crate) fn poll_enter(&mut self, cx: &mut Context<'_>) -> Poll<Option<Place>> {
+        if self.0.is_none()
+            && let Some(place) = try_enter()
+        {
+            return Poll::Ready(Some(place));
+        }
+        let waiting = self
+            .0
+            .get_or_insert_with(|| Box::pin(Arc::clone(places()).acquire_owned()));
+        // The places are never closed.
+        waiting.as_mut().poll(cx).map(Result::ok)
+    }
+}
