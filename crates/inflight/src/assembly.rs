@@ -10,6 +10,8 @@ use inflight_stripe::StripePolicy;
 use inflight_stripe_rhai::{ApiKey, HostOptions, StripeHost, StripePackage};
 use inflight_transport::{ShutdownReport, StartError, TokioClock, Worker, WorkerBuilder};
 
+use tokio_util::task::AbortOnDropHandle;
+
 use crate::run::{ScriptOptions, ScriptReport, run_script};
 
 /// Where Stripe's API is. <https://docs.stripe.com/api>
@@ -86,15 +88,16 @@ impl Inflight {
         &self.pool
     }
 
-    /// Runs a script on one of the threads, in a session of its own. It may be awaited on any executor.
+    /// Runs a script on one of the threads, in a session of its own. It may be awaited on any executor; dropped, it stops the
+    /// script.
     pub fn run(&self, text: &str, options: ScriptOptions) -> impl Future<Output = ScriptReport> + Send + use<> {
         let (text, session) = (text.to_owned(), self.session());
-        let task = self.pool.spawn(move |engine| async move {
+        let task = AbortOnDropHandle::new(self.pool.spawn(move |engine| async move {
             match engine.compile(&text) {
                 Ok(script) => run_script(&script, session, options).await,
                 Err(error) => ScriptReport::failed(error),
             }
-        });
+        }));
         async move {
             task.await.unwrap_or_else(|error| {
                 ScriptReport::failed(ScriptError::of_kind(ScriptErrorKind::Panic, &error.to_string()))

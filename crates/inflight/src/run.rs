@@ -7,6 +7,7 @@ use inflight_core::{Counts, Session};
 use inflight_rhai::{
     Limits, Locals, ModuleFolder, Output, RunOptions, Script, ScriptError, ScriptErrorKind, value_json,
 };
+use inflight_stripe_rhai::check_ast;
 use rhai::Scope;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -56,6 +57,8 @@ pub struct ScriptReport {
     pub warnings: Vec<String>,
     /// What became of its requests.
     pub counts: Counts,
+    /// Requests that were sent and had not ended when the run's time was over.
+    pub unfinished: usize,
     /// How long it took, from its start to the end of its last request.
     pub wall_time: Duration,
 }
@@ -68,6 +71,7 @@ impl ScriptReport {
             result: Err(error),
             warnings: Vec::new(),
             counts: Counts::default(),
+            unfinished: 0,
             wall_time: Duration::ZERO,
         }
     }
@@ -101,6 +105,7 @@ pub async fn run_script(script: &Script, session: Session, options: ScriptOption
         result = &mut fiber => result,
         () = options.cancel.cancelled() => Err(ScriptError::cancelled()),
     };
+    let result = result.map_err(|error| located(script, error));
     let mut warnings = fiber.take_warnings();
     // Stopped where it is, if it has not ended.
     drop(fiber);
@@ -116,18 +121,37 @@ pub async fn run_script(script: &Script, session: Session, options: ScriptOption
     let unfinished = finish_requests(&session, limit, &options.cancel).await;
     warnings.extend(unobserved_failures(&session));
     if unfinished > 0 {
+        let requests = if unfinished == 1 {
+            "1 request was"
+        } else {
+            &format!("{unfinished} requests were")
+        };
         warnings.push(format!(
-            "{unfinished} requests were sent and had not been answered when the script's time was over: what became of them is unknown"
+            "{requests} sent and had not been answered when the script's time was over: what became of them is unknown"
         ));
     }
     let report = ScriptReport {
         result,
         warnings,
         counts: session.counts(),
+        unfinished,
         wall_time: started.elapsed(),
     };
     session.close();
     report
+}
+
+/// The error with its place, where Rhai does not say it: a name that does not exist is found in the script's text.
+fn located(script: &Script, error: ScriptError) -> ScriptError {
+    if error.position().is_some() || error.kind() != ScriptErrorKind::Runtime {
+        return error;
+    }
+    let findings = check_ast(script.engine().engine(), script.ast());
+    let place = findings.iter().find(|found| error.message().ends_with(&found.message));
+    match place {
+        Some(found) => error.at_line(found.line, found.column),
+        None => error,
+    }
 }
 
 /// Waits for the session's pending requests; what is not sent by then is cancelled. Gives how many had not ended.

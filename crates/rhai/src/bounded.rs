@@ -45,8 +45,13 @@ fn function(name: &str) -> FuncRegistration {
 fn register_pad(module: &mut Module) {
     function("pad").set_into_module(module, |array: &mut Array, len: INT, item: Dynamic| -> Answer<()> {
         let more = length(len).saturating_sub(array.len());
-        reserve(more.saturating_mul(VALUE + deep_size(&item)))?;
-        array.resize(array.len() + more, item);
+        reserve(more.saturating_mul(VALUE))?;
+        array.reserve(more);
+        // Each copy may be as large as all that the script holds.
+        for _ in 0..more {
+            reserve(0)?;
+            array.push(item.clone());
+        }
         Ok(())
     });
     function("pad").set_into_module(
@@ -126,54 +131,55 @@ fn register_replace(module: &mut Module) {
     });
 }
 
-/// `split` and `to_chars`, which make a value of every piece.
+/// `split`, `split_rev`, `to_chars` and a blob's `to_array`, which make a value of every piece.
 fn register_split(module: &mut Module) {
-    fn split(string: &str, by: &str) -> Answer<Array> {
-        reserve((string.matches(by).count() + 1).saturating_mul(TEXT))?;
-        Ok(string.split(by).map(Dynamic::from_text).collect())
+    for name in ["split", "split_rev"] {
+        let reverse = name == "split_rev";
+        let pieces = move |string: &str, by: &str, most: usize| pieces(string, by, most, reverse);
+        pure(name).set_into_module(module, move |string: &mut ImmutableString, by: ImmutableString| {
+            pieces(string, &by, usize::MAX)
+        });
+        pure(name).set_into_module(module, move |string: &mut ImmutableString, by: char| {
+            pieces(string, by.encode_utf8(&mut [0; 4]), usize::MAX)
+        });
+        pure(name).set_into_module(
+            module,
+            move |string: &mut ImmutableString, by: ImmutableString, most: INT| {
+                pieces(string, &by, length(most).max(1))
+            },
+        );
+        pure(name).set_into_module(module, move |string: &mut ImmutableString, by: char, most: INT| {
+            pieces(string, by.encode_utf8(&mut [0; 4]), length(most).max(1))
+        });
     }
-    trait FromText {
-        fn from_text(text: &str) -> Dynamic;
-    }
-    impl FromText for Dynamic {
-        fn from_text(text: &str) -> Dynamic {
-            ImmutableString::from(text).into()
-        }
-    }
-    function("split")
-        .with_purity(true)
-        .set_into_module(module, |string: &mut ImmutableString, by: ImmutableString| {
-            split(string, &by)
-        });
-    function("split")
-        .with_purity(true)
-        .set_into_module(module, |string: &mut ImmutableString, by: char| {
-            split(string, by.encode_utf8(&mut [0; 4]))
-        });
-    function("split")
-        .with_purity(true)
-        .set_into_module(module, |string: &mut ImmutableString| -> Answer<Array> {
-            reserve((string.split_whitespace().count() + 1).saturating_mul(TEXT))?;
-            Ok(string.split_whitespace().map(Dynamic::from_text).collect())
-        });
-    function("to_chars")
-        .with_purity(true)
-        .set_into_module(module, |string: &mut ImmutableString| -> Answer<Array> {
-            reserve(string.len().saturating_mul(VALUE))?;
-            Ok(string.chars().map(Dynamic::from).collect())
-        });
+    pure("split").set_into_module(module, |string: &mut ImmutableString| -> Answer<Array> {
+        reserve((string.split_whitespace().count() + 1).saturating_mul(TEXT))?;
+        Ok(string.split_whitespace().map(text).collect())
+    });
+    pure("to_chars").set_into_module(module, |string: &mut ImmutableString| -> Answer<Array> {
+        reserve(string.len().saturating_mul(VALUE))?;
+        Ok(string.chars().map(Dynamic::from).collect())
+    });
+    pure("to_array").set_into_module(module, |blob: &mut Blob| -> Answer<Array> {
+        reserve(blob.len().saturating_mul(VALUE))?;
+        Ok(blob.iter().map(|byte| INT::from(*byte).into()).collect())
+    });
 }
 
-/// What a copy of a value costs beside its own place, at the first level and roughly: what lies deeper is seen at the next
-/// operation.
-fn deep_size(value: &Dynamic) -> usize {
-    if let Some(array) = value.read_lock::<Array>() {
-        array.len().saturating_mul(VALUE)
-    } else if let Some(blob) = value.read_lock::<Blob>() {
-        blob.len()
-    } else if let Some(map) = value.read_lock::<rhai::Map>() {
-        map.len().saturating_mul(TEXT)
+fn pure(name: &str) -> FuncRegistration {
+    function(name).with_purity(true)
+}
+
+fn pieces(string: &str, by: &str, most: usize, reverse: bool) -> Answer<Array> {
+    let count = string.matches(by).count().min(most) + 1;
+    reserve(count.saturating_mul(TEXT))?;
+    Ok(if reverse {
+        string.rsplitn(most, by).map(text).collect()
     } else {
-        0
-    }
+        string.splitn(most, by).map(text).collect()
+    })
+}
+
+fn text(piece: &str) -> Dynamic {
+    ImmutableString::from(piece).into()
 }

@@ -192,12 +192,13 @@ impl ScriptError {
     /// From an error of a script with this syntax tree.
     pub(crate) fn in_script(engine: &Engine, ast: &AST, error: &EvalAltResult) -> Self {
         let mut described = Self::from_rhai(engine, error);
-        if described.position.is_none()
-            && let EvalAltResult::ErrorRuntime(value, _) = innermost(error)
+        // The position of a call around it is not where it is.
+        if let EvalAltResult::ErrorRuntime(value, position) = innermost(error)
+            && position.is_none()
             && let Some(map) = value.read_lock::<Map>()
             && let Some(name) = map.get("function").and_then(|name| name.read_lock::<ImmutableString>())
         {
-            described.position = first_call(ast, &name);
+            described.position = only_call(ast, &name);
         }
         described
     }
@@ -216,7 +217,7 @@ impl ScriptError {
     /// An error of this kind, for hosts that end a script themselves.
     #[must_use]
     pub fn of_kind(kind: ScriptErrorKind, message: &str) -> Self {
-        Self::new(kind, message.replace(['\n', '\r'], " "))
+        Self::new(kind, one_line(message))
     }
 
     /// The error of a script that was cancelled.
@@ -245,6 +246,16 @@ impl ScriptError {
 
     pub(crate) fn raw_position(&self) -> Position {
         self.position
+    }
+
+    /// The same error at another place, line and column counted from 1.
+    #[must_use]
+    pub fn at_line(self, line: usize, column: usize) -> Self {
+        let position = match (u16::try_from(line), u16::try_from(column)) {
+            (Ok(line), Ok(column)) if line > 0 => Position::new(line, column),
+            _ => Position::NONE,
+        };
+        self.at(position)
     }
 
     /// Line and column, counted from 1.
@@ -278,20 +289,23 @@ fn innermost(mut error: &EvalAltResult) -> &EvalAltResult {
     error
 }
 
-/// Where a function of this name is first called.
-fn first_call(ast: &AST, name: &str) -> Position {
-    let mut found = Position::NONE;
+/// Where a function of this name is called, if it is called in one place only: a wrong position is worse than none.
+fn only_call(ast: &AST, name: &str) -> Position {
+    let mut calls = Vec::new();
     ast.walk(&mut |path: &[ASTNode]| {
         match path.last() {
             Some(
                 ASTNode::Expr(Expr::MethodCall(call, position) | Expr::FnCall(call, position))
                 | ASTNode::Stmt(Stmt::FnCall(call, position)),
-            ) if call.name == name => found = *position,
+            ) if call.name == name && !calls.contains(position) => calls.push(*position),
             _ => {}
         }
-        found.is_none()
+        true
     });
-    found
+    match calls[..] {
+        [position] => position,
+        _ => Position::NONE,
+    }
 }
 
 /// An error of Rhai's as one readable line without its position, and the position of what failed: of the innermost script
@@ -307,9 +321,10 @@ pub fn describe(engine: &Engine, error: &EvalAltResult) -> (String, Position) {
         }
     }
     let text = match inner {
+        EvalAltResult::ErrorRuntime(value, _) if value.is_unit() => "the script threw ()".to_owned(),
         EvalAltResult::ErrorRuntime(value, _) => crate::text::value_text(engine, value),
         EvalAltResult::ErrorDataRace(name, _) => {
-            format!("`{name}` is in use by a task that waits, or by itself; copy it first")
+            format!("{name} is in use by a task that waits, or by itself; copy it first")
         }
         EvalAltResult::ErrorStackOverflow(_) => format!(
             "functions call one another more than {} levels deep, which is the limit",
@@ -324,5 +339,19 @@ pub fn describe(engine: &Engine, error: &EvalAltResult) -> (String, Position) {
             bare
         }
     };
-    (text.replace(['\n', '\r'], " "), position)
+    (one_line(&text), position)
+}
+
+/// A text as one line of bounded length, without control characters.
+fn one_line(text: &str) -> String {
+    const LONGEST: usize = 2000;
+    let mut line: String = text
+        .chars()
+        .take(LONGEST)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    if text.chars().nth(LONGEST).is_some() {
+        line.push('…');
+    }
+    line
 }

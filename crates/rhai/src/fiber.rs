@@ -15,6 +15,7 @@ use crate::callbacks;
 use crate::coroutine::{Ending, Fibre};
 use crate::engine::RunOptions;
 use crate::error::{ScriptError, ScriptErrorKind};
+use crate::heap;
 use crate::locals::Locals;
 use crate::state::{ScriptState, Stop};
 use crate::tasks::RunningTask;
@@ -154,6 +155,10 @@ impl<T: 'static> New<T> {
         let main = Fibre::new(&script, true, move || {
             let given = body();
             callbacks::finish(&inner);
+            // The last operation is followed by no other that would look.
+            if heap::is_exceeded() {
+                inner.stop(Stop::Heap);
+            }
             given
         })
         .map_err(|error| {

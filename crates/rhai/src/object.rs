@@ -22,7 +22,7 @@ pub(crate) fn object_value(success: &Success) -> Result<Dynamic, Box<EvalAltResu
     match serde_json::from_slice::<Dynamic>(body) {
         Ok(value) => Ok(value),
         Err(error) => match std::str::from_utf8(body) {
-            Ok(text) if error.is_syntax() => Ok(text.into()),
+            Ok(text) if !text.trim_start().starts_with(['{', '[']) => Ok(text.into()),
             _ => Err(script_error(
                 "invalid_response",
                 &format!("the answer cannot be read: {error}"),

@@ -129,7 +129,10 @@ impl StripeBuilder {
         let session = session_of(ctx)?;
         let request = uncharged(|| self.request(ctx, host, verb, ids))?;
         let id = wait(session.submit_when_room(request))?.map_err(|error| submit_error(&error))?;
-        inflight_rhai::await_request(ctx, id, GIVE_OBJECTS.contains(&verb))
+        let given = inflight_rhai::await_request(ctx, id, GIVE_OBJECTS.contains(&verb));
+        // The script never learns this id, so it cannot ask again.
+        uncharged(|| drop(session.take_result(id)));
+        given
     }
 
     fn request(
@@ -265,9 +268,10 @@ pub(crate) fn on_unknown_function(name: &str, first: Option<&Dynamic>) -> Answer
         return Ok(());
     }
     if first.is_none() && name.starts_with("new_") && constructed_by(name).is_none() {
-        return Err(inflight_rhai::script_error(
+        return Err(inflight_rhai::unknown_function_error(
             "unknown_function",
             &unknown_constructor(name),
+            name,
         ));
     }
     Ok(())

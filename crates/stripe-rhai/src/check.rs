@@ -50,14 +50,19 @@ impl Finding {
 /// nothing else; a method of anything else is only known not to exist where no function of that name does.
 #[must_use]
 pub fn check_script(engine: &Engine, text: &str) -> Vec<Finding> {
-    let ast = match engine.compile(text) {
-        Ok(ast) => ast,
+    match engine.compile(text) {
+        Ok(ast) => check_ast(engine, &ast),
         Err(error) => {
             let (message, position) = inflight_rhai::describe(engine, &error.into());
-            return vec![Finding::at(position, message)];
+            vec![Finding::at(position, message)]
         }
-    };
-    let mut findings = Checker::new(engine, &ast).run(&ast);
+    }
+}
+
+/// [`check_script`] for a script that is compiled already.
+#[must_use]
+pub fn check_ast(engine: &Engine, ast: &AST) -> Vec<Finding> {
+    let mut findings = Checker::new(engine, ast).run(ast);
     findings.sort_by_key(|finding| (finding.line, finding.column));
     findings.dedup();
     findings

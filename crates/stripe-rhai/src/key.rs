@@ -51,10 +51,12 @@ impl ApiKey {
         Ok(Self(Secret::new(text)))
     }
 
-    /// Whether it moves real money: `sk_live_…` or `rk_live_…`.
+    /// Whether it may move real money: anything but `sk_test_…` and `rk_test_…`.
     #[must_use]
     pub fn is_live(&self) -> bool {
-        self.0.expose().contains("_live_")
+        !USABLE
+            .iter()
+            .any(|prefix| self.0.expose().starts_with(&format!("{prefix}test_")))
     }
 
     /// The key for the worker's credentials.

@@ -34,7 +34,7 @@ mod package;
 pub use builder::{
     OPTION_SETTERS, StripeBuilder, constructed_by, constructor_name, knows, setter, unknown_constructor, unknown_method,
 };
-pub use check::{Finding, check_script};
+pub use check::{Finding, check_ast, check_script};
 pub use host::{DEFAULT_CURRENCY, HostOptions, StripeConfig, StripeHost};
 pub use key::{ApiKey, InvalidKey};
 pub use package::StripePackage;

@@ -218,6 +218,11 @@ fn wrong_values_are_refused_before_anything_is_submitted() {
         ("configure_stripe(``)", "empty"),
         ("configure_stripe(`pk_test_123`)", "publishable"),
         ("configure_stripe(`sk_live_123456789`)", "not allowed"),
+        ("configure_stripe(`sk_abcdefghijk`)", "not allowed"),
+        (
+            "let i = []; i.pad(400, `x`); let t = `x`; t.pad(4999, 'x'); for n in 0..400 { i[n] = t; } new_product().name(`M`).images(i).create_async()",
+            "at most 1048576",
+        ),
         (
             "configure_stripe(#{ base_url: `http://evil.example`, api_key: STRIPE_API_KEY })",
             "base_url is not allowed",

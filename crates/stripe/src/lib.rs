@@ -39,7 +39,7 @@ pub use generated::builders::*;
 pub use inflight_core::{Method, Priority, Request};
 pub use param_error::{ParamError, Problem};
 pub use policy::StripePolicy;
-pub use request::{API_VERSION, BuildError, IDEMPOTENCY_KEY_MAX, RequestOptions};
+pub use request::{API_VERSION, BuildError, FORM_MAX, IDEMPOTENCY_KEY_MAX, RequestOptions};
 pub use value::{Params, Value};
 
 #[cfg(doctest)]

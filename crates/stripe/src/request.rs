@@ -23,6 +23,10 @@ const ID_MAX: usize = 5000;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
+/// The largest form that is sent, in bytes. A bound of our own, far above any real request: the largest parameters of Stripe's have
+/// 5,000 characters each. It keeps what waits to be sent in bounded memory.
+pub const FORM_MAX: usize = 1024 * 1024;
+
 /// How a request is sent. Plain data; nothing is checked before [`Operation::request`].
 ///
 /// ```
@@ -136,6 +140,14 @@ pub enum BuildError {
         /// The name of the path's parameter.
         name: &'static str,
     },
+    /// More than any request of Stripe's v1 API needs.
+    #[error("the parameters of {operation} take {bytes} bytes, and at most {FORM_MAX} are sent")]
+    TooLarge {
+        /// The operation's name.
+        operation: &'static str,
+        /// The size of the encoded parameters.
+        bytes: usize,
+    },
     /// An idempotency key that Stripe or HTTP would refuse.
     #[error("the idempotency key must have 1 to {IDEMPOTENCY_KEY_MAX} printable ASCII characters")]
     IdempotencyKey,
@@ -170,6 +182,12 @@ impl Operation {
         self.check_all(&params)?;
         let mut target = self.target(path_args)?;
         let form = form::encode(&params)?;
+        if form.len() > FORM_MAX {
+            return Err(BuildError::TooLarge {
+                operation: self.name,
+                bytes: form.len(),
+            });
+        }
         let has_body = self.method != Method::Get && self.method != Method::Delete;
         if !has_body && !form.is_empty() {
             target.push('?');
