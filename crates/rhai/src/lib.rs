@@ -41,6 +41,7 @@ mod package;
 mod pool;
 mod text;
 mod ticker;
+mod vm;
 mod wait;
 
 pub use async_fn::{AsyncFn, ScriptFn, register_async_fn};
@@ -55,6 +56,7 @@ pub use object::from_json;
 pub use package::{InflightPackage, await_request, duration, locals_of, session_of};
 pub use pool::FiberPool;
 pub use text::{MAX_DEPTH, value_json, value_text};
+pub use vm::Evaluator;
 pub use wait::{allow_parking, wait};
 
 #[cfg(doctest)]
