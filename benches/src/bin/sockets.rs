@@ -185,6 +185,7 @@ fn is_complete(read: &[u8]) -> bool {
 }
 
 fn bare_reqwest(url: &str, requests: usize) -> [f64; 2] {
+    let _ = rustls::crypto::ring::default_provider().install_default();
     runtime().block_on(async {
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         let url = format!("{url}/v1/products");
