@@ -21,7 +21,7 @@ use crate::locals::Locals;
 use crate::ticker;
 
 /// How many stacks a thread keeps for later.
-const POOLED_STACKS: usize = 1024;
+const POOLED_STACKS: usize = 20_000;
 
 /// A part of the stack, at its end, that no script may reach into: host functions and the unwinding of errors need it.
 const RESERVED_STACK: usize = 1024 * 1024;
