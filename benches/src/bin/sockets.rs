@@ -1,13 +1,17 @@
 //! Many requests in flight through real sockets, from scripts and from bare reqwest, against a server in a process of its own.
 
+use std::cell::OnceCell;
+use std::future::Future;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use inflight::stripe_rhai::ApiKey;
-use inflight::{Inflight, ScriptOptions};
+use inflight::{Inflight, ScriptOptions, ScriptReport, run_script};
 use inflight_benches::{Options, median, peak_resident};
+use inflight_rhai::Script;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -19,7 +23,8 @@ Sends many requests at once through real sockets, from scripts and from bare req
   --latency MS   how long the server takes for each (100)
   --rounds N     how often each client runs, in turns (3)
 
-Each run of a client is a process of its own: first on cold connections, then on warm ones.";
+Each run of a client is a process of its own: first on cold connections, then on warm ones. `scripts` compiles the script for
+each run, `compiled` once.";
 
 const BODY: &str = "name=Mug";
 const KEY: &str = "sk_test_000000000000000000000000";
@@ -34,7 +39,8 @@ fn main() {
     match role.as_deref() {
         Some("serve") => serve(Duration::from_millis(options.get("latency", 100))),
         Some("reqwest") => report(bare_reqwest(&url(), requests)),
-        Some("scripts") => report(scripts(&url(), requests)),
+        Some("scripts") => report(scripts(&url(), requests, false)),
+        Some("compiled") => report(scripts(&url(), requests, true)),
         _ => compare(requests, options.get("latency", 100), options.get("rounds", 3)),
     }
 }
@@ -54,8 +60,8 @@ fn itself(role: &str) -> Command {
 
 fn compare(requests: usize, latency: u64, rounds: usize) {
     let server = Server::start(latency);
-    let clients = ["reqwest", "scripts"];
-    let mut results = [Vec::new(), Vec::new()];
+    let clients = ["reqwest", "scripts", "compiled"];
+    let mut results = clients.map(|_| Vec::new());
     for round in 0..rounds {
         for turn in 0..clients.len() {
             let which = (turn + round) % clients.len();
@@ -79,12 +85,16 @@ fn compare(requests: usize, latency: u64, rounds: usize) {
     println!("\n{requests} requests in flight, {latency} ms each, medians of {rounds}:");
     let mut line = serde_json::json!({ "requests": requests, "latency_ms": latency, "rounds": rounds });
     for (field, unit) in [("cold_s", "s"), ("warm_s", "s"), ("peak_kb", "KB")] {
-        let (bare, ours) = (of(0, field), of(1, field));
-        println!(
-            "  {field:8} reqwest {bare:.3} {unit}, scripts {ours:.3} {unit}: {:.2} times",
-            ours / bare
-        );
-        line[field] = serde_json::json!({ "reqwest": bare, "scripts": ours, "ratio": ours / bare });
+        let bare = of(0, field);
+        line[field] = serde_json::json!({ "reqwest": bare });
+        for (which, client) in clients.iter().enumerate().skip(1) {
+            let ours = of(which, field);
+            println!(
+                "  {field:8} reqwest {bare:.3} {unit}, {client} {ours:.3} {unit}: {:.2} times",
+                ours / bare
+            );
+            line[field][client] = serde_json::json!({ "value": ours, "ratio": ours / bare });
+        }
     }
     println!("{line}");
 }
@@ -215,7 +225,7 @@ fn bare_reqwest(url: &str, requests: usize) -> [f64; 2] {
     })
 }
 
-fn scripts(url: &str, requests: usize) -> [f64; 2] {
+fn scripts(url: &str, requests: usize, compile_once: bool) -> [f64; 2] {
     let inflight = Inflight::builder()
         .base_url(url)
         .api_key(ApiKey::new(KEY).expect("a key"))
@@ -227,9 +237,7 @@ fn scripts(url: &str, requests: usize) -> [f64; 2] {
     let mut times = [0.0; 2];
     for time in &mut times {
         let start = Instant::now();
-        let running: Vec<_> = (0..requests)
-            .map(|_| inflight.run(SCRIPT, ScriptOptions::default()))
-            .collect();
+        let running: Vec<_> = (0..requests).map(|_| start_script(&inflight, compile_once)).collect();
         runtime.block_on(async {
             for script in running {
                 let report = script.await;
@@ -239,4 +247,24 @@ fn scripts(url: &str, requests: usize) -> [f64; 2] {
         *time = start.elapsed().as_secs_f64();
     }
     times
+}
+
+/// Starts one script, in a session of its own.
+fn start_script(inflight: &Inflight, compile_once: bool) -> Pin<Box<dyn Future<Output = ScriptReport>>> {
+    thread_local! {
+        static COMPILED: OnceCell<Script> = const { OnceCell::new() };
+    }
+    if !compile_once {
+        return Box::pin(inflight.run(SCRIPT, ScriptOptions::default()));
+    }
+    let session = inflight.session();
+    let task = inflight.pool().spawn(move |engine| async move {
+        let script = COMPILED.with(|compiled| {
+            compiled
+                .get_or_init(|| engine.compile(SCRIPT).expect("a script"))
+                .clone()
+        });
+        run_script(&script, session, ScriptOptions::default()).await
+    });
+    Box::pin(async move { task.await.expect("a script's task") })
 }
