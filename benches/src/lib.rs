@@ -1,1 +1,84 @@
-//! Programs that measure.
+//! What the programs that measure have in common: options, and what Linux says of this process.
+
+use std::collections::HashMap;
+use std::process::exit;
+use std::str::FromStr;
+
+/// The program's options, each `--name value`.
+#[derive(Debug)]
+pub struct Options(HashMap<String, String>);
+
+impl Options {
+    /// Reads the options after the first `skip` arguments; `--help`, or what cannot be understood, prints the help and ends the
+    /// program.
+    #[must_use]
+    pub fn read(help: &str, skip: usize) -> Self {
+        let mut options = HashMap::new();
+        let mut arguments = std::env::args().skip(1 + skip);
+        while let Some(argument) = arguments.next() {
+            let name = argument
+                .strip_prefix("--")
+                .filter(|name| help.contains(&format!("--{name} ")));
+            match (name, arguments.next()) {
+                (Some(name), Some(value)) => options.insert(name.to_owned(), value),
+                _ => {
+                    println!("{help}");
+                    exit(i32::from(argument != "--help") * 2);
+                }
+            };
+        }
+        Self(options)
+    }
+
+    /// The value of this option, or the default.
+    ///
+    /// # Panics
+    /// Where it is not of the right type.
+    #[must_use]
+    pub fn get<T: FromStr>(&self, name: &str, default: T) -> T {
+        self.0.get(name).map_or(default, |text| match text.parse() {
+            Ok(value) => value,
+            Err(_) => panic!("--{name} cannot be {text}"),
+        })
+    }
+}
+
+/// A field of `/proc/self/status`: kilobytes, or a count. 0 where there is none.
+#[must_use]
+pub fn status(field: &str) -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok())
+        .unwrap_or(0)
+}
+
+/// Resident memory now, in kilobytes.
+#[must_use]
+pub fn resident() -> u64 {
+    status("VmRSS")
+}
+
+/// The most resident memory so far, in kilobytes.
+#[must_use]
+pub fn peak_resident() -> u64 {
+    status("VmHWM")
+}
+
+/// Threads of this process.
+#[must_use]
+pub fn threads() -> u64 {
+    status("Threads")
+}
+
+/// The value in the middle.
+///
+/// # Panics
+/// Where there is none.
+#[must_use]
+pub fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

@@ -22,7 +22,7 @@ use crate::state::{ScriptState, Stop};
 use crate::ticker;
 
 /// How many stacks a thread keeps for later.
-const POOLED_STACKS: usize = 1024;
+const POOLED_STACKS: usize = 20_000;
 
 /// How much of a stack stays in memory when it is given back; a small script uses less.
 const KEPT_STACK: usize = 32 * 1024;

@@ -12,6 +12,7 @@ use crate::heap::uncharged;
 use crate::locals::Locals;
 use crate::modules::ConfinedModules;
 use crate::ticker;
+use crate::vm::{Code, Evaluator};
 use crate::wait::token;
 
 /// A Rhai engine whose scripts run as fibers. A cheap handle; one engine serves all scripts of its thread.
@@ -50,6 +51,7 @@ impl RunOptions {
 pub struct Script {
     engine: FiberEngine,
     ast: Rc<AST>,
+    code: Code,
 }
 
 impl FiberEngine {
@@ -108,6 +110,7 @@ impl FiberEngine {
     pub fn script(&self, ast: AST) -> Script {
         Script {
             engine: self.clone(),
+            code: Code::compile(&ast, Evaluator::default()),
             ast: Rc::new(ast),
         }
     }
@@ -164,14 +167,25 @@ impl Script {
         mut scope: Scope<'static>,
         then: impl FnOnce(&Engine, Dynamic) -> Result<T, ScriptError> + 'static,
     ) -> Fiber<T> {
-        let (engine, ast) = (self.engine.clone(), Rc::clone(&self.ast));
+        let (engine, ast, code) = (self.engine.clone(), Rc::clone(&self.ast), self.code.clone());
         Fiber::new(&self.engine.0, options, move || {
-            engine
-                .0
-                .eval_ast_with_scope::<Dynamic>(&mut scope, &ast)
+            code.evaluate(&engine.0, &mut scope, &ast)
                 .map_err(|error| ScriptError::in_script(&engine.0, &ast, &error))
                 .and_then(|value| then(&engine.0, value))
         })
+    }
+
+    /// The same script on this evaluator; on the walker where the VM cannot run all of it.
+    #[must_use]
+    pub fn with_evaluator(mut self, evaluator: Evaluator) -> Self {
+        self.code = Code::compile(&self.ast, evaluator);
+        self
+    }
+
+    /// What evaluates it.
+    #[must_use]
+    pub fn evaluator(&self) -> Evaluator {
+        self.code.evaluator()
     }
 
     /// The engine that runs it.

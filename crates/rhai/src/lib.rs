@@ -52,6 +52,7 @@ mod stored_call;
 mod tasks;
 mod text;
 mod ticker;
+mod vm;
 mod wait;
 
 pub use admission::{max_live_fibers, set_max_live_fibers};
@@ -72,6 +73,7 @@ pub use package::{InflightPackage, await_request, duration, locals_of, session_o
 pub use pool::{FiberPool, ScriptHandle};
 pub use tasks::Task;
 pub use text::{MAX_DEPTH, value_json, value_text};
+pub use vm::Evaluator;
 pub use wait::{allow_parking, wait, within};
 
 #[cfg(doctest)]

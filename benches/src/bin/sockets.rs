@@ -1,0 +1,270 @@
+//! Many requests in flight through real sockets, from scripts and from bare reqwest, against a server in a process of its own.
+
+use std::cell::OnceCell;
+use std::future::Future;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use inflight::stripe_rhai::ApiKey;
+use inflight::{Inflight, ScriptOptions, ScriptReport, run_script};
+use inflight_benches::{Options, median, peak_resident};
+use inflight_rhai::Script;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+
+const HELP: &str = "\
+Sends many requests at once through real sockets, from scripts and from bare reqwest, and compares.
+
+  --requests N   how many are in flight at once (10000)
+  --latency MS   how long the server takes for each (100)
+  --rounds N     how often each client runs, in turns (3)
+
+Each run of a client is a process of its own: first on cold connections, then on warm ones. `scripts` compiles the script for
+each run, `compiled` once.";
+
+const BODY: &str = "name=Mug";
+const KEY: &str = "sk_test_000000000000000000000000";
+const SCRIPT: &str = "let id = new_product().name(\"Mug\").create_async(); await_result(id, 60)";
+
+fn main() {
+    rlimit::increase_nofile_limit(rlimit::INFINITY).expect("the limit of open files");
+    let role = std::env::args().nth(1).filter(|role| !role.starts_with("--"));
+    let options = Options::read(&format!("{HELP}\n\n  --url URL "), usize::from(role.is_some()));
+    let requests: usize = options.get("requests", 10_000);
+    let url = || options.get("url", String::new());
+    match role.as_deref() {
+        Some("serve") => serve(Duration::from_millis(options.get("latency", 100))),
+        Some("reqwest") => report(bare_reqwest(&url(), requests)),
+        Some("scripts") => report(scripts(&url(), requests, false)),
+        Some("compiled") => report(scripts(&url(), requests, true)),
+        _ => compare(requests, options.get("latency", 100), options.get("rounds", 3)),
+    }
+}
+
+fn report([cold, warm]: [f64; 2]) {
+    println!(
+        "{}",
+        serde_json::json!({ "cold_s": cold, "warm_s": warm, "peak_kb": peak_resident() })
+    );
+}
+
+fn itself(role: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("the program's own path"));
+    command.arg(role);
+    command
+}
+
+fn compare(requests: usize, latency: u64, rounds: usize) {
+    let server = Server::start(latency);
+    let clients = ["reqwest", "scripts", "compiled"];
+    let mut results = clients.map(|_| Vec::new());
+    for round in 0..rounds {
+        for turn in 0..clients.len() {
+            let which = (turn + round) % clients.len();
+            let output = itself(clients[which])
+                .args(["--requests", &requests.to_string(), "--url", &server.url])
+                .stderr(Stdio::inherit())
+                .output()
+                .expect("a client");
+            let result: Value = serde_json::from_slice(&output.stdout).expect("a client's report");
+            println!("{:8} {result}", clients[which]);
+            results[which].push(result);
+        }
+    }
+    let of = |which: usize, field: &str| {
+        let values: Vec<f64> = results[which]
+            .iter()
+            .filter_map(|result| result[field].as_f64())
+            .collect();
+        median(&values)
+    };
+    println!("\n{requests} requests in flight, {latency} ms each, medians of {rounds}:");
+    let mut line = serde_json::json!({ "requests": requests, "latency_ms": latency, "rounds": rounds });
+    for (field, unit) in [("cold_s", "s"), ("warm_s", "s"), ("peak_kb", "KB")] {
+        let bare = of(0, field);
+        line[field] = serde_json::json!({ "reqwest": bare });
+        for (which, client) in clients.iter().enumerate().skip(1) {
+            let ours = of(which, field);
+            println!(
+                "  {field:8} reqwest {bare:.3} {unit}, {client} {ours:.3} {unit}: {:.2} times",
+                ours / bare
+            );
+            line[field][client] = serde_json::json!({ "value": ours, "ratio": ours / bare });
+        }
+    }
+    println!("{line}");
+}
+
+struct Server {
+    process: Child,
+    url: String,
+}
+
+impl Server {
+    fn start(latency: u64) -> Self {
+        let mut process = itself("serve")
+            .args(["--latency", &latency.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a server");
+        let mut url = String::new();
+        let output = process.stdout.take().expect("its output");
+        BufReader::new(output).read_line(&mut url).expect("its address");
+        Self {
+            process,
+            url: url.trim().to_owned(),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+}
+
+/// A server that answers every request with a product after `latency`, and ends with its standard input.
+fn serve(latency: Duration) {
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().read(&mut [0]);
+        std::process::exit(0);
+    });
+    runtime().block_on(async {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("an address");
+        let listener = socket.listen(65_535).expect("a listener");
+        println!("http://{}", listener.local_addr().expect("an address"));
+        let serve = async {
+            loop {
+                if let Ok((stream, _)) = listener.accept().await {
+                    tokio::spawn(connection(stream, latency));
+                }
+            }
+        };
+        serve.await
+    })
+}
+
+async fn connection(mut stream: TcpStream, latency: Duration) {
+    let _ = stream.set_nodelay(true);
+    let object = r#"{"id":"prod_Q1w2e3r4t5y6u7","object":"product","active":true,"created":1732000000,"default_price":null,"description":null,"images":[],"livemode":false,"marketing_features":[],"metadata":{},"name":"Mug","package_dimensions":null,"shippable":null,"statement_descriptor":null,"tax_code":null,"type":"service","unit_label":null,"updated":1732000000,"url":null}"#;
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{object}",
+        object.len()
+    );
+    let mut read = Vec::with_capacity(1024);
+    loop {
+        while !is_complete(&read) {
+            match stream.read_buf(&mut read).await {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
+        // A client has one request under way on a connection: nothing of the next can be here yet.
+        read.clear();
+        tokio::time::sleep(latency).await;
+        if stream.write_all(answer.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Whether this is a whole request, head and body.
+fn is_complete(read: &[u8]) -> bool {
+    let Some(end) = read.windows(4).position(|window| window == b"\r\n\r\n") else {
+        return false;
+    };
+    let head = String::from_utf8_lossy(&read[..end]).to_ascii_lowercase();
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+    read.len() >= end + 4 + length.unwrap_or(0)
+}
+
+fn bare_reqwest(url: &str, requests: usize) -> [f64; 2] {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    runtime().block_on(async {
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let url = format!("{url}/v1/products");
+        let mut times = [0.0; 2];
+        for time in &mut times {
+            let start = Instant::now();
+            let sent: Vec<_> = (0..requests)
+                .map(|number| {
+                    let request = client
+                        .post(&url)
+                        .header("authorization", format!("Bearer {KEY}"))
+                        .header("idempotency-key", format!("{number:032}"))
+                        .header("content-type", "application/x-www-form-urlencoded")
+                        .body(BODY);
+                    tokio::spawn(async move {
+                        let body = request.send().await.expect("an answer").bytes().await.expect("a body");
+                        serde_json::from_slice::<Value>(&body).expect("JSON")["id"].is_string()
+                    })
+                })
+                .collect();
+            for request in sent {
+                assert!(request.await.expect("a request's task"));
+            }
+            *time = start.elapsed().as_secs_f64();
+        }
+        times
+    })
+}
+
+fn scripts(url: &str, requests: usize, compile_once: bool) -> [f64; 2] {
+    let inflight = Inflight::builder()
+        .base_url(url)
+        .api_key(ApiKey::new(KEY).expect("a key"))
+        .concurrency(requests)
+        .queue_capacity(requests * 10)
+        .build()
+        .expect("an assembly");
+    let runtime = runtime();
+    let mut times = [0.0; 2];
+    for time in &mut times {
+        let start = Instant::now();
+        let running: Vec<_> = (0..requests).map(|_| start_script(&inflight, compile_once)).collect();
+        runtime.block_on(async {
+            for script in running {
+                let report = script.await;
+                assert!(report.result.is_ok(), "{:?}", report.result);
+            }
+        });
+        *time = start.elapsed().as_secs_f64();
+    }
+    times
+}
+
+/// Starts one script, in a session of its own.
+fn start_script(inflight: &Inflight, compile_once: bool) -> Pin<Box<dyn Future<Output = ScriptReport>>> {
+    thread_local! {
+        static COMPILED: OnceCell<Script> = const { OnceCell::new() };
+    }
+    if !compile_once {
+        return Box::pin(inflight.run(SCRIPT, ScriptOptions::default()));
+    }
+    let session = inflight.session();
+    let task = inflight.pool().spawn(move |engine| async move {
+        let script = COMPILED.with(|compiled| {
+            compiled
+                .get_or_init(|| engine.compile(SCRIPT).expect("a script"))
+                .clone()
+        });
+        run_script(&script, session, ScriptOptions::default()).await
+    });
+    Box::pin(async move { task.await.expect("a script's task") })
+}
