@@ -1,4 +1,5 @@
-//! Running a function on a stack of its own, and leaving it in the middle: the one module with `unsafe` code.
+//! Running a function on a stack of its own, and leaving it in the middle: with the allocator (`heap.rs`) all `unsafe` code of this
+//! crate.
 //!
 //! Invariants that the `SAFETY` comments refer to:
 //! 1. A coroutine never leaves the thread that made it: everything here is `!Send`, because it holds `Rc`s.

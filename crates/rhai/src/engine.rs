@@ -24,12 +24,12 @@ pub struct FiberEngine(Rc<Engine>);
 pub struct RunOptions {
     /// The script's own values. By default no session, and output to standard output.
     pub locals: Locals,
-    /// The script's limits. By default its stack alone is limited.
+    /// The script's limits. By default heap and stack alone are limited.
     pub limits: Limits,
 }
 
 impl RunOptions {
-    /// Options with these values and no limits.
+    /// Options with these values and the default limits.
     #[must_use]
     pub fn new(locals: Locals) -> Self {
         Self {
