@@ -175,7 +175,8 @@ impl Script {
         })
     }
 
-    /// The same script on this evaluator; on the walker where the VM cannot run all of it.
+    /// The same script on this evaluator; on the walker where the VM cannot run all of it, or where there is no VM (feature
+    /// `grain`). The two differ: see `docs/grain.md` before choosing the VM.
     #[must_use]
     pub fn with_evaluator(mut self, evaluator: Evaluator) -> Self {
         self.code = Code::compile(&self.ast, evaluator);
