@@ -93,7 +93,7 @@ impl Inflight {
     pub fn run(&self, text: &str, options: ScriptOptions) -> impl Future<Output = ScriptReport> + Send + use<> {
         let (text, session) = (text.to_owned(), self.session());
         let task = AbortOnDropHandle::new(self.pool.spawn(move |engine| async move {
-            match engine.compile(&text) {
+            match engine.compile_cached(&text) {
                 Ok(script) => run_script(&script, session, options).await,
                 Err(error) => ScriptReport::failed(error),
             }

@@ -1,5 +1,7 @@
 //! Engines whose scripts run as fibers.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
 
@@ -17,7 +19,14 @@ use crate::wait::token;
 
 /// A Rhai engine whose scripts run as fibers. A cheap handle; one engine serves all scripts of its thread.
 #[derive(Clone)]
-pub struct FiberEngine(Rc<Engine>);
+pub struct FiberEngine {
+    engine: Rc<Engine>,
+    /// Scripts by their texts, for hosts that run the same few texts again and again.
+    compiled: Rc<RefCell<HashMap<Box<str>, Rc<AST>>>>,
+}
+
+/// How many compiled scripts an engine keeps for [`FiberEngine::compile_cached`].
+const CACHED_SCRIPTS: usize = 128;
 
 /// What one run of a script is given.
 #[derive(Debug, Clone, Default)]
@@ -84,13 +93,16 @@ impl FiberEngine {
             Some(source) => print(&format!("{source} @ {position:?}: {text}")),
             None => print(&format!("{position:?}: {text}")),
         });
-        Self(Rc::new(engine))
+        Self {
+            engine: Rc::new(engine),
+            compiled: Rc::default(),
+        }
     }
 
     /// The engine.
     #[must_use]
     pub fn engine(&self) -> &Engine {
-        &self.0
+        &self.engine
     }
 
     /// Compiles a script.
@@ -99,19 +111,41 @@ impl FiberEngine {
     /// [`ScriptErrorKind::Syntax`] where it does not parse, with the position.
     pub fn compile(&self, text: &str) -> Result<Script, ScriptError> {
         let ast = self
-            .0
+            .engine
             .compile(text)
-            .map_err(|error| ScriptError::from_rhai(&self.0, &EvalAltResult::from(error)))?;
+            .map_err(|error| ScriptError::from_rhai(&self.engine, &EvalAltResult::from(error)))?;
         Ok(self.script(ast))
+    }
+
+    /// Compiles a script, or takes it from the last texts that this engine compiled here. A cache for hosts that run the same few
+    /// texts again and again; it keeps at most 128.
+    ///
+    /// # Errors
+    /// As [`compile`](Self::compile).
+    pub fn compile_cached(&self, text: &str) -> Result<Script, ScriptError> {
+        if let Some(ast) = self.compiled.borrow().get(text) {
+            return Ok(self.script_of(Rc::clone(ast)));
+        }
+        let script = self.compile(text)?;
+        let mut compiled = self.compiled.borrow_mut();
+        if compiled.len() >= CACHED_SCRIPTS {
+            compiled.clear();
+        }
+        compiled.insert(text.into(), Rc::clone(&script.ast));
+        Ok(script)
     }
 
     /// A script of this syntax tree, compiled by an engine with the same functions.
     #[must_use]
     pub fn script(&self, ast: AST) -> Script {
+        self.script_of(Rc::new(ast))
+    }
+
+    fn script_of(&self, ast: Rc<AST>) -> Script {
         Script {
             engine: self.clone(),
             code: Code::compile(&ast, Evaluator::default()),
-            ast: Rc::new(ast),
+            ast,
         }
     }
 
@@ -124,7 +158,7 @@ impl FiberEngine {
     pub fn eval_async_with<T: Variant + Clone>(&self, options: RunOptions, text: &str) -> Fiber<T> {
         match self.compile(text) {
             Ok(script) => script.run_with(options, Scope::new()),
-            Err(error) => Fiber::new(&self.0, options, move || Err(error)),
+            Err(error) => Fiber::new(&self.engine, options, move || Err(error)),
         }
     }
 
@@ -137,12 +171,12 @@ impl FiberEngine {
         args: impl FuncArgs + 'static,
     ) -> Fiber<T> {
         let (engine, ast, name) = (self.clone(), Rc::clone(&script.ast), name.to_owned());
-        Fiber::new(&self.0, options, move || {
+        Fiber::new(&self.engine, options, move || {
             let mut scope = Scope::new();
             engine
-                .0
+                .engine
                 .call_fn::<Dynamic>(&mut scope, &ast, name, args)
-                .map_err(|error| ScriptError::in_script(&engine.0, &ast, &error))
+                .map_err(|error| ScriptError::in_script(&engine.engine, &ast, &error))
                 .and_then(typed)
         })
     }
@@ -168,10 +202,10 @@ impl Script {
         then: impl FnOnce(&Engine, Dynamic) -> Result<T, ScriptError> + 'static,
     ) -> Fiber<T> {
         let (engine, ast, code) = (self.engine.clone(), Rc::clone(&self.ast), self.code.clone());
-        Fiber::new(&self.engine.0, options, move || {
-            code.evaluate(&engine.0, &mut scope, &ast)
-                .map_err(|error| ScriptError::in_script(&engine.0, &ast, &error))
-                .and_then(|value| then(&engine.0, value))
+        Fiber::new(&self.engine.engine, options, move || {
+            code.evaluate(&engine.engine, &mut scope, &ast)
+                .map_err(|error| ScriptError::in_script(&engine.engine, &ast, &error))
+                .and_then(|value| then(&engine.engine, value))
         })
     }
 
