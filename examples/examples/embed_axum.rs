@@ -16,10 +16,10 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
-use inflight::rhai::{FiberEngine, FiberPool, register_async_fn};
+use inflight::rhai::register_async_fn;
 use inflight::sim::Simulator;
-use inflight::stripe_rhai::{ApiKey, StripePackage};
-use inflight::{Inflight, ScriptOptions, ScriptReport, run_script};
+use inflight::stripe_rhai::ApiKey;
+use inflight::{Inflight, ScriptOptions, ScriptReport};
 use rhai::{EvalAltResult, ImmutableString};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -44,12 +44,6 @@ const NEW_PRICE: &str = r#"
     #{ price: price, cents: cents }
 "#;
 
-struct Service {
-    inflight: Inflight,
-    /// Threads whose engines know the service's own functions too.
-    own_pool: FiberPool,
-}
-
 /// An exchange rate from wherever the service has it: a database, another API. Any Rust future can stand here.
 async fn rate(currency: ImmutableString) -> Result<f64, Box<EvalAltResult>> {
     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -60,43 +54,23 @@ async fn rate(currency: ImmutableString) -> Result<f64, Box<EvalAltResult>> {
     }
 }
 
-impl Service {
-    fn new(base_url: String) -> Result<Self, Box<dyn Error>> {
-        let inflight = Inflight::builder()
-            .base_url(base_url)
-            .api_key(ApiKey::new("sk_test_example1234")?)
-            .build()?;
-        let host = Arc::clone(inflight.host());
-        let own_pool = FiberPool::new(1, move || {
-            let mut engine = StripePackage::new_engine(&host);
-            register_async_fn(&mut engine, "rate", rate);
-            FiberEngine::new(engine)
-        });
-        Ok(Self { inflight, own_pool })
-    }
-
-    /// Runs a script where the service's own functions are known.
-    async fn run_with_own_functions(&self, text: &'static str, options: ScriptOptions) -> ScriptReport {
-        let session = self.inflight.session();
-        let task = self.own_pool.spawn(move |engine| async move {
-            match engine.compile(text) {
-                Ok(script) => run_script(&script, session, options).await,
-                Err(error) => ScriptReport::failed(error),
-            }
-        });
-        task.await.expect("a script's panic is an error of that script")
-    }
+/// All that the handlers share. Every engine also knows the service's own functions.
+fn assemble(base_url: String) -> Result<Inflight, Box<dyn Error>> {
+    let builder = Inflight::builder()
+        .base_url(base_url)
+        .api_key(ApiKey::new("sk_test_example1234")?)
+        .engine(|engine| register_async_fn(engine, "rate", rate));
+    Ok(builder.build()?)
 }
 
 type Answer = (StatusCode, Json<Value>);
 
-async fn new_product(State(service): State<Arc<Service>>, Path(name): Path<String>) -> Answer {
-    answer(service.inflight.run(NEW_PRODUCT, options("name", name)).await)
+async fn new_product(State(inflight): State<Arc<Inflight>>, Path(name): Path<String>) -> Answer {
+    answer(inflight.run(NEW_PRODUCT, options("name", name)).await)
 }
 
-async fn new_price(State(service): State<Arc<Service>>, Path(currency): Path<String>) -> Answer {
-    let options = options("currency", currency);
-    answer(service.run_with_own_functions(NEW_PRICE, options).await)
+async fn new_price(State(inflight): State<Arc<Inflight>>, Path(currency): Path<String>) -> Answer {
+    answer(inflight.run(NEW_PRICE, options("currency", currency)).await)
 }
 
 /// A constant in the script's scope, and as much time as a client of ours would wait.
@@ -117,20 +91,20 @@ fn answer(report: ScriptReport) -> Answer {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let simulator = Simulator::builder().start()?;
-    let service = Arc::new(Service::new(simulator.url())?);
+    let inflight = Arc::new(assemble(simulator.url())?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve_and_ask(Arc::clone(&service)))?;
+    runtime.block_on(serve_and_ask(Arc::clone(&inflight)))?;
     // Waits for what is in flight, and so belongs on a thread that drives no runtime.
-    service.inflight.shutdown(Duration::from_secs(5));
+    inflight.shutdown(Duration::from_secs(5));
     simulator.shutdown();
     Ok(())
 }
 
-async fn serve_and_ask(service: Arc<Service>) -> Result<(), Box<dyn Error>> {
+async fn serve_and_ask(inflight: Arc<Inflight>) -> Result<(), Box<dyn Error>> {
     let routes = Router::new()
         .route("/products/{name}", get(new_product))
         .route("/prices/{currency}", get(new_price))
-        .with_state(service);
+        .with_state(inflight);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?;
     let (stop, stopped) = oneshot::channel::<()>();
