@@ -48,7 +48,9 @@ pub(crate) fn try_enter() -> Option<Place> {
 
 /// Waiting for a place, first come, first served.
 #[derive(Default)]
-pub(crate) struct Entrance(Option<Pin<Box<dyn Future<Output = Result<Place, AcquireError>>>>>);
+pub(crate) struct Entrance(Option<Pin<Box<Waiting>>>);
+
+type Waiting = dyn Future<Output = Result<Place, AcquireError>>;
 
 impl Entrance {
     pub(crate) fn poll_enter(&mut self, cx: &mut Context<'_>) -> Poll<Option<Place>> {
