@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use inflight::stripe::{Operation, Param, Resource, nearest, resources};
-use inflight::stripe_rhai::{OPTION_SETTERS, constructor_name};
+use inflight::stripe_rhai::{OPTION_SETTERS, aliases, constructor_name};
 
 use crate::OK;
 use crate::args::ApiArguments;
@@ -68,6 +68,9 @@ fn parameters(text: &mut String, resource: &Resource) {
         for param in params {
             let required = if param.required { "  (required)" } else { "" };
             let _ = writeln!(text, "  .{:<32} {}{required}", param.name, param.kind);
+            for (alias, _) in aliases(resource).filter(|(_, spelled)| *spelled == param.name) {
+                let _ = writeln!(text, "  .{alias:<32} the same as .{}", param.name);
+            }
         }
     }
     let _ = writeln!(text, "\nFor the request itself: .{}", OPTION_SETTERS.join(", ."));

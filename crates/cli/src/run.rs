@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use inflight::Inflight;
-use inflight::core::{Ended, Observer, RequestStatus};
+use inflight::core::{Ended, FailureKind, Observer, RequestStatus};
 use inflight::stripe_rhai::HostOptions;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -46,8 +46,9 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<u8, Failure> {
         read_all(&arguments.scripts),
         arguments.copies,
     ));
-    let json = arguments.json.as_deref().map(open_json).transpose()?;
     let target = Target::of(arguments)?;
+    // After everything that may be wrong with the command line and the key: a mistake there costs no earlier results.
+    let json = arguments.json.as_deref().map(open_json).transpose()?;
     let (concurrency, limited) = concurrency_within_limit(arguments.concurrency, target.sockets_per_request());
     if let Some(message) = limited {
         eprintln!("inflight: {message}");
@@ -134,7 +135,7 @@ async fn drive(
     let mut progress = Progress::new(arguments.quiet, plan.total(), &target.describe());
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut results = Vec::with_capacity(plan.total());
+    let mut results = Vec::new();
     let mut interrupted = None;
     loop {
         tokio::select! {
@@ -187,7 +188,9 @@ impl Latencies {
 
 impl Observer for Latencies {
     fn ended(&self, ended: &Ended<'_>) {
-        if ended.status != RequestStatus::Cancelled {
+        // What the end of the run abandoned says nothing about the server.
+        let abandoned = matches!(ended.outcome, Err(failure) if failure.kind == FailureKind::Shutdown);
+        if ended.status != RequestStatus::Cancelled && !abandoned {
             let micros = u64::try_from(ended.latency.as_micros()).unwrap_or(u64::MAX);
             self.0
                 .lock()

@@ -56,6 +56,8 @@ pub struct ScriptReport {
     pub warnings: Vec<String>,
     /// What became of its requests.
     pub counts: Counts,
+    /// Requests that were sent and had not ended when the run's time was over.
+    pub unfinished: usize,
     /// How long it took, from its start to the end of its last request.
     pub wall_time: Duration,
 }
@@ -68,6 +70,7 @@ impl ScriptReport {
             result: Err(error),
             warnings: Vec::new(),
             counts: Counts::default(),
+            unfinished: 0,
             wall_time: Duration::ZERO,
         }
     }
@@ -124,6 +127,7 @@ pub async fn run_script(script: &Script, session: Session, options: ScriptOption
         result,
         warnings,
         counts: session.counts(),
+        unfinished,
         wall_time: started.elapsed(),
     };
     session.close();

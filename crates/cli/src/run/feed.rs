@@ -39,7 +39,7 @@ impl Plan {
     }
 
     pub(crate) fn total(&self) -> usize {
-        self.scripts.len() * self.copies as usize
+        self.scripts.len().saturating_mul(self.copies as usize)
     }
 
     /// The name that a copy's output and errors are shown under.
