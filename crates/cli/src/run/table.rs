@@ -10,6 +10,7 @@ use inflight::core::Counts;
 use crate::duration::readable;
 use crate::run::feed::RunResult;
 use crate::run::report::Report;
+use crate::text::one_line;
 
 /// After this many different warnings, further ones are only counted.
 const WARNINGS_SHOWN: usize = 20;
@@ -121,6 +122,7 @@ fn warnings(report: &Report) -> Vec<String> {
         .take(WARNINGS_SHOWN)
         .map(|((script, warning), times)| {
             let name = &report.plan.scripts[script].name;
+            let warning = one_line(&warning);
             match times {
                 1 => format!("warning: {name}: {warning}"),
                 times => format!("warning: {name}: {warning} (×{times})"),

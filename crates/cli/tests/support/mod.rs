@@ -6,7 +6,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,6 +15,9 @@ use serde_json::Value;
 
 /// No test waits longer than this for something that must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether something has happened that nobody tells.
+pub(crate) const POLL: Duration = Duration::from_millis(5);
 
 pub(crate) fn inflight() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_inflight"));
@@ -77,10 +80,29 @@ impl Running {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
-        let (sender, lines) = mpsc::channel();
         let stdout: Box<dyn Read + Send> = Box::new(child.stdout.take().expect("its standard output"));
         let stderr: Box<dyn Read + Send> = Box::new(child.stderr.take().expect("its standard error"));
-        for stream in [stdout, stderr] {
+        Self::reading(child, vec![stdout, stderr])
+    }
+
+    /// Its standard output is a pipe that nobody reads, until it is asked for.
+    pub(crate) fn start_unread(mut command: Command) -> Self {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let stderr = Box::new(child.stderr.take().expect("its standard error"));
+        Self::reading(child, vec![stderr])
+    }
+
+    pub(crate) fn stdout(&mut self) -> ChildStdout {
+        self.child.stdout.take().expect("its standard output, unread")
+    }
+
+    fn reading(child: Child, streams: Vec<Box<dyn Read + Send>>) -> Self {
+        let (sender, lines) = mpsc::channel();
+        for stream in streams {
             let sender = sender.clone();
             thread::spawn(move || {
                 for line in BufReader::new(stream).lines().map_while(Result::ok) {
@@ -118,6 +140,21 @@ impl Running {
     }
 
     pub(crate) fn status(mut self) -> Option<i32> {
-        self.child.wait().expect("it ends").code()
+        ended(&mut self.child)
+    }
+}
+
+/// The exit status, when it has ended. It is killed where it does not end.
+pub(crate) fn ended(child: &mut Child) -> Option<i32> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait().expect("its status") {
+            return status.code();
+        }
+        if Instant::now() > until {
+            child.kill().expect("it is running");
+            panic!("it has not ended");
+        }
+        thread::sleep(POLL);
     }
 }
