@@ -20,6 +20,9 @@ const MOST_BUFFERED: usize = 1024 * 1024;
 /// Written in pieces of this size, so that a slow reader is seen to read.
 const PIECE: usize = 64 * 1024;
 
+/// Scripts' lines are gathered for this long, so that many are written together.
+const GATHER: Duration = Duration::from_millis(10);
+
 /// Where a reader has made its end non-blocking and is behind, it is asked again after this time.
 const AGAIN_AFTER: Duration = Duration::from_millis(10);
 
@@ -83,11 +86,21 @@ pub(crate) struct Stream {
 #[derive(Default)]
 struct State {
     buffer: Vec<u8>,
+    /// It is not to be gathered any longer.
+    urgent: bool,
     /// Some of it is being written at this moment.
     writing: bool,
     discarding: bool,
     /// Why nothing more can be written.
     error: Option<io::Error>,
+}
+
+impl State {
+    fn add(&mut self, text: &[u8]) {
+        if self.error.is_none() {
+            self.buffer.extend_from_slice(text);
+        }
+    }
 }
 
 impl Stream {
@@ -115,21 +128,30 @@ impl Stream {
 
     /// Writes a text of the program's own, and does not wait for the reader. A terminal is written by the caller.
     pub(crate) fn write(&self, text: &str) {
-        self.add(self.state(), text.as_bytes());
+        let mut state = self.state();
+        state.add(text.as_bytes());
+        self.hurry(state);
         self.flush();
     }
 
     /// Adds a script's text, whole. Waits while the reader is far behind, unless output is being discarded.
     pub(crate) fn write_waiting(&self, text: &[u8]) {
         let state = self.state();
-        let state = self
+        let mut state = self
             .changed
             .wait_while(state, |state| {
                 state.buffer.len() > MOST_BUFFERED && !state.discarding && state.error.is_none()
             })
             .unwrap_or_else(PoisonError::into_inner);
         if state.buffer.len() <= MOST_BUFFERED {
-            self.add(state, text);
+            let before = state.buffer.len();
+            state.add(text);
+            // The writer waits for the first line, and then for enough of them.
+            let wake = before == 0 || (before < PIECE && state.buffer.len() >= PIECE);
+            drop(state);
+            if wake {
+                self.changed.notify_all();
+            }
         }
     }
 
@@ -164,6 +186,7 @@ impl Stream {
     /// Waits until everything has been written out; after a signal, for no longer than the reader keeps reading.
     pub(crate) async fn drained(&self, interrupted: bool) {
         self.flush();
+        self.hurry(self.state());
         while !self.is_drained() {
             let written = self.written.notified();
             if !interrupted {
@@ -178,12 +201,10 @@ impl Stream {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, mut state: MutexGuard<'_, State>, text: &[u8]) {
-        if state.error.is_none() {
-            state.buffer.extend_from_slice(text);
-            drop(state);
-            self.changed.notify_all();
-        }
+    fn hurry(&self, mut state: MutexGuard<'_, State>) {
+        state.urgent = !state.buffer.is_empty();
+        drop(state);
+        self.changed.notify_all();
     }
 
     fn write_for_ever(&self) {
@@ -193,6 +214,11 @@ impl Stream {
                 .changed
                 .wait_while(state, |state| state.buffer.is_empty())
                 .unwrap_or_else(PoisonError::into_inner);
+            let more = |state: &mut State| state.buffer.len() < PIECE && !state.urgent;
+            (state, _) = self
+                .changed
+                .wait_timeout_while(state, GATHER, more)
+                .unwrap_or_else(PoisonError::into_inner);
             state = self.write_out(state);
         }
     }
@@ -201,6 +227,7 @@ impl Stream {
     fn write_out<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         let text = mem::take(&mut state.buffer);
         state.writing = true;
+        state.urgent = false;
         drop(state);
         let mut result = Ok(());
         for piece in text.chunks(PIECE) {
