@@ -1,12 +1,14 @@
 //! `inflight api`.
 
 use std::fmt::Write;
+use std::io;
 
 use inflight::stripe::{Operation, Param, Resource, nearest, resources};
-use inflight::stripe_rhai::{OPTION_SETTERS, constructor_name};
+use inflight::stripe_rhai::{OPTION_SETTERS, aliases, constructor_name};
 
 use crate::OK;
 use crate::args::ApiArguments;
+use crate::stream::say;
 
 /// A resource that does not exist.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +37,7 @@ pub(crate) fn api(arguments: &ApiArguments) -> Result<u8, Box<dyn std::error::Er
             parameters(&mut text, resource);
         }
     }
-    print!("{text}");
+    say(io::stdout(), &text);
     Ok(OK)
 }
 
@@ -68,6 +70,9 @@ fn parameters(text: &mut String, resource: &Resource) {
         for param in params {
             let required = if param.required { "  (required)" } else { "" };
             let _ = writeln!(text, "  .{:<32} {}{required}", param.name, param.kind);
+            for (alias, _) in aliases(resource).filter(|(_, spelled)| *spelled == param.name) {
+                let _ = writeln!(text, "  .{alias:<32} the same as .{}", param.name);
+            }
         }
     }
     let _ = writeln!(text, "\nFor the request itself: .{}", OPTION_SETTERS.join(", ."));

@@ -51,7 +51,7 @@ pub(crate) struct RunArguments {
     pub(crate) base_url: Option<String>,
 
     /// Run each script this many times at once
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub(crate) copies: u32,
 
     /// Threads that run scripts
@@ -59,7 +59,7 @@ pub(crate) struct RunArguments {
     pub(crate) threads: u16,
 
     /// Requests in flight at once
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) concurrency: u32,
 
     /// Speak HTTP/2 at once, without asking the server

@@ -1,6 +1,8 @@
 //! The program `inflight`.
 
 #![forbid(unsafe_code)]
+// They panic where the reader has gone away: see `stream`.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod api;
 mod args;
@@ -11,8 +13,11 @@ mod run;
 mod script;
 mod signals;
 mod sim;
+mod stream;
 mod target;
+mod text;
 
+use std::io;
 use std::process::ExitCode;
 
 use args::{Arguments, Command};
@@ -38,7 +43,7 @@ fn main() -> ExitCode {
     };
     status.map_or_else(
         |error| {
-            eprintln!("inflight: {error}");
+            stream::say(io::stderr(), &format!("inflight: {error}\n"));
             ExitCode::from(USAGE)
         },
         ExitCode::from,

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use inflight::Inflight;
-use inflight::core::{Ended, Observer, RequestStatus};
+use inflight::core::{Ended, FailureKind, Observer, RequestStatus};
 use inflight::stripe_rhai::HostOptions;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -24,6 +24,7 @@ use crate::args::RunArguments;
 use crate::descriptors::concurrency_within_limit;
 use crate::script::read_all;
 use crate::signals::Signals;
+use crate::stream::Streams;
 use crate::target::Target;
 use crate::{FAILED, OK};
 use feed::{Plan, RunResult};
@@ -46,19 +47,40 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<u8, Failure> {
         read_all(&arguments.scripts),
         arguments.copies,
     ));
-    let json = arguments.json.as_deref().map(open_json).transpose()?;
     let target = Target::of(arguments)?;
+    // After everything that may be wrong with the command line and the key: a mistake there costs no earlier results.
+    let json = arguments.json.as_deref().map(open_json).transpose()?;
+    let streams = Streams::start()?;
     let (concurrency, limited) = concurrency_within_limit(arguments.concurrency, target.sockets_per_request());
     if let Some(message) = limited {
-        eprintln!("inflight: {message}");
+        streams.stderr.write(&format!("inflight: {message}\n"));
     }
     let latencies = Arc::new(Latencies::new());
     let inflight = assemble(arguments, &target, concurrency, Arc::clone(&latencies))?;
-    let to_stderr = matches!(json, Some(Json::Stdout));
-    let output = Arc::new(Output::new(to_stderr));
+    let text_stream = if matches!(json, Some(Json::Stdout)) {
+        &streams.stderr
+    } else {
+        &streams.stdout
+    };
+    let output = Arc::new(Output::new(Arc::clone(text_stream)));
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let finished = runtime.block_on(drive(arguments, &plan, &inflight, &target, &output))?;
+    let mut signals = Signals::new()?;
+    let progress = Progress::new(
+        arguments.quiet,
+        Arc::clone(&streams.stderr),
+        plan.total(),
+        &target.describe(),
+    );
+    let mut run = Run {
+        plan: &plan,
+        inflight: &inflight,
+        streams: &streams,
+        output: &output,
+        progress,
+        signals: &mut signals,
+    };
+    let finished = runtime.block_on(run.drive(arguments.timeout));
     // What is still under way has had its scripts' whole time.
     inflight.shutdown(Duration::ZERO);
     if let Some(simulator) = target.simulator {
@@ -73,19 +95,36 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<u8, Failure> {
         wall_time: finished.wall_time,
     };
     if !arguments.quiet {
-        let table = table::render(&report);
-        if to_stderr {
-            eprint!("{table}")
-        } else {
-            output.write_last(&table)
+        text_stream.write(&table::render(&report));
+    }
+    let mut interrupted = finished.interrupted;
+    let mut drain = || runtime.block_on(drain(&streams, &mut signals, &mut interrupted));
+    match json {
+        None => drain(),
+        Some(Json::File(file)) => {
+            let written = file.write(&report);
+            drain();
+            written?;
+        }
+        Some(Json::Stdout) => {
+            drain();
+            streams.stdout.write(&report::json_line(&report)?);
+            drain();
+            if let Some(error) = streams.stdout.take_error() {
+                return Err(JsonError::new("standard output", error).into());
+            }
         }
     }
-    if let Some(json) = json {
-        json.write(&report)?;
+    Ok(interrupted.unwrap_or(if report.failed() > 0 { FAILED } else { OK }))
+}
+
+/// Waits until the readers have everything. A signal ends the wait.
+async fn drain(streams: &Streams, signals: &mut Signals, interrupted: &mut Option<u8>) {
+    tokio::select! {
+        biased;
+        () = streams.drained(interrupted.is_some()) => {}
+        status = signals.next() => *interrupted = Some(status),
     }
-    Ok(finished
-        .interrupted
-        .unwrap_or(if report.failed() > 0 { FAILED } else { OK }))
 }
 
 fn assemble(
@@ -117,56 +156,66 @@ struct Finished {
     interrupted: Option<u8>,
 }
 
-/// Starts the scripts and takes in their results, with signals, output and progress in between.
-async fn drive(
-    arguments: &RunArguments,
-    plan: &Arc<Plan>,
-    inflight: &Inflight,
-    target: &Target,
-    output: &Arc<Output>,
-) -> Result<Finished, Failure> {
-    let started = Instant::now();
-    let cancel = CancellationToken::new();
-    let (sender, mut incoming) = mpsc::unbounded_channel();
-    feed::start(plan, inflight, arguments.timeout, output, &cancel, sender);
+/// What a run has to do with while its scripts run.
+struct Run<'a> {
+    plan: &'a Arc<Plan>,
+    inflight: &'a Inflight,
+    streams: &'a Streams,
+    output: &'a Arc<Output>,
+    progress: Progress,
+    signals: &'a mut Signals,
+}
 
-    let mut signals = Signals::new()?;
-    let mut progress = Progress::new(arguments.quiet, plan.total(), &target.describe());
-    let mut ticks = interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut results = Vec::with_capacity(plan.total());
-    let mut interrupted = None;
-    loop {
-        tokio::select! {
-            result = incoming.recv() => match result {
-                Some(result) => {
-                    if let Err(error) = &result.report.result {
-                        progress.suspend(|| output.flush());
-                        progress.error(&plan.error_line(&result, error));
-                    }
-                    results.push(result);
+impl Run<'_> {
+    /// Starts the scripts and takes in their results, with signals, output and progress in between.
+    async fn drive(&mut self, time_limit: Duration) -> Finished {
+        let started = Instant::now();
+        let cancel = CancellationToken::new();
+        let (sender, mut incoming) = mpsc::unbounded_channel();
+        feed::start(self.plan, self.inflight, time_limit, self.output, &cancel, sender);
+
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut results = Vec::new();
+        let mut interrupted = None;
+        loop {
+            tokio::select! {
+                result = incoming.recv() => match result {
+                    Some(result) => self.take(result, &mut results),
+                    None => break,
+                },
+                _ = ticks.tick() => {
+                    self.progress.suspend(|| self.output.flush());
+                    self.progress.update(results.len(), self.inflight.registry());
                 }
-                None => break,
-            },
-            _ = ticks.tick() => {
-                progress.suspend(|| output.flush());
-                progress.update(results.len(), inflight.registry());
-            }
-            status = signals.next() => {
-                interrupted = Some(status);
-                cancel.cancel();
-                progress.note("stopping: waiting for what is in flight (again to stop at once)");
+                status = self.signals.next() => {
+                    interrupted = Some(status);
+                    cancel.cancel();
+                    self.streams.discard();
+                    self.progress.note("stopping: waiting for what is in flight (again to stop at once)");
+                }
             }
         }
+        for result in self.plan.missing(&results) {
+            self.take(result, &mut results);
+        }
+        self.progress.finish();
+        self.output.flush();
+        results.sort_by_key(|result| (result.script, result.copy));
+        Finished {
+            results,
+            wall_time: started.elapsed(),
+            interrupted,
+        }
     }
-    progress.finish();
-    output.flush();
-    results.sort_by_key(|result| (result.script, result.copy));
-    Ok(Finished {
-        results,
-        wall_time: started.elapsed(),
-        interrupted,
-    })
+
+    fn take(&mut self, result: RunResult, results: &mut Vec<RunResult>) {
+        if let Err(error) = &result.report.result {
+            self.progress.suspend(|| self.output.flush());
+            self.progress.error(&self.plan.error_line(&result, error));
+        }
+        results.push(result);
+    }
 }
 
 /// How long requests took, from submission to their ending.
@@ -187,7 +236,9 @@ impl Latencies {
 
 impl Observer for Latencies {
     fn ended(&self, ended: &Ended<'_>) {
-        if ended.status != RequestStatus::Cancelled {
+        // What the end of the run abandoned says nothing about the server.
+        let abandoned = matches!(ended.outcome, Err(failure) if failure.kind == FailureKind::Shutdown);
+        if ended.status != RequestStatus::Cancelled && !abandoned {
             let micros = u64::try_from(ended.latency.as_micros()).unwrap_or(u64::MAX);
             self.0
                 .lock()
@@ -200,7 +251,12 @@ impl Observer for Latencies {
 /// Where the JSON goes. Opened before anything runs: a wrong path should not cost a run.
 enum Json {
     Stdout,
-    File(File),
+    File(JsonFile),
+}
+
+struct JsonFile {
+    path: String,
+    file: File,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -210,24 +266,31 @@ struct JsonError {
     source: io::Error,
 }
 
+impl JsonError {
+    fn new(path: &str, source: io::Error) -> Self {
+        let path = path.to_owned();
+        Self { path, source }
+    }
+}
+
 fn open_json(path: &Path) -> Result<Json, JsonError> {
     if path == Path::new("-") {
         return Ok(Json::Stdout);
     }
-    File::create(path).map(Json::File).map_err(|source| JsonError {
-        path: path.display().to_string(),
-        source,
-    })
+    let file = File::create(path);
+    let path = path.display().to_string();
+    match file {
+        Ok(file) => Ok(Json::File(JsonFile { path, file })),
+        Err(error) => Err(JsonError::new(&path, error)),
+    }
 }
 
-impl Json {
-    fn write(self, report: &Report) -> Result<(), Failure> {
-        let mut text = serde_json::to_string(&report.to_json())?;
-        text.push('\n');
-        match self {
-            Self::Stdout => io::stdout().write_all(text.as_bytes())?,
-            Self::File(mut file) => file.write_all(text.as_bytes())?,
-        }
+impl JsonFile {
+    fn write(mut self, report: &Report) -> Result<(), Failure> {
+        let text = report::json_line(report)?;
+        self.file
+            .write_all(text.as_bytes())
+            .map_err(|error| JsonError::new(&self.path, error))?;
         Ok(())
     }
 }

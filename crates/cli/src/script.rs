@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use crate::text::printable;
+
 /// A larger file is no script.
 const LARGEST: u64 = 16 * 1024 * 1024;
 
@@ -44,7 +46,22 @@ fn read(path: &Path) -> Result<String, ReadError> {
     if metadata.len() > LARGEST {
         return Err(ReadError::TooLarge);
     }
-    String::from_utf8(fs::read(path)?).map_err(|error| ReadError::NotUtf8(error.utf8_error().valid_up_to()))
+    let text = String::from_utf8(fs::read(path)?);
+    text.map(without_preamble)
+        .map_err(|error| ReadError::NotUtf8(error.utf8_error().valid_up_to()))
+}
+
+/// Without what is not for Rhai: an editor's byte order mark, and a first line that tells the system which program this is for.
+/// That line stays, empty, so that the others keep their numbers.
+fn without_preamble(text: String) -> String {
+    let script = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    if script.starts_with("#!") {
+        script.find('\n').map_or("", |end| &script[end..]).to_owned()
+    } else if script.len() < text.len() {
+        script.to_owned()
+    } else {
+        text
+    }
 }
 
 /// The files' own names; the whole paths where two would be the same.
@@ -55,11 +72,31 @@ fn names(paths: &[PathBuf]) -> Vec<String> {
             |name| name.to_string_lossy().into_owned(),
         )
     };
-    let shorts: Vec<String> = paths.iter().map(short).collect();
+    let shown = |name: String| printable(&name).into_owned();
+    let shorts: Vec<String> = paths.iter().map(short).map(shown).collect();
     let unique = shorts.iter().collect::<std::collections::HashSet<_>>().len() == shorts.len();
     if unique {
         shorts
     } else {
-        paths.iter().map(|path| path.display().to_string()).collect()
+        paths.iter().map(|path| shown(path.display().to_string())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_for_rhai_is_left_out() {
+        for (text, script) in [
+            ("let x = 1;", "let x = 1;"),
+            ("\u{feff}let x = 1;", "let x = 1;"),
+            ("#!/usr/bin/env inflight\nlet x = 1;", "\nlet x = 1;"),
+            ("\u{feff}#!inflight\r\n1", "\n1"),
+            ("#!nothing else", ""),
+            ("", ""),
+        ] {
+            assert_eq!(without_preamble(text.to_owned()), script, "{text:?}");
+        }
     }
 }

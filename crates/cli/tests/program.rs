@@ -1,66 +1,13 @@
 //! The program from outside: what a user types, what comes out, and the exit status.
 
+mod support;
+
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
-
-/// No test waits longer than this for something that must happen.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn inflight() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_inflight"));
-    command.env_remove("STRIPE_API_KEY").stdin(Stdio::null());
-    command
-}
-
-fn run(arguments: &[&str]) -> Output {
-    inflight().args(arguments).output().expect("the program starts")
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn seed(name: &str) -> String {
-    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "seed", name].iter().collect();
-    path.display().to_string()
-}
-
-/// A folder of scripts that is removed at the end.
-struct Scripts(tempfile::TempDir);
-
-impl Scripts {
-    fn new(scripts: &[(&str, &[u8])]) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        for (name, text) in scripts {
-            fs::write(folder.path().join(name), text).expect("the script is written");
-        }
-        Self(folder)
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.path().join(name).display().to_string()
-    }
-}
-
-/// Runs with `--json -` and gives the JSON and the whole output.
-fn run_json(arguments: &[&str]) -> (Value, Output) {
-    let output = run(&[&["run", "--json", "-"], arguments].concat());
-    let json = serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|error| panic!("{error}: {}\n{}", stdout(&output), stderr(&output)));
-    (json, output)
-}
+use support::*;
 
 #[test]
 fn the_designs_four_scripts_run_unchanged() {
@@ -246,6 +193,52 @@ fn pending_requests_are_finished_after_a_script_has_thrown() {
 }
 
 #[test]
+fn what_the_end_of_a_run_abandoned_is_failed_in_the_table_and_in_the_json() {
+    let scripts = Scripts::new(&[("leaves.rhai", b"new_product().name(`x`).create_async()")]);
+    let json = scripts.path("out.json");
+    let output = run(&[
+        "run",
+        "--sim-latency",
+        "1h",
+        "--timeout",
+        "500ms",
+        "--json",
+        &json,
+        &scripts.path("leaves.rhai"),
+    ]);
+    let text = stdout(&output);
+    let row = text.lines().find(|line| line.starts_with("leaves ")).expect("its row");
+    let cells: Vec<&str> = row.split_whitespace().rev().take(5).collect();
+    assert_eq!(cells, ["1", "0", "1", "0", "1"], "{text}");
+    let json: Value = serde_json::from_str(&fs::read_to_string(&json).expect("the JSON is written")).expect("JSON");
+    assert_eq!(json["requests"]["failed"], 1, "{json}");
+    // It was not answered: there is no time that it took.
+    assert_eq!(json["latency_ms"]["max"], 0.0, "{json}");
+}
+
+#[test]
+fn one_cancelled_request_is_told_in_the_singular() {
+    let scripts = Scripts::new(&[(
+        "cancels.rhai",
+        b"let a = new_product().name(`a`).create_async(); let b = new_product().name(`b`).create_async(); cancel(b)",
+    )]);
+    let output = run(&[
+        "run",
+        "--concurrency",
+        "1",
+        "--sim-latency",
+        "500ms",
+        &scripts.path("cancels.rhai"),
+    ]);
+    let text = stdout(&output);
+    assert!(
+        text.lines()
+            .any(|line| line == "1 request was cancelled before it was sent"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_thousand_copies_wait_together() {
     let (json, output) = run_json(&[
         "--copies",
@@ -303,61 +296,6 @@ fn a_server_that_is_down_is_told_to_the_script() {
 }
 
 #[test]
-fn the_real_stripe_needs_a_real_key() {
-    let script = seed("3_await.rhai");
-    for (key, part) in [
-        (None, "there is none"),
-        (Some(""), "there is none"),
-        (Some("pk_test_abc"), "publishable"),
-        (Some("nonsense"), "no Stripe API key"),
-        (Some("sk_live_a b"), "no Stripe API key"),
-    ] {
-        let mut command = inflight();
-        if let Some(key) = key {
-            command.env("STRIPE_API_KEY", key);
-        }
-        let output = command
-            .args(["run", "--live", &script])
-            .output()
-            .expect("the program starts");
-        assert_eq!(output.status.code(), Some(2), "{key:?}");
-        assert!(stderr(&output).contains(part), "{key:?}: {}", stderr(&output));
-        assert!(!stderr(&output).contains("nonsense"), "{}", stderr(&output));
-    }
-}
-
-#[test]
-fn keys_go_only_where_they_belong() {
-    let script = seed("3_await.rhai");
-    let output = inflight()
-        .env("STRIPE_API_KEY", "sk_live_marked424242")
-        .args(["run", "--base-url", "http://127.0.0.1:9", &script])
-        .output()
-        .expect("the program starts");
-    assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("live key"), "{}", stderr(&output));
-    assert!(!stderr(&output).contains("marked"), "{}", stderr(&output));
-
-    let output = run(&["run", "--base-url", "https://api.stripe.com", &script]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("use --live"), "{}", stderr(&output));
-
-    // The simulator never reads the environment's key.
-    let scripts = Scripts::new(&[("key.rhai", b"print(STRIPE_API_KEY); configure_stripe(STRIPE_API_KEY)")]);
-    let output = inflight()
-        .env("STRIPE_API_KEY", "sk_live_marked424242")
-        .args(["run", "--quiet", &scripts.path("key.rhai")])
-        .output()
-        .expect("the program starts");
-    assert_eq!(output.status.code(), Some(0));
-    assert!(
-        stdout(&output).starts_with("key.rhai | sk_test_…"),
-        "{}",
-        stdout(&output)
-    );
-}
-
-#[test]
 fn the_simulator_run_needs_no_certificates() {
     let mut command = inflight();
     command
@@ -376,184 +314,53 @@ fn the_simulator_run_needs_no_certificates() {
 }
 
 #[test]
-fn wrong_usage_is_status_2() {
-    for arguments in [
-        &["run"][..],
-        &["run", "--live", "--base-url", "http://127.0.0.1:1", "x.rhai"],
-        &["run", "--copies", "0", "x.rhai"],
-        &["run", "--threads", "0", "x.rhai"],
-        &["run", "--timeout", "0", "x.rhai"],
-        &["run", "--timeout", "soon", "x.rhai"],
-        &["run", "--sim-latency", "9s..1s", "x.rhai"],
-        &["run", "--base-url", "not a url", "x.rhai"],
-        &["run", "--json", "/no/such/folder/x.json", "x.rhai"],
-        &["check"],
-        &["api", "zebra"],
-        &["sim", "--listen", "nowhere"],
-        &["nonsense"],
-    ] {
-        let output = run(arguments);
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
-        assert!(!stderr(&output).is_empty(), "{arguments:?}");
-    }
-}
-
-#[test]
-fn check_names_what_does_not_exist_without_running() {
+fn a_byte_order_mark_and_an_interpreter_line_are_no_part_of_a_script() {
     let scripts = Scripts::new(&[
+        ("mark.rhai", b"\xef\xbb\xbfprint(`marked`)"),
         (
-            "bad.rhai",
-            b"print(`never`);\nnew_product().nmae(`x`).create_async();\nnew_prodct();",
+            "line.rhai",
+            b"#!/usr/bin/env inflight\nprint(`second`);\nthrow `third`;",
         ),
-        ("good.rhai", b"new_product().name(`x`).create_async();"),
     ]);
-    let output = run(&[
-        "check",
-        &scripts.path("bad.rhai"),
-        &scripts.path("good.rhai"),
-        &scripts.path("absent.rhai"),
-    ]);
+    let output = run(&["run", "--quiet", &scripts.path("mark.rhai"), &scripts.path("line.rhai")]);
     assert_eq!(output.status.code(), Some(1));
     let text = stdout(&output);
-    let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines.len(), 3, "{text}");
-    assert!(lines[0].contains("bad.rhai:2:15: `nmae`"), "{text}");
-    assert!(lines[1].contains("bad.rhai:3:1: there is no `new_prodct`"), "{text}");
-    assert!(lines[2].contains("absent.rhai: cannot be read"), "{text}");
-    assert_eq!(run(&["check", &scripts.path("good.rhai")]).status.code(), Some(0));
-    let seeds = ["1_fire_and_forget", "2_polling", "3_await", "4_concurrent"].map(|name| seed(&format!("{name}.rhai")));
-    let output = run(&["check", &seeds[0], &seeds[1], &seeds[2], &seeds[3]]);
-    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(0), ""));
-}
-
-#[test]
-fn api_lists_one_operation_a_line() {
-    let text = stdout(&run(&["api"]));
     assert!(
-        text.lines()
-            .any(|l| l.starts_with("product.create ") && l.contains("new_product().create()")),
+        text.contains("mark.rhai | marked") && text.contains("line.rhai | second"),
         "{text}"
     );
-    assert!(text.lines().all(|line| line.contains("/v1/")), "{text}");
-    let text = stdout(&run(&["api", "price"]));
-    assert!(text.contains(".unit_amount") && text.contains("integer"), "{text}");
-}
-
-/// A program that is running.
-struct Running {
-    child: Child,
-    lines: mpsc::Receiver<String>,
-}
-
-impl Running {
-    fn start(mut command: Command) -> Self {
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let (sender, lines) = mpsc::channel();
-        let stdout: Box<dyn Read + Send> = Box::new(child.stdout.take().expect("its standard output"));
-        let stderr: Box<dyn Read + Send> = Box::new(child.stderr.take().expect("its standard error"));
-        for stream in [stdout, stderr] {
-            let sender = sender.clone();
-            thread::spawn(move || {
-                for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                    if sender.send(line).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        Self { child, lines }
-    }
-
-    fn wait_for_line(&self, part: &str) -> String {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let line = self
-                .lines
-                .recv_timeout(left)
-                .unwrap_or_else(|_| panic!("no line with `{part}`"));
-            if line.contains(part) {
-                return line;
-            }
-        }
-    }
-
-    fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([name, &self.child.id().to_string()]).status();
-        assert!(sent.expect("kill starts").success());
-    }
-
-    fn status(mut self) -> Option<i32> {
-        self.child.wait().expect("it ends").code()
-    }
-}
-
-#[test]
-fn a_signal_stops_the_scripts_and_lets_what_is_in_flight_finish() {
-    for (signal, status) in [("-INT", 130), ("-TERM", 143)] {
-        let scripts = Scripts::new(&[
-            (
-                "wait.rhai",
-                b"let id = new_product().name(`x`).create_async(); print(`started`); await_result(id, 60)",
-            ),
-            ("loop.rhai", b"loop { }"),
-        ]);
-        let json = scripts.path("out.json");
-        let mut command = inflight();
-        command.args(["run", "--sim-latency", "1s", "--json", &json]);
-        command.args([scripts.path("wait.rhai"), scripts.path("loop.rhai")]);
-        let running = Running::start(command);
-        running.wait_for_line("started");
-        running.signal(signal);
-        assert_eq!(running.status(), Some(status));
-        let json: Value = serde_json::from_str(&fs::read_to_string(&json).expect("the JSON is written")).expect("JSON");
-        assert_eq!(json["requests"]["completed"], 1, "{json}");
-        assert_eq!(json["scripts"]["failed"], 2, "{json}");
-    }
-}
-
-#[test]
-fn a_second_signal_ends_the_program_at_once() {
-    let scripts = Scripts::new(&[(
-        "wait.rhai",
-        b"let id = new_product().name(`x`).create_async(); print(`started`); await_result(id, 60)",
-    )]);
-    let mut command = inflight();
-    command.args([
-        "run",
-        "--sim-latency",
-        "1h",
-        "--timeout",
-        "2h",
-        &scripts.path("wait.rhai"),
+    assert!(
+        stderr(&output).starts_with("error: line.rhai:3:1: third"),
+        "{}",
+        stderr(&output)
+    );
+    let broken = Scripts::new(&[
+        ("mark.rhai", b"\xef\xbb\xbfprint(`marked`)"),
+        ("line.rhai", b"#!/usr/bin/env inflight\n\nnew_prodct();"),
     ]);
-    let running = Running::start(command);
-    running.wait_for_line("started");
-    running.signal("-INT");
-    running.wait_for_line("stopping");
-    running.signal("-INT");
-    assert_eq!(running.status(), Some(130));
+    let output = run(&["check", &broken.path("mark.rhai"), &broken.path("line.rhai")]);
+    let text = stdout(&output);
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.contains("line.rhai:3:1: there is no `new_prodct`"), "{text}");
 }
 
 #[test]
-fn the_simulator_serves_other_runs_until_it_is_stopped() {
-    let mut command = inflight();
-    command.args(["sim", "--listen", "127.0.0.1:0", "--seed", "7"]);
-    let simulator = Running::start(command);
-    let line = simulator.wait_for_line("Stripe simulator at http://");
-    let url = line.rsplit(' ').next().expect("a URL").to_owned();
-    for protocol in [&["--quiet"][..], &["--quiet", "--http2"]] {
-        let arguments = [&["run", "--base-url", &url], protocol].concat();
-        let output = run(&[&arguments[..], &[&seed("4_concurrent.rhai")]].concat());
-        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-        assert!(stdout(&output).contains("All 4 products created!"));
-    }
-    simulator.signal("-TERM");
-    assert_eq!(simulator.status(), Some(0));
+fn errors_are_shown_without_control_characters_and_cut() {
+    let scripts = Scripts::new(&[
+        ("escape.rhai", br#"throw "\x1b[2Jcleared\nnext""#),
+        ("long.rhai", br#"let text = ""; text.pad(100_000, "y"); throw text"#),
+    ]);
+    let output = run(&[
+        "run",
+        "--quiet",
+        &scripts.path("escape.rhai"),
+        &scripts.path("long.rhai"),
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    assert!(text.contains("\u{fffd}[2Jcleared next\n"), "{text}");
+    assert!(text.contains(&format!("{}…\n", "y".repeat(2000))), "{text}");
+    assert!(!text.contains('\u{1b}'), "{text}");
 }
 
 #[test]

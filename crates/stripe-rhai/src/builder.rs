@@ -201,10 +201,17 @@ pub fn setter<'a>(resource: &'static Resource, name: &'a str) -> Option<(&'a str
     if let Some(operation) = taking(name) {
         return Some((name, operation));
     }
-    let (_, _, spelled) = ALIASES
-        .iter()
-        .find(|(of, alias, _)| *of == resource.name && *alias == name)?;
+    let (_, spelled) = aliases(resource).find(|(alias, _)| *alias == name)?;
     Some((spelled, taking(spelled)?))
+}
+
+/// Further names that this resource's builder takes for parameters: the name that scripts may use, and Stripe's.
+pub fn aliases(resource: &Resource) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let name = resource.name;
+    ALIASES
+        .iter()
+        .filter(move |(of, ..)| *of == name)
+        .map(|(_, alias, spelled)| (*alias, *spelled))
 }
 
 /// Everything that can be called on a builder of this resource, for suggestions.
@@ -216,12 +223,7 @@ pub(crate) fn known_names(resource: &'static Resource) -> BTreeSet<String> {
         names.insert(format!("{}_async", operation.verb()));
         names.extend(operation.params().map(|param| param.name.to_owned()));
     }
-    names.extend(
-        ALIASES
-            .iter()
-            .filter(|(of, ..)| *of == resource.name)
-            .map(|(_, alias, _)| (*alias).to_owned()),
-    );
+    names.extend(aliases(resource).map(|(alias, _)| alias.to_owned()));
     names
 }
 

@@ -32,7 +32,8 @@ mod key;
 mod package;
 
 pub use builder::{
-    OPTION_SETTERS, StripeBuilder, constructed_by, constructor_name, knows, setter, unknown_constructor, unknown_method,
+    OPTION_SETTERS, StripeBuilder, aliases, constructed_by, constructor_name, knows, setter, unknown_constructor,
+    unknown_method,
 };
 pub use check::{Finding, check_ast, check_script};
 pub use host::{DEFAULT_CURRENCY, HostOptions, StripeConfig, StripeHost};

@@ -1,6 +1,6 @@
 //! Which script runs when: copies are started in order, as many at once as there is room for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::run::output::Output;
 use crate::script::ScriptFile;
+use crate::text::one_line;
 
 /// What is to be run.
 pub(crate) struct Plan {
@@ -39,7 +40,7 @@ impl Plan {
     }
 
     pub(crate) fn total(&self) -> usize {
-        self.scripts.len() * self.copies as usize
+        self.scripts.len().saturating_mul(self.copies as usize)
     }
 
     /// The name that a copy's output and errors are shown under.
@@ -55,10 +56,31 @@ impl Plan {
     /// `name:line:column: message`.
     pub(crate) fn error_line(&self, result: &RunResult, error: &ScriptError) -> String {
         let label = self.label(result.script, result.copy);
+        let message = one_line(error.message());
         match error.position() {
-            Some((line, column)) => format!("{label}:{line}:{column}: {}", error.message()),
-            None => format!("{label}: {}", error.message()),
+            Some((line, column)) => format!("{label}:{line}:{column}: {message}"),
+            None => format!("{label}: {message}"),
         }
+    }
+
+    /// Failures in place of the results that never came: something panicked where it was not the script's.
+    pub(crate) fn missing(&self, results: &[RunResult]) -> Vec<RunResult> {
+        if results.len() == self.total() {
+            return Vec::new();
+        }
+        let came: HashSet<(usize, u32)> = results.iter().map(|result| (result.script, result.copy)).collect();
+        (0..self.scripts.len())
+            .flat_map(|script| (1..=self.copies).map(move |copy| (script, copy)))
+            .filter(|place| !came.contains(place))
+            .map(|(script, copy)| {
+                let message = "the script gave no result: the program panicked";
+                RunResult {
+                    script,
+                    copy,
+                    report: ScriptReport::failed(ScriptError::of_kind(ScriptErrorKind::Panic, message)),
+                }
+            })
+            .collect()
     }
 }
 
@@ -196,5 +218,34 @@ impl Feed {
     fn report(&self, script: usize, copy: u32, report: ScriptReport) {
         // Nobody listens only when the program is ending.
         let _ = self.results.send(RunResult { script, copy, report });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_that_never_came_is_a_failure() {
+        let script = |name: &str| ScriptFile {
+            name: name.into(),
+            text: Ok(String::new()),
+        };
+        let plan = Plan::new(vec!["a".into(), "b".into()], vec![script("a"), script("b")], 2);
+        let came = |script, copy| RunResult {
+            script,
+            copy,
+            report: ScriptReport::failed(ScriptError::cancelled()),
+        };
+        let mut results = vec![came(1, 1), came(0, 2)];
+        let missing = plan.missing(&results);
+        let places: Vec<_> = missing.iter().map(|result| (result.script, result.copy)).collect();
+        assert_eq!(places, [(0, 1), (1, 2)]);
+        for result in &missing {
+            let error = result.report.result.as_ref().expect_err("a failure");
+            assert_eq!(error.kind(), ScriptErrorKind::Panic);
+        }
+        results.extend(missing);
+        assert!(plan.missing(&results).is_empty());
     }
 }

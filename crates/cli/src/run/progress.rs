@@ -1,11 +1,13 @@
 //! What is going on, on standard error: bars on a terminal, plain lines elsewhere, nothing when quiet.
 
-use std::io::IsTerminal;
+use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use inflight::core::Registry;
 use tokio::time::Instant;
+
+use crate::stream::Stream;
 
 /// How often a plain line is written.
 const LINE_EVERY: Duration = Duration::from_secs(1);
@@ -14,6 +16,7 @@ const LINE_EVERY: Duration = Duration::from_secs(1);
 const ERRORS_SHOWN: usize = 20;
 
 pub(crate) struct Progress {
+    stream: Arc<Stream>,
     display: Display,
     total: usize,
     errors: usize,
@@ -33,11 +36,10 @@ enum Display {
 }
 
 impl Progress {
-    pub(crate) fn new(quiet: bool, total: usize, target: &str) -> Self {
+    pub(crate) fn new(quiet: bool, stream: Arc<Stream>, total: usize, target: &str) -> Self {
         let display = if quiet {
             Display::None
-        } else if std::io::stderr().is_terminal() {
-            let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+        } else if let Some(all) = terminal(&stream) {
             Display::Bars {
                 scripts: all.add(bar(total as u64, "scripts ")),
                 requests: all.add(bar(0, "requests")),
@@ -45,13 +47,14 @@ impl Progress {
             }
         } else {
             let scripts = if total == 1 { "script" } else { "scripts" };
-            eprintln!("running {total} {scripts} on {target}");
+            stream.write(&format!("running {total} {scripts} on {target}\n"));
             Display::Lines {
                 last: Instant::now(),
                 shown: String::new(),
             }
         };
         Self {
+            stream,
             display,
             total,
             errors: 0,
@@ -75,7 +78,7 @@ impl Progress {
                         registry.unsent(),
                     );
                     if line != *shown {
-                        eprintln!("{line}");
+                        self.stream.write(&format!("{line}\n"));
                         *shown = line;
                     }
                 }
@@ -131,8 +134,18 @@ impl Progress {
     }
 
     fn line(&self, line: &str) {
-        self.suspend(|| eprintln!("{line}"));
+        self.suspend(|| self.stream.write(&format!("{line}\n")));
     }
+}
+
+/// The terminal, where it is one that bars can be drawn on.
+fn terminal(stream: &Stream) -> Option<MultiProgress> {
+    if !stream.is_terminal() {
+        return None;
+    }
+    let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+    // So it is with TERM=dumb.
+    (!all.is_hidden()).then_some(all)
 }
 
 fn bar(length: u64, name: &'static str) -> ProgressBar {

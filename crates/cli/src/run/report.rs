@@ -65,6 +65,13 @@ struct JsonResult<'a> {
     wall_ms: f64,
 }
 
+/// The report as one line of JSON.
+pub(crate) fn json_line(report: &Report) -> serde_json::Result<String> {
+    let mut text = serde_json::to_string(&report.to_json())?;
+    text.push('\n');
+    Ok(text)
+}
+
 impl Report<'_> {
     /// How many copies did not end well.
     pub(crate) fn failed(&self) -> usize {
@@ -74,7 +81,7 @@ impl Report<'_> {
             .count()
     }
 
-    pub(crate) fn to_json(&self) -> JsonReport<'_> {
+    fn to_json(&self) -> JsonReport<'_> {
         let failed = self.failed();
         let quantile = |q: f64| self.latencies.value_at_quantile(q) as f64 / 1e3;
         JsonReport {

@@ -10,6 +10,7 @@ use inflight::core::Counts;
 use crate::duration::readable;
 use crate::run::feed::RunResult;
 use crate::run::report::Report;
+use crate::text::one_line;
 
 /// After this many different warnings, further ones are only counted.
 const WARNINGS_SHOWN: usize = 20;
@@ -59,12 +60,12 @@ pub(crate) fn render(report: &Report) -> String {
         // Writing to a `String` cannot fail.
         let _ = writeln!(text, "{}", line.trim_end());
     }
-    if report.counts.cancelled > 0 {
-        let _ = writeln!(
-            text,
-            "{} requests were cancelled before they were sent",
-            report.counts.cancelled
-        );
+    match report.counts.cancelled {
+        0 => {}
+        1 => text.push_str("1 request was cancelled before it was sent\n"),
+        cancelled => {
+            let _ = writeln!(text, "{cancelled} requests were cancelled before they were sent");
+        }
     }
     for line in warnings(report) {
         let _ = writeln!(text, "{line}");
@@ -89,6 +90,11 @@ fn row(name: &str, results: &[&RunResult], time: Duration) -> [String; 8] {
         (_, failed) => format!("{failed} failed"),
     };
     let sum = |count: fn(&Counts) -> u64| results.iter().map(|result| count(&result.report.counts)).sum::<u64>();
+    // Nobody knows their outcome any more: the end of the run fails them, as the JSON says.
+    let unfinished = results
+        .iter()
+        .map(|result| result.report.unfinished as u64)
+        .sum::<u64>();
     let warnings: usize = results.iter().map(|result| result.report.warnings.len()).sum();
     [
         name.to_owned(),
@@ -96,7 +102,7 @@ fn row(name: &str, results: &[&RunResult], time: Duration) -> [String; 8] {
         readable(time),
         sum(|counts| counts.submitted).to_string(),
         sum(|counts| counts.completed).to_string(),
-        sum(|counts| counts.failed + counts.timeout).to_string(),
+        (sum(|counts| counts.failed + counts.timeout) + unfinished).to_string(),
         sum(|counts| counts.retries).to_string(),
         warnings.to_string(),
     ]
@@ -116,6 +122,7 @@ fn warnings(report: &Report) -> Vec<String> {
         .take(WARNINGS_SHOWN)
         .map(|((script, warning), times)| {
             let name = &report.plan.scripts[script].name;
+            let warning = one_line(&warning);
             match times {
                 1 => format!("warning: {name}: {warning}"),
                 times => format!("warning: {name}: {warning} (×{times})"),
