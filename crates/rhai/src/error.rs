@@ -348,7 +348,11 @@ fn one_line(text: &str) -> String {
     let mut line: String = text
         .chars()
         .take(LONGEST)
-        .map(|c| if c.is_control() { ' ' } else { c })
+        .map(|c| match c {
+            '\n' | '\r' | '\t' => ' ',
+            c if c.is_control() => char::REPLACEMENT_CHARACTER,
+            c => c,
+        })
         .collect();
     if text.chars().nth(LONGEST).is_some() {
         line.push('…');
