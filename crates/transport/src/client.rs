@@ -9,8 +9,9 @@ use reqwest::{Client, redirect, retry};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt;
 
-/// How long a connection without requests is kept.
-const IDLE_CONNECTION: Duration = Duration::from_secs(90);
+/// How long a connection without requests is kept: less than servers and balancers commonly keep theirs (30 to 60 s), since a
+/// mutation that is written while the other side closes has an unknown effect.
+const IDLE_CONNECTION: Duration = Duration::from_secs(20);
 
 /// How clients are built.
 #[derive(Debug)]
