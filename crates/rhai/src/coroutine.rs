@@ -204,14 +204,15 @@ impl<T: 'static> Fibre<T> {
         }
     }
 
-    /// Makes a suspended body return: every wait in it fails from now on.
+    /// Makes the body return: every wait in it fails from now on. A body that has not begun is run as well, and has to return at
+    /// once: what it captured may nest too deeply to be dropped on any other stack.
     pub(crate) fn unwind(&mut self) {
-        if self.coroutine.as_ref().is_some_and(Coroutine::started) {
+        if self.coroutine.is_some() {
             self.context.script.stop(Stop::Cancelled);
-            while self.coroutine.is_some() {
-                // What it gives, or panics with, is dropped: nobody waits for it.
-                let _ = self.resume(Waker::noop());
-            }
+        }
+        while self.coroutine.is_some() {
+            // What it gives, or panics with, is dropped: nobody waits for it.
+            let _ = self.resume(Waker::noop());
         }
     }
 }

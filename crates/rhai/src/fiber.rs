@@ -153,6 +153,9 @@ impl<T: 'static> New<T> {
         );
         let (body, inner) = (self.body, Rc::clone(&script));
         let main = Fibre::new(&script, true, move || {
+            if inner.stopped().is_some() {
+                return Err(ScriptError::cancelled());
+            }
             let given = body();
             callbacks::finish(&inner);
             // The last operation is followed by no other that would look.
@@ -223,7 +226,7 @@ impl<T: 'static> Running<T> {
     /// What the script's author should know.
     fn warnings(&self) -> Vec<String> {
         let mut warnings = self.script.take_warnings();
-        warnings.extend(self.script.tasks.unjoined_failures(&self.script));
+        warnings.extend(self.script.tasks.unjoined_failures());
         warnings
     }
 }
@@ -238,11 +241,14 @@ impl<T: 'static> Drop for Running<T> {
         drop(self.script.tasks.take_new());
         self.main.unwind();
         // Values of the script may nest as deeply as its memory allowed: they are taken apart on a stack that is large enough.
-        let script = Rc::clone(&self.script);
-        if script.holds_values()
-            && let Ok(mut last) = Fibre::new(&self.script, false, move || script.clear())
-        {
-            let _ = last.resume(std::task::Waker::noop());
+        if self.script.holds_values() {
+            let script = Rc::clone(&self.script);
+            match Fibre::new(&self.script, false, move || script.clear()) {
+                // Dropped, it runs to its end.
+                Ok(last) => drop(last),
+                // Without a stack they stay in memory: a leak, where the alternative is a crash.
+                Err(_) => std::mem::forget(Rc::clone(&self.script)),
+            }
         }
     }
 }

@@ -45,6 +45,9 @@ pub(crate) struct Tasks {
 #[derive(Default)]
 struct TaskResult {
     ended: Option<Ended>,
+    /// What it failed with as one line, for a warning where nobody joins it. Made on the task's own stack: a thrown value may nest
+    /// more deeply than the host's stack can follow.
+    failure: Option<String>,
     joined: bool,
     waiting: Vec<Waker>,
 }
@@ -65,8 +68,10 @@ impl Future for RunningTask {
             return Poll::Pending;
         };
         if ending.is_err() {
-            let panicked = Dynamic::from("a host function panicked in the task");
-            self.script.tasks.end(self.id, Err(panicked));
+            let panicked = "a host function panicked in the task";
+            self.script
+                .tasks
+                .end(self.id, Err(panicked.into()), Some(panicked.to_owned()));
         }
         self.script
             .tasks
@@ -87,7 +92,6 @@ impl Tasks {
         !self.new.borrow().is_empty()
     }
 
-    /// Forgets all results; failures that nobody has joined are told as warnings.
     pub(crate) fn is_empty(&self) -> bool {
         self.results.borrow().is_empty()
     }
@@ -96,11 +100,12 @@ impl Tasks {
         self.results.take();
     }
 
-    fn end(&self, id: u64, ended: Ended) {
+    fn end(&self, id: u64, ended: Ended, failure: Option<String>) {
         let woken = {
             let mut results = self.results.borrow_mut();
             let Some(result) = results.get_mut(&id) else { return };
             result.ended = Some(ended);
+            result.failure = failure;
             std::mem::take(&mut result.waiting)
         };
         for waker in woken {
@@ -127,15 +132,12 @@ impl Tasks {
     }
 
     /// The texts of the failures that nobody has joined.
-    pub(crate) fn unjoined_failures(&self, script: &ScriptState) -> Vec<String> {
+    pub(crate) fn unjoined_failures(&self) -> Vec<String> {
         let results = self.results.borrow();
-        let mut failures: Vec<(u64, String)> = results
+        let mut failures: Vec<(u64, &String)> = results
             .iter()
             .filter(|(_, result)| !result.joined)
-            .filter_map(|(id, result)| match &result.ended {
-                Some(Err(thrown)) => Some((*id, crate::text::value_text(&script.engine, thrown))),
-                _ => None,
-            })
+            .filter_map(|(id, result)| Some((*id, result.failure.as_ref()?)))
             .collect();
         failures.sort_unstable();
         let texts = failures.into_iter();
@@ -190,10 +192,18 @@ fn start(ctx: &NativeCallContext, body: FnPtr) -> Answer<Task> {
     let call = StoredCall::new(ctx, body);
     let inner = Rc::clone(&script);
     let fibre = Fibre::new(&script, false, move || {
-        let ended = call
-            .call(&inner.engine, ())
-            .map_err(|error| thrown_value(&inner, &error));
-        inner.tasks.end(id, ended);
+        // Stopped before it ran: what it captured is dropped here, where there is room to take it apart.
+        if inner.stopped().is_some() {
+            return;
+        }
+        let ended = call.call(&inner.engine, ());
+        // What a limit or a cancellation cuts off has not failed by itself.
+        let failure = match &ended {
+            Err(error) if inner.stopped().is_none() => Some(describe(&inner.engine, error).0),
+            _ => None,
+        };
+        let ended = ended.map_err(|error| thrown_value(&inner, &error));
+        inner.tasks.end(id, ended, failure);
     })
     .map_err(|error| script_error("no_stack", &format!("no stack can be had for the task: {error}")))?;
     tasks.next.set(id);

@@ -14,6 +14,9 @@ static ALLOCATOR: ScriptAllocator = ScriptAllocator::system();
 /// Smaller than the default, so that attacks reach it soon; the stack is smaller in proportion.
 const HEAP: usize = 16 * 1024 * 1024;
 
+/// Levels that are enough to overflow a stack of 2 MiB, which is what a host's thread has.
+const MOVED: &str = if cfg!(debug_assertions) { "5000" } else { "14000" };
+
 const ATTACK: &str = "INFLIGHT_ATTACK";
 
 /// A deep array, map or closure in `v`, as deep as the heap lets it be; then `use_it`, and its end.
@@ -24,6 +27,56 @@ const DEEP_CLOSURE: &str = "let v = || 1; for i in 0..30000 { let g = v; v = || 
 
 /// A script, and a part of the error that it ends with; none where it ends well.
 const ATTACKS: &[(&str, &str, &str)] = &[
+    (
+        "task_throws",
+        "start(|| { let s = [[]]; for i in 0..MOVED { s.push([s.pop()]); } throw s.pop(); }); 1",
+        "",
+    ),
+    (
+        "task_throws_map",
+        "start(|| { let s = [[]]; for i in 0..MOVED { s.push(#{ a: s.pop() }); } throw s.pop(); }); 1",
+        "",
+    ),
+    (
+        "task_gives",
+        "let t = start(|| { let s = [[]]; for i in 0..MOVED { s.push([s.pop()]); } s.pop() }); join(t); 1",
+        "",
+    ),
+    (
+        "task_gives_unjoined",
+        "start(|| { let s = [[]]; for i in 0..MOVED { s.push([s.pop()]); } s.pop() }); 1",
+        "",
+    ),
+    (
+        "task_throws_joined",
+        "let t = start(|| { let s = [[]]; for i in 0..MOVED { s.push([s.pop()]); } throw s.pop() }); join(t)",
+        "…",
+    ),
+    (
+        "task_never_runs",
+        "DEEP_CLOSURE start(v); v = (); let s = []; s.pad(100000000000, 1);",
+        "heap limit",
+    ),
+    (
+        "task_is_cut_off",
+        "DEEP_CLOSURE start(|| { v.call(); sleep(100000) }); sleep(1); let s = []; s.pad(100000000000, 1);",
+        "heap limit",
+    ),
+    (
+        "deep_by_moving",
+        "/* operations */ let s = [[]]; loop { s.push([s.pop()]); }",
+        "operations",
+    ),
+    (
+        "deep_by_moving_returned",
+        "let s = [[]]; for i in 0..MOVED { s.push([s.pop()]); } s.pop()",
+        "",
+    ),
+    (
+        "deep_by_moving_thrown",
+        "let s = [[]]; for i in 0..MOVED { s.push([s.pop()]); } throw s.pop()",
+        "…",
+    ),
     (
         "pad_with_nested",
         "let b = []; b.pad(100000, 1); let a = []; a.pad(100000, #{ x: [b] });",
@@ -193,6 +246,7 @@ fn every_attack_ends_as_a_script_error() {
     if let Ok(name) = std::env::var(ATTACK) {
         let (_, script, _) = ATTACKS.iter().find(|(n, ..)| *n == name).expect("a known attack");
         let script = script
+            .replace("MOVED", MOVED)
             .replace("DEEP_ARRAY", DEEP_ARRAY)
             .replace("DEEP_MAP", DEEP_MAP)
             .replace("DEEP_CLOSURE", DEEP_CLOSURE);
