@@ -73,13 +73,8 @@ impl Callbacks {
         let Poll::Ready(Some(due)) = self.poll_due(cx) else {
             return false;
         };
-        if let Some(due) = due {
-            self.running.set(true);
-            let context = running();
-            if let Some(context) = context {
-                run(&context.script, &due);
-            }
-            self.running.set(false);
+        if let (Some(due), Some(context)) = (due, running()) {
+            run(&context.script, &due);
         }
         true
     }
@@ -113,11 +108,14 @@ pub(crate) fn finish(script: &Rc<ScriptState>) {
 
 /// A successful request's callback gets what `get_result` gives, a failed one's the map that `get_result` throws.
 fn run(script: &Rc<ScriptState>, due: &Due) {
+    // One that waits holds the others back: they run in order.
+    script.callbacks.running.set(true);
     let argument = match &*due.outcome {
         Ok(success) => result_value(success),
         Err(failure) => Ok(Dynamic::from(failure_map(failure))),
     };
     let ended = argument.and_then(|argument| due.call.call(&script.engine, (argument,)));
+    script.callbacks.running.set(false);
     if let Err(error) = ended
         && script.stopped().is_none()
     {
@@ -143,11 +141,13 @@ pub(crate) fn register(module: &mut Module) {
             let (session, request) = known(&ctx, &id)?;
             let ending = session.wait_async(request).ok_or_else(unknown)?;
             let callbacks = &context.script.callbacks;
-            callbacks.waiting.borrow_mut().push(Callback {
+            let callback = Callback {
                 id: id.to_string(),
                 ending,
                 call: Some(StoredCall::new(&ctx, callback)),
-            });
+            };
+            // Its place in the line is freed by the poll, which is the host's.
+            uncharged(|| callbacks.waiting.borrow_mut().push(callback));
             callbacks.added.set(true);
             Ok(())
         },

@@ -12,6 +12,7 @@ use inflight_core::{Effect, Outcome, Wait};
 use rhai::{Array, Dynamic, EvalAltResult, INT, ImmutableString, Map, Module, NativeCallContext};
 
 use crate::error::{error_map, error_text, failure_map, script_error, thrown};
+use crate::heap::uncharged;
 use crate::object::result_value;
 use crate::package::{Answer, duration, function, known, ran_out, unknown};
 use crate::wait::within;
@@ -107,9 +108,14 @@ impl Together {
             Ok(Numbered(index, session.wait_async(request).ok_or_else(unknown)?))
         });
         Ok(Self {
-            endings: endings.collect::<Answer<FuturesUnordered<_>>>()?,
+            // Freed by polls, which are the host's, and with this.
+            endings: uncharged(|| endings.collect::<Answer<FuturesUnordered<_>>>())?,
             names,
         })
+    }
+
+    fn take_names(&mut self) -> Names {
+        std::mem::replace(&mut self.names, Names::List(0))
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<(usize, Arc<Outcome>)>> {
@@ -131,6 +137,12 @@ impl Together {
             Poll::Ready(())
         });
         Ok(within(limit, gathered)?.is_some())
+    }
+}
+
+impl Drop for Together {
+    fn drop(&mut self) {
+        uncharged(|| drop(std::mem::take(&mut self.endings)));
     }
 }
 
@@ -157,7 +169,7 @@ fn await_all(ctx: &NativeCallContext, ids: &Dynamic, limit: Option<Duration>) ->
         Err(failure) => Ok(Dynamic::from(failure_map(failure))),
     });
     let values = values.collect::<Answer<Vec<_>>>()?;
-    Ok(together.names.all(values))
+    Ok(together.take_names().all(values))
 }
 
 /// For each request a map: `#{ ok: true, value }` or `#{ ok: false, error }`. What has not ended in time has the error
@@ -184,7 +196,7 @@ fn await_settled(ctx: &NativeCallContext, ids: &Dynamic, limit: Option<Duration>
         Dynamic::from(map)
     });
     let settled = settled.collect();
-    Ok(together.names.all(settled))
+    Ok(together.take_names().all(settled))
 }
 
 /// The result of the first to succeed. Where all fail, that is an error with all of theirs in the field `errors`.
@@ -205,7 +217,7 @@ fn await_any(ctx: &NativeCallContext, ids: &Dynamic, limit: Option<Duration>) ->
     if let Some((index, outcome)) = first
         && let Ok(success) = &*outcome
     {
-        return Ok(together.names.one(index, result_value(success)?));
+        return Ok(together.take_names().one(index, result_value(success)?));
     }
     if !in_time {
         return Err(out_of_time(limit));
@@ -222,7 +234,7 @@ fn await_any(ctx: &NativeCallContext, ids: &Dynamic, limit: Option<Duration>) ->
         false,
     );
     let values = errors.into_iter().map(|(_, error)| Dynamic::from(error)).collect();
-    error.insert("errors".into(), together.names.all(values));
+    error.insert("errors".into(), together.take_names().all(values));
     Err(thrown(error))
 }
 
@@ -236,7 +248,7 @@ fn await_race(ctx: &NativeCallContext, ids: &Dynamic, limit: Option<Duration>) -
     })?;
     match first {
         Some((index, outcome)) => match &*outcome {
-            Ok(success) => Ok(together.names.one(index, result_value(success)?)),
+            Ok(success) => Ok(together.take_names().one(index, result_value(success)?)),
             Err(_) => Err(failure_of(&together.names, index, Some(&outcome))),
         },
         None if in_time => Err(invalid("there is no request to wait for")),

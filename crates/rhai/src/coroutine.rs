@@ -93,8 +93,7 @@ fn on_slice() -> Option<Stop> {
         context.enter_slice();
         return None;
     }
-    // tokio puts a task that yields this way behind its timers and its I/O; waking ourselves would starve both.
-    context.run_to_end(tokio::task::yield_now()).err()
+    context.preempt().err()
 }
 
 impl Context {
@@ -116,6 +115,32 @@ impl Context {
                 self.suspend();
             }
         }
+    }
+
+    /// Gives the thread's other scripts their turn. Of this script nothing runs meanwhile, neither tasks nor callbacks: they
+    /// switch only where one waits.
+    fn preempt(&self) -> Result<(), Stop> {
+        // tokio puts a task that yields this way behind its timers and its I/O; waking ourselves would starve both.
+        let mut yielded = std::pin::pin!(tokio::task::yield_now());
+        self.script.begin_preemption(self.id());
+        let ended = loop {
+            if let Some(stop) = self.script.stopped() {
+                break Err(stop);
+            }
+            let waker = self.waker.borrow().clone();
+            let mut cx = std::task::Context::from_waker(&waker);
+            if heap::uncharged(|| yielded.as_mut().poll(&mut cx)).is_ready() {
+                break Ok(());
+            }
+            self.suspend();
+        };
+        self.script.end_preemption();
+        ended
+    }
+
+    /// Tells the script's coroutines apart.
+    pub(crate) fn id(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     fn suspend(&self) {
@@ -202,6 +227,11 @@ impl<T: 'static> Fibre<T> {
                 Some(ending)
             }
         }
+    }
+
+    /// Whether the coroutine may run now: another one of its script may have been preempted in the middle of something.
+    pub(crate) fn may_run(&self) -> bool {
+        self.context.script.may_run(self.context.id())
     }
 
     /// Makes the body return: every wait in it fails from now on. A body that has not begun is run as well, and has to return at

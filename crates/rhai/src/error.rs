@@ -324,6 +324,11 @@ pub fn describe(engine: &Engine, error: &EvalAltResult) -> (String, Position) {
         EvalAltResult::ErrorRuntime(value, _) if value.is_unit() => "the script threw ()".to_owned(),
         EvalAltResult::ErrorRuntime(value, _) => crate::text::value_text(engine, value),
         EvalAltResult::ErrorDataRace(name, _) => {
+            let name = if name.is_empty() {
+                "a captured variable"
+            } else {
+                name.as_str()
+            };
             format!("{name} is in use by a task that waits, or by itself; copy it first")
         }
         EvalAltResult::ErrorStackOverflow(_) => format!(

@@ -192,7 +192,9 @@ impl<T: 'static> Running<T> {
             self.timer = None;
         }
         loop {
-            if self.ending.is_none() {
+            // A task that was preempted runs on before anything else of the script.
+            let held_back = self.ending.is_none() && !self.main.may_run();
+            if self.ending.is_none() && !held_back {
                 self.ending = self.main.resume(cx.waker());
             }
             // Whatever stops the script stops its tasks: dropped, each ends in order.
@@ -201,8 +203,10 @@ impl<T: 'static> Running<T> {
                 drop(self.script.tasks.take_new());
             }
             self.run_tasks(cx);
+            self.run_late_callbacks();
             // A task may have registered a callback, which the main coroutine waits for.
-            let main_again = self.ending.is_none() && self.script.callbacks.take_added();
+            let main_again =
+                self.ending.is_none() && self.main.may_run() && (held_back || self.script.callbacks.take_added());
             if !main_again && !self.script.tasks.has_new() {
                 break;
             }
@@ -213,6 +217,19 @@ impl<T: 'static> Running<T> {
                 self.ending = ending;
                 Poll::Pending
             }
+        }
+    }
+
+    /// The main coroutine ran the callbacks that there were at its end; tasks may have registered further ones since.
+    fn run_late_callbacks(&mut self) {
+        let script = &self.script;
+        let due = self.ending.is_some() && self.tasks.is_empty() && script.stopped().is_none();
+        if !due || script.callbacks.is_empty() || script.tasks.has_new() {
+            return;
+        }
+        match RunningTask::for_callbacks(script) {
+            Ok(task) => script.tasks.push_new(task),
+            Err(error) => script.warn(format!("callbacks did not run: no stack can be had for them: {error}")),
         }
     }
 
@@ -275,10 +292,8 @@ impl<T: 'static> Future for Fiber<T> {
             Err(panic) => Err(panicked(&*panic)),
             Ok(ended) => match (ended, stopped) {
                 (Err(error), Some(stop)) => Err(stop_error(stop, &this.limits, error.raw_position())),
-                // A limit that was reached counts also where a callback's error was swallowed, or nothing came after it.
-                (Ok(_), Some(stop @ (Stop::Heap | Stop::Stack | Stop::Operations))) => {
-                    Err(stop_error(stop, &this.limits, rhai::Position::NONE))
-                }
+                // A limit counts also where it cut off only tasks or callbacks, or a callback's error was swallowed.
+                (Ok(_), Some(stop)) => Err(stop_error(stop, &this.limits, rhai::Position::NONE)),
                 (ended, _) => ended,
             },
         })

@@ -3,14 +3,17 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs;
+use std::future::poll_fn;
 use std::path::{Component, Path, PathBuf};
+use std::task::{Poll, Waker};
 
 use rhai::{Engine, EvalAltResult, Module, ModuleResolver, Position, Scope, Shared};
 
 use crate::coroutine::running;
+use crate::wait::wait;
 
-/// A larger file is no module.
-const LARGEST: u64 = 1024 * 1024;
+/// A larger file is no module: compiling is native work that cannot be preempted.
+const LARGEST: u64 = 64 * 1024;
 
 /// The folder that a script may import from; a value of its [`Locals`](crate::Locals). Without one a script imports nothing.
 #[derive(Debug, Clone)]
@@ -33,7 +36,10 @@ pub struct ConfinedModules;
 #[derive(Default)]
 pub(crate) struct Loaded {
     modules: RefCell<HashMap<PathBuf, Shared<Module>>>,
-    loading: RefCell<Vec<PathBuf>>,
+    /// What each coroutine of the script is loading, the innermost last.
+    loading: RefCell<Vec<(usize, PathBuf)>>,
+    /// Coroutines that wait for another one's module.
+    waiting: RefCell<Vec<Waker>>,
 }
 
 impl Loaded {
@@ -44,6 +50,47 @@ impl Loaded {
     pub(crate) fn clear(&self) {
         self.modules.take();
     }
+}
+
+impl Loaded {
+    /// Begins to load a module, or gives it, as soon as no other coroutine is loading it. `None` where this one is doing so
+    /// already: the module imports itself.
+    fn begin(&self, coroutine: usize, file: &Path) -> Result<Option<Begun>, Box<EvalAltResult>> {
+        let own = |loading: &[(usize, PathBuf)]| loading.iter().any(|(of, path)| *of == coroutine && path == file);
+        if own(&self.loading.borrow()) {
+            return Ok(None);
+        }
+        wait(poll_fn(|cx| {
+            if let Some(module) = self.modules.borrow().get(file) {
+                return Poll::Ready(Some(Begun::Loaded(module.clone())));
+            }
+            let mut loading = self.loading.borrow_mut();
+            if loading.iter().any(|(_, path)| path == file) {
+                self.waiting.borrow_mut().push(cx.waker().clone());
+                return Poll::Pending;
+            }
+            loading.push((coroutine, file.to_owned()));
+            Poll::Ready(Some(Begun::Loading))
+        }))
+    }
+
+    /// The module is loaded, or has failed to.
+    fn end(&self, coroutine: usize, file: PathBuf, module: Option<Shared<Module>>) {
+        self.loading
+            .borrow_mut()
+            .retain(|(of, path)| !(*of == coroutine && *path == file));
+        if let Some(module) = module {
+            self.modules.borrow_mut().insert(file, module);
+        }
+        for waker in self.waiting.take() {
+            waker.wake();
+        }
+    }
+}
+
+enum Begun {
+    Loaded(Shared<Module>),
+    Loading,
 }
 
 impl ModuleResolver for ConfinedModules {
@@ -66,25 +113,23 @@ impl ModuleResolver for ConfinedModules {
             .ok_or_else(|| failed("this script has no folder to import modules from".into()))?;
         let file = confined(&folder.0, path).map_err(failed)?;
         let loaded = &context.script.modules;
-        if let Some(module) = loaded.modules.borrow().get(&file) {
-            return Ok(module.clone());
+        match loaded.begin(context.id(), &file)? {
+            Some(Begun::Loaded(module)) => return Ok(module),
+            Some(Begun::Loading) => {}
+            None => return Err(failed(format!("the module `{path}` imports itself"))),
         }
-        if loaded.loading.borrow().contains(&file) {
-            return Err(failed(format!("the module `{path}` imports itself")));
-        }
-        let text = fs::read_to_string(&file).map_err(|error| failed(format!("`{path}` cannot be read: {error}")))?;
-        let ast = engine
-            .compile(text)
-            .map_err(|error| EvalAltResult::ErrorInModule(path.to_owned(), Box::new(error.into()), position))?;
-        loaded.loading.borrow_mut().push(file.clone());
-        let module = Module::eval_ast_as_new(Scope::new(), &ast, engine);
-        loaded.loading.borrow_mut().pop();
-        let module: Shared<Module> = module
-            .map_err(|error| EvalAltResult::ErrorInModule(path.to_owned(), error, position))?
-            .into();
-        loaded.modules.borrow_mut().insert(file, module.clone());
-        Ok(module)
+        let module = load(engine, &file, path, position);
+        loaded.end(context.id(), file, module.as_ref().ok().cloned());
+        module
     }
+}
+
+fn load(engine: &Engine, file: &Path, path: &str, position: Position) -> Result<Shared<Module>, Box<EvalAltResult>> {
+    let failed = |error: Box<EvalAltResult>| EvalAltResult::ErrorInModule(path.to_owned(), error, position);
+    let text = fs::read_to_string(file).map_err(|error| failed(format!("it cannot be read: {error}").into()))?;
+    let ast = engine.compile(text).map_err(|error| failed(Box::new(error.into())))?;
+    let module = Module::eval_ast_as_new(Scope::new(), &ast, engine).map_err(failed)?;
+    Ok(module.into())
 }
 
 /// The module's file, where it is inside the folder.

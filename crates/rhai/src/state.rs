@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::task::Waker;
 use std::time::Instant;
 
 use rhai::Engine;
@@ -11,6 +12,9 @@ use crate::heap::HeapState;
 use crate::locals::Locals;
 use crate::modules::Loaded;
 use crate::tasks::Tasks;
+
+/// Further warnings of one script are not kept: it could make them without end.
+const MOST_WARNINGS: usize = 100;
 
 /// Why a script is to stop. It cannot catch this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +44,10 @@ pub(crate) struct ScriptState {
     pub(crate) callbacks: Callbacks,
     pub(crate) modules: Loaded,
     stop: Cell<Option<Stop>>,
+    /// The coroutine that was preempted and has to run on before any other of the script.
+    preempted: Cell<Option<usize>>,
+    /// Those that were woken meanwhile.
+    deferred: RefCell<Vec<Waker>>,
     warnings: RefCell<Vec<String>>,
 }
 
@@ -63,6 +71,8 @@ impl ScriptState {
             callbacks: Callbacks::default(),
             modules: Loaded::default(),
             stop: Cell::new(None),
+            preempted: Cell::new(None),
+            deferred: RefCell::default(),
             warnings: RefCell::default(),
         })
     }
@@ -78,9 +88,36 @@ impl ScriptState {
         self.stop.get()
     }
 
+    pub(crate) fn begin_preemption(&self, coroutine: usize) {
+        self.preempted.set(Some(coroutine));
+    }
+
+    /// The preempted coroutine runs on; those that were held back have their turn.
+    pub(crate) fn end_preemption(&self) {
+        self.preempted.set(None);
+        for waker in self.deferred.take() {
+            waker.wake();
+        }
+    }
+
+    /// Whether this coroutine may run. All may where the script is to stop.
+    pub(crate) fn may_run(&self, coroutine: usize) -> bool {
+        self.stop.get().is_some() || self.preempted.get().is_none_or(|preempted| preempted == coroutine)
+    }
+
+    /// Wakes this coroutine when the preempted one has run on.
+    pub(crate) fn defer(&self, waker: &Waker) {
+        self.deferred.borrow_mut().push(waker.clone());
+    }
+
     /// Something that the script's author should know and that does not fail it.
     pub(crate) fn warn(&self, warning: String) {
-        self.warnings.borrow_mut().push(warning);
+        let mut warnings = self.warnings.borrow_mut();
+        match warnings.len() {
+            known if known < MOST_WARNINGS => warnings.push(warning),
+            MOST_WARNINGS => warnings.push("there are further warnings".into()),
+            _ => {}
+        }
     }
 
     pub(crate) fn take_warnings(&self) -> Vec<String> {

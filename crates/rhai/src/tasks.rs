@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use rhai::Shared;
 use rhai::{
     Dynamic, EvalAltResult, FnPtr, FuncRegistration, INT, ImmutableString, Module, NativeCallContext, Position,
 };
@@ -17,6 +18,7 @@ use rhai::{
 use crate::admission::{Place, try_enter};
 use crate::coroutine::{Fibre, running};
 use crate::error::{describe, script_error};
+use crate::heap::uncharged;
 use crate::package::{Answer, duration, function};
 use crate::state::ScriptState;
 use crate::stored_call::StoredCall;
@@ -26,8 +28,21 @@ use crate::wait::within;
 const MAX_TASKS: usize = 1000;
 
 /// A script's handle to one of its tasks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Task(u64);
+#[derive(Clone, Debug)]
+pub struct Task(Shared<Handle>);
+
+/// When a script has no handle any more, it cannot ask for the task's value: that is forgotten.
+#[derive(Debug)]
+struct Handle(u64);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // Elsewhere than in its script, the whole script is being forgotten.
+        if let Some(context) = running() {
+            context.script.tasks.forget(&context.script, self.0);
+        }
+    }
+}
 
 /// What a task gave or threw.
 type Ended = Result<Dynamic, Dynamic>;
@@ -49,6 +64,8 @@ struct TaskResult {
     /// more deeply than the host's stack can follow.
     failure: Option<String>,
     joined: bool,
+    /// Whether the script has let go of its handle.
+    forgotten: bool,
     waiting: Vec<Waker>,
 }
 
@@ -56,7 +73,7 @@ struct TaskResult {
 pub(crate) struct RunningTask {
     id: u64,
     fibre: Fibre<()>,
-    _place: Place,
+    _place: Option<Place>,
     script: Rc<ScriptState>,
 }
 
@@ -64,6 +81,10 @@ impl Future for RunningTask {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.fibre.may_run() {
+            self.script.defer(cx.waker());
+            return Poll::Pending;
+        }
         let Some(ending) = self.fibre.resume(cx.waker()) else {
             return Poll::Pending;
         };
@@ -71,7 +92,7 @@ impl Future for RunningTask {
             let panicked = "a host function panicked in the task";
             self.script
                 .tasks
-                .end(self.id, Err(panicked.into()), Some(panicked.to_owned()));
+                .end(&self.script, self.id, Err(panicked.into()), Some(panicked.to_owned()));
         }
         self.script
             .tasks
@@ -83,9 +104,28 @@ impl Future for RunningTask {
 
 impl Unpin for RunningTask {}
 
+impl RunningTask {
+    /// A coroutine that runs callbacks which tasks registered after the main one had ended.
+    pub(crate) fn for_callbacks(script: &Rc<ScriptState>) -> std::io::Result<Self> {
+        let inner = Rc::clone(script);
+        let fibre = Fibre::new(script, false, move || crate::callbacks::finish(&inner))?;
+        script.tasks.running.set(script.tasks.running.get() + 1);
+        Ok(Self {
+            id: 0,
+            fibre,
+            _place: None,
+            script: Rc::clone(script),
+        })
+    }
+}
+
 impl Tasks {
     pub(crate) fn take_new(&self) -> Vec<RunningTask> {
         self.new.take()
+    }
+
+    pub(crate) fn push_new(&self, task: RunningTask) {
+        self.new.borrow_mut().push(task);
     }
 
     pub(crate) fn has_new(&self) -> bool {
@@ -100,38 +140,73 @@ impl Tasks {
         self.results.take();
     }
 
-    fn end(&self, id: u64, ended: Ended, failure: Option<String>) {
-        let woken = {
+    /// The task has ended. A failure is also given as one line.
+    fn end(&self, script: &ScriptState, id: u64, ended: Ended, failure: Option<String>) {
+        let (woken, unwanted) = {
             let mut results = self.results.borrow_mut();
             let Some(result) = results.get_mut(&id) else { return };
-            result.ended = Some(ended);
-            result.failure = failure;
-            std::mem::take(&mut result.waiting)
+            let woken = std::mem::take(&mut result.waiting);
+            if result.forgotten {
+                uncharged(|| results.remove(&id));
+                (woken, Some((ended, failure)))
+            } else {
+                result.ended = Some(ended);
+                result.failure = failure;
+                (woken, None)
+            }
         };
+        if let Some((_value, Some(failure))) = unwanted {
+            script.warn(unjoined(id, &failure));
+        }
         for waker in woken {
             waker.wake();
         }
     }
 
-    /// What the task gave, when it has ended.
-    fn poll_ended(&self, id: u64, cx: &mut Context<'_>) -> Poll<Option<Ended>> {
-        let mut results = self.results.borrow_mut();
-        let Some(result) = results.get_mut(&id) else {
-            return Poll::Ready(None);
-        };
-        match &result.ended {
-            Some(ended) => {
-                result.joined = true;
-                Poll::Ready(Some(ended.clone()))
+    /// The script has no handle to the task any more.
+    fn forget(&self, script: &ScriptState, id: u64) {
+        let forgotten = {
+            let mut results = self.results.borrow_mut();
+            match results.get_mut(&id) {
+                Some(result) if result.ended.is_some() => uncharged(|| results.remove(&id)),
+                Some(result) => {
+                    result.forgotten = true;
+                    None
+                }
+                None => None,
             }
-            None => {
+        };
+        // Its value is dropped without the borrow: it may hold other handles.
+        if let Some(result) = forgotten
+            && let Some(failure) = &result.failure
+            && !result.joined
+        {
+            script.warn(unjoined(id, failure));
+        }
+    }
+
+    /// Ready when the task has ended; `false` where there is no such task.
+    fn poll_ended(&self, id: u64, cx: &mut Context<'_>) -> Poll<bool> {
+        let mut results = self.results.borrow_mut();
+        match results.get_mut(&id) {
+            None => Poll::Ready(false),
+            Some(result) if result.ended.is_some() => {
+                result.joined = true;
+                Poll::Ready(true)
+            }
+            Some(result) => {
                 result.waiting.push(cx.waker().clone());
                 Poll::Pending
             }
         }
     }
 
-    /// The texts of the failures that nobody has joined.
+    /// What the task gave, when it has ended.
+    fn ended(&self, id: u64) -> Option<Ended> {
+        self.results.borrow().get(&id)?.ended.clone()
+    }
+
+    /// The texts of the failures that nobody has joined, of tasks that the script still had handles to.
     pub(crate) fn unjoined_failures(&self) -> Vec<String> {
         let results = self.results.borrow();
         let mut failures: Vec<(u64, &String)> = results
@@ -140,28 +215,29 @@ impl Tasks {
             .filter_map(|(id, result)| Some((*id, result.failure.as_ref()?)))
             .collect();
         failures.sort_unstable();
-        let texts = failures.into_iter();
-        texts
-            .map(|(id, text)| format!("task {id} failed and nobody joined it: {text}"))
-            .collect()
+        failures.into_iter().map(|(id, text)| unjoined(id, text)).collect()
     }
+}
+
+fn unjoined(id: u64, failure: &str) -> String {
+    format!("task {id} failed and nobody joined it: {failure}")
 }
 
 pub(crate) fn register(module: &mut Module) {
     function(module, "start", |ctx: NativeCallContext, body: FnPtr| start(&ctx, body));
-    function(module, "join", |_: NativeCallContext, task: Task| join(task, None));
+    function(module, "join", |_: NativeCallContext, task: Task| join(&task, None));
     function(module, "join", |_: NativeCallContext, task: Task, seconds: INT| {
-        join(task, Some(seconds as f64))
+        join(&task, Some(seconds as f64))
     });
     function(module, "join", |_: NativeCallContext, task: Task, seconds: f64| {
-        join(task, Some(seconds))
+        join(&task, Some(seconds))
     });
     for name in ["to_string", "print", "to_debug", "debug"] {
         FuncRegistration::new(name)
             .in_global_namespace()
             .with_purity(true)
             .set_into_module(module, |task: &mut Task| {
-                ImmutableString::from(format!("task {}", task.0))
+                ImmutableString::from(format!("task {}", task.0.0))
             });
     }
 }
@@ -191,7 +267,7 @@ fn start(ctx: &NativeCallContext, body: FnPtr) -> Answer<Task> {
     let id = tasks.next.get() + 1;
     let call = StoredCall::new(ctx, body);
     let inner = Rc::clone(&script);
-    let fibre = Fibre::new(&script, false, move || {
+    let body = move || {
         // Stopped before it ran: what it captured is dropped here, where there is room to take it apart.
         if inner.stopped().is_some() {
             return;
@@ -203,19 +279,24 @@ fn start(ctx: &NativeCallContext, body: FnPtr) -> Answer<Task> {
             _ => None,
         };
         let ended = ended.map_err(|error| thrown_value(&inner, &error));
-        inner.tasks.end(id, ended, failure);
-    })
-    .map_err(|error| script_error("no_stack", &format!("no stack can be had for the task: {error}")))?;
+        inner.tasks.end(&inner, id, ended, failure);
+    };
+    // What keeps the task is the host's, and the host frees it.
+    let started = uncharged(|| -> std::io::Result<()> {
+        let fibre = Fibre::new(&script, false, body)?;
+        tasks.results.borrow_mut().insert(id, TaskResult::default());
+        tasks.new.borrow_mut().push(RunningTask {
+            id,
+            fibre,
+            _place: Some(place),
+            script: Rc::clone(&script),
+        });
+        Ok(())
+    });
+    started.map_err(|error| script_error("no_stack", &format!("no stack can be had for the task: {error}")))?;
     tasks.next.set(id);
     tasks.running.set(tasks.running.get() + 1);
-    tasks.results.borrow_mut().insert(id, TaskResult::default());
-    tasks.new.borrow_mut().push(RunningTask {
-        id,
-        fibre,
-        _place: place,
-        script: Rc::clone(&script),
-    });
-    Ok(Task(id))
+    Ok(Task(Shared::new(Handle(id))))
 }
 
 /// What a script catches: the value that was thrown, or an error of Rhai's own as text.
@@ -230,19 +311,21 @@ fn thrown_value(script: &ScriptState, error: &EvalAltResult) -> Dynamic {
     }
 }
 
-fn join(task: Task, seconds: Option<f64>) -> Answer<Dynamic> {
+fn join(task: &Task, seconds: Option<f64>) -> Answer<Dynamic> {
+    let id = task.0.0;
     let limit = seconds.map(|seconds| duration(seconds, "the timeout")).transpose()?;
     let script = running()
         .map(|context| Rc::clone(&context.script))
         .ok_or_else(|| script_error("no_fiber", "this task belongs to no script that runs here"))?;
-    let ended = within(limit, poll_fn(|cx| script.tasks.poll_ended(task.0, cx)))?;
-    match ended {
-        Some(Some(Ok(value))) => Ok(value),
-        Some(Some(Err(thrown))) => Err(Box::new(EvalAltResult::ErrorRuntime(thrown, Position::NONE))),
-        Some(None) => Err(script_error("unknown_task", "no task of this script is that one")),
-        None => Err(script_error(
+    if within(limit, poll_fn(|cx| script.tasks.poll_ended(id, cx)))?.is_none() {
+        return Err(script_error(
             "wait_timeout",
             "the task has not ended in that time; it goes on, and can be joined again",
-        )),
+        ));
+    }
+    match script.tasks.ended(id) {
+        Some(Ok(value)) => Ok(value),
+        Some(Err(thrown)) => Err(Box::new(EvalAltResult::ErrorRuntime(thrown, Position::NONE))),
+        None => Err(script_error("unknown_task", "no task of this script is that one")),
     }
 }

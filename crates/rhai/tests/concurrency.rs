@@ -355,6 +355,11 @@ fn modules_lie_in_the_scripts_own_folder() {
     write("sub/more.rhai", "fn same(x) { x }");
     write("circle.rhai", "import \"circle\" as c;");
     write("broken.rhai", "let x = ;");
+    // Loaded once, though two tasks import it while it waits.
+    write("slow.rhai", "sleep(2); print(\"loaded\"); export const X = 7;");
+    let both = "let f = || { import \"slow\" as s; s::X }; let a = start(f); let b = start(f); join(a) + join(b)";
+    assert_eq!(runtime.block_on(setup.fiber(both)).ok().as_deref(), Some("14"));
+    assert_eq!(setup.lines(), ["loaded"]);
     #[cfg(unix)]
     std::os::unix::fs::symlink(
         outside.path().join("secret.rhai"),
@@ -377,4 +382,89 @@ fn modules_lie_in_the_scripts_own_folder() {
         let error = run(&format!("import `{module}` as m; 1")).unwrap_err();
         assert!(error.contains(part), "{module}: {error}");
     }
+}
+
+/// An engine without requests, on a runtime with real time: for what depends on time slices.
+fn runs(script: &str, limits: Limits) -> (Result<String, ScriptErrorKind>, Vec<String>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let setup = Setup::new();
+    let compiled = setup.engine.compile(script).unwrap();
+    let options = RunOptions::new(Locals::for_session(setup.session.clone())).limits(limits);
+    let mut fiber = compiled.run_then(options, rhai::Scope::new(), |engine, value: Dynamic| {
+        Ok(inflight_rhai::value_text(engine, &value))
+    });
+    let ended = runtime.block_on(&mut fiber).map_err(|error| error.kind());
+    (ended, fiber.take_warnings())
+}
+
+#[test]
+fn a_time_slice_switches_neither_tasks_nor_callbacks() {
+    // Each turn computes for far less than a slice, all of them for many: an update would be lost if tasks switched in between.
+    let script = "
+        let n = 0;
+        let tasks = [];
+        for t in 0..3 {
+            tasks.push(start(|| { for i in 0..200 { let v = n; for j in 0..60 { let x = j; } n = v + 1; } }));
+        }
+        for t in tasks { join(t); }
+        n";
+    assert_eq!(runs(script, Limits::default()).0.as_deref(), Ok("600"));
+    let script = "
+        let a = [1]; a.pad(2000, 1);
+        let sum = 0;
+        let f = || { a.for_each(|x| { for j in 0..20 { let y = j; } }); 1 };
+        let tasks = [start(f), start(f)];
+        for t in tasks { sum += join(t); }
+        sum";
+    assert_eq!(runs(script, Limits::default()).0.as_deref(), Ok("2"));
+}
+
+#[test]
+fn a_limit_that_cuts_off_a_task_or_a_callback_is_an_error() {
+    let limits = Limits {
+        wall_time: Some(Duration::from_millis(60)),
+        ..Limits::default()
+    };
+    for script in [
+        "start(|| sleep(1000000)); 1",
+        "start(|| { loop { } }); 1",
+        "on_complete(request(`a`), |r| r); 1",
+    ] {
+        assert_eq!(
+            runs(script, limits),
+            (Err(ScriptErrorKind::TimeLimit), vec![]),
+            "{script}"
+        );
+    }
+}
+
+#[test]
+fn callbacks_that_a_task_registers_after_the_end_run_too_and_in_order() {
+    let script = r#"
+        start(|| {
+            sleep(5);
+            for name in ["a", "b"] {
+                on_complete(request(name), |result| { print(`${result} begins`); sleep(1); print(`${result} ends`); });
+            }
+        });
+        1"#;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let mut setup = Setup::new();
+    LocalSet::new().block_on(&runtime, async {
+        let running = setup.start(script).await;
+        let mut sent = Vec::new();
+        while sent.len() < 2 {
+            sent.extend(setup.transport.try_next());
+            tokio::task::yield_now().await;
+        }
+        succeed_backwards(sent);
+        assert_eq!(running.await.unwrap(), (Ok("1".into()), vec![]));
+    });
+    assert_eq!(setup.lines(), ["id/b begins", "id/b ends", "id/a begins", "id/a ends"]);
 }

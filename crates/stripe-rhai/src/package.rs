@@ -52,6 +52,8 @@ impl StripePackage {
     pub fn install(host: &Arc<StripeHost>, engine: &mut Engine) {
         // Rhai's optimizer puts a constant's type name into interpolated strings, where `STRIPE_API_KEY` has a text of its own.
         engine.set_optimization_level(rhai::OptimizationLevel::None);
+        // Compiling is native work that no time slice can interrupt: one script's large text would hold up all others.
+        engine.disable_symbol("eval");
         // Rhai's own limits in release builds; in debug builds it has far lower ones, and a script should run in both or in none.
         engine.set_max_call_levels(MAX_CALL_LEVELS);
         engine.set_max_expr_depths(MAX_EXPRESSION_DEPTH, MAX_EXPRESSION_DEPTH_IN_FUNCTIONS);
