@@ -6,6 +6,7 @@
 //!   everything. Parameters are checked before anything is sent; what Stripe would take is never refused.
 //! - [`form`]: the encoding of Stripe's v1 API, both ways.
 //! - [`StripePolicy`]: what an answer of Stripe's means.
+//! - [`webhook`]: what Stripe sends to us: signatures, events, duplicates.
 //!
 //! Deliberately absent: HTTP, threads, script engines. What comes out is a core [`Request`], plain data that compares with
 //! `==`.
@@ -32,6 +33,7 @@ mod policy;
 mod redact;
 mod request;
 mod value;
+pub mod webhook;
 
 pub use catalogue::{Kind, Operation, Param, Resource, nearest, operations, resources};
 pub use check::{METADATA_KEY_MAX, METADATA_VALUE_MAX};

@@ -229,7 +229,7 @@ impl Operation {
     }
 }
 
-fn apply(options: &RequestOptions, mut request: Request) -> Result<Request, BuildError> {
+pub(crate) fn apply(options: &RequestOptions, mut request: Request) -> Result<Request, BuildError> {
     let version = options.stripe_version.as_deref().unwrap_or(API_VERSION);
     let headers = [
         ("Stripe-Version", Some(version)),
