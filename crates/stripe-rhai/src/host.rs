@@ -8,6 +8,7 @@ use std::time::Duration;
 use inflight_core::{Credential, MemoryCredentials, Priority};
 use inflight_rhai::Locals;
 use inflight_stripe::RequestOptions;
+use inflight_stripe::webhook::{SeenEvents, WebhookSecret};
 
 use crate::key::ApiKey;
 
@@ -23,6 +24,9 @@ pub struct HostOptions {
     /// The key that scripts know as `STRIPE_API_KEY`, and that is configured before a script configures one. By default there
     /// is none.
     pub api_key: Option<ApiKey>,
+    /// The signing secret of the host's webhook endpoint, which scripts know as `STRIPE_WEBHOOK_SECRET`: they can verify with it,
+    /// and neither read it nor sign. By default there is none.
+    pub webhook_secret: Option<WebhookSecret>,
     /// Whether a script may name a `base_url` to send its requests, and so its key, to. By default not.
     pub allow_base_url: bool,
     /// Whether keys that move real money are taken. By default not.
@@ -35,6 +39,7 @@ impl Default for HostOptions {
     fn default() -> Self {
         Self {
             api_key: None,
+            webhook_secret: None,
             allow_base_url: false,
             allow_live_keys: false,
             currency: DEFAULT_CURRENCY.into(),
@@ -49,6 +54,7 @@ pub struct StripeHost {
     options: HostOptions,
     credentials: Arc<MemoryCredentials>,
     names: Mutex<Names>,
+    seen: SeenEvents,
 }
 
 /// One name for each key and base URL, however many scripts configure it.
@@ -66,6 +72,7 @@ impl StripeHost {
             options,
             credentials: Arc::default(),
             names: Mutex::default(),
+            seen: SeenEvents::default(),
         })
     }
 
@@ -79,6 +86,11 @@ impl StripeHost {
     #[must_use]
     pub fn credentials(&self) -> Arc<MemoryCredentials> {
         Arc::clone(&self.credentials)
+    }
+
+    /// The webhook events that scripts have asked `stripe::webhook::is_duplicate` about.
+    pub(crate) fn seen_events(&self) -> &SeenEvents {
+        &self.seen
     }
 
     /// What a script is configured with before it configures anything itself.

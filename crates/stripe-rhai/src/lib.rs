@@ -27,9 +27,14 @@ mod builder;
 mod check;
 mod configure;
 mod convert;
+mod error;
 mod host;
 mod key;
+mod namespace;
+mod opaque;
 mod package;
+mod send;
+mod webhook;
 
 pub use builder::{
     OPTION_SETTERS, StripeBuilder, aliases, constructed_by, constructor_name, knows, setter, unknown_constructor,

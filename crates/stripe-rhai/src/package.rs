@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use inflight_rhai::InflightPackage;
+use inflight_stripe::webhook::WebhookSecret;
 use rhai::packages::Package;
 use rhai::{Engine, Module, Shared};
 
@@ -10,6 +11,7 @@ use crate::builder;
 use crate::configure;
 use crate::host::StripeHost;
 use crate::key::ApiKey;
+use crate::{namespace, opaque};
 
 /// How deeply a script's functions may call one another.
 const MAX_CALL_LEVELS: usize = 64;
@@ -17,7 +19,8 @@ const MAX_CALL_LEVELS: usize = 64;
 const MAX_EXPRESSION_DEPTH: usize = 64;
 const MAX_EXPRESSION_DEPTH_IN_FUNCTIONS: usize = 32;
 
-/// `configure_stripe`, `new_product()` and its kin, and the constant `STRIPE_API_KEY`.
+/// `configure_stripe`, `new_product()` and its kin, and the constants `STRIPE_API_KEY` and
+/// `STRIPE_WEBHOOK_SECRET`.
 ///
 /// Built once per thread, registered in any number of its engines.
 #[derive(Clone)]
@@ -34,6 +37,9 @@ impl StripePackage {
         if let Some(key) = &host.options().api_key {
             // A constant of the whole engine, so that a script's functions see it too.
             module.set_var("STRIPE_API_KEY", rhai::Dynamic::from(key.clone()));
+        }
+        if let Some(secret) = &host.options().webhook_secret {
+            module.set_var("STRIPE_WEBHOOK_SECRET", rhai::Dynamic::from(secret.clone()));
         }
         module.build_index();
         Self(module.into())
@@ -61,6 +67,8 @@ impl StripePackage {
         Self::new(host).register_into_engine(engine);
         engine.register_type_with_name::<crate::StripeBuilder>("StripeBuilder");
         engine.register_type_with_name::<ApiKey>("ApiKey");
+        engine.register_type_with_name::<WebhookSecret>("WebhookSecret");
+        engine.register_static_module("stripe", namespace::module(host).into());
         #[allow(
             deprecated,
             reason = "Rhai marks its volatile interfaces this way; the version is pinned to the minor"
@@ -80,7 +88,8 @@ impl std::fmt::Debug for StripePackage {
 
 impl Package for StripePackage {
     fn init(module: &mut Module) {
-        ApiKey::register(module);
+        opaque::register::<ApiKey>(module);
+        opaque::register::<WebhookSecret>(module);
     }
 
     fn as_shared_module(&self) -> Shared<Module> {
