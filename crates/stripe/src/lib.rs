@@ -6,6 +6,7 @@
 //!   everything. Parameters are checked before anything is sent; what Stripe would take is never refused.
 //! - [`form`]: the encoding of Stripe's v1 API, both ways.
 //! - [`StripePolicy`]: what an answer of Stripe's means.
+//! - [`pages`]: lists page by page, as a state machine and as a `Stream`.
 //! - [`webhook`]: what Stripe sends to us: signatures, events, duplicates.
 //!
 //! Deliberately absent: HTTP, threads, script engines. What comes out is a core [`Request`], plain data that compares with
@@ -23,11 +24,13 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod api_path;
 mod builder;
 mod catalogue;
 mod check;
 pub mod form;
 mod generated;
+pub mod pages;
 mod param_error;
 mod policy;
 mod redact;

@@ -4,6 +4,7 @@ use inflight_core::{Method, Request};
 use serde_json::{Map, Value};
 
 use super::SignatureError;
+use crate::api_path::is_api_path;
 use crate::form::percent_encode;
 use crate::request::{BuildError, RequestOptions, apply};
 
@@ -14,9 +15,6 @@ const THIN: &str = "v2.core.event";
 
 /// Ids are at most so long in any path of Stripe's.
 const ID_MAX: usize = 5000;
-/// The longest URL that is followed, a bound of our own.
-const URL_MAX: usize = 8192;
-
 /// Why a delivery gives no event.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -234,21 +232,6 @@ impl EventNotification {
         }
         Ok(request)
     }
-}
-
-/// Whether this is a path of Stripe's API, written so that it cannot become anything else: not another host, not another path.
-pub(crate) fn is_api_path(url: &str) -> bool {
-    let plain = url.len() <= URL_MAX
-        && url
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'\\' | b'#'));
-    let path = url.split('?').next().unwrap_or_default();
-    plain
-        && (path.starts_with("/v1/") || path.starts_with("/v2/"))
-        && path.split('/').skip(1).all(|segment| {
-            let dots = segment.replace("%2e", ".").replace("%2E", ".");
-            !matches!(&*dots, "" | "." | "..")
-        })
 }
 
 fn read(payload: &[u8], object: &str, other: WebhookError) -> Result<Map<String, Value>, WebhookError> {
