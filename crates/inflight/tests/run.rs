@@ -1,5 +1,8 @@
 //! Scripts on the assembled layers, against the simulator.
 
+#[path = "run/pages.rs"]
+mod pages;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 

@@ -10,6 +10,7 @@ use rhai::{Dynamic, EvalAltResult, FuncRegistration, ImmutableString, Map, Modul
 use crate::configure::{invalid, priority_of, timeout_of};
 use crate::convert::{parameter, parameters};
 use crate::host::{StripeConfig, StripeHost};
+use crate::pages::{self, StripePages};
 
 type Answer<T> = Result<T, Box<EvalAltResult>>;
 
@@ -135,6 +136,20 @@ impl StripeBuilder {
         given
     }
 
+    /// The objects of all pages that this list has.
+    pub(crate) fn pages(
+        &self,
+        ctx: &NativeCallContext,
+        host: &StripeHost,
+        name: &str,
+        ids: &[&str],
+        settings: &Map,
+    ) -> Answer<StripePages> {
+        let operation = pages::paged(self.resource, name).ok_or_else(|| unknown_verb(self.resource, name))?;
+        let Parts { params, options } = &*self.parts;
+        StripePages::open(ctx, host, (operation, ids), params.clone(), options, settings)
+    }
+
     fn request(
         &self,
         ctx: &NativeCallContext,
@@ -223,6 +238,7 @@ pub(crate) fn known_names(resource: &'static Resource) -> BTreeSet<String> {
         names.insert(format!("{}_async", operation.verb()));
         names.extend(operation.params().map(|param| param.name.to_owned()));
     }
+    names.extend(pages::paged_names(resource).map(|(name, _)| name));
     names.extend(aliases(resource).map(|(alias, _)| alias.to_owned()));
     names
 }
@@ -233,6 +249,7 @@ pub fn knows(resource: &'static Resource, name: &str) -> bool {
     name == "params"
         || OPTION_SETTERS.contains(&name)
         || setter(resource, name).is_some()
+        || pages::paged(resource, name).is_some()
         || resource
             .operation(name.strip_suffix("_async").unwrap_or(name))
             .is_some()

@@ -33,6 +33,7 @@ mod key;
 mod namespace;
 mod opaque;
 mod package;
+mod pages;
 mod send;
 mod webhook;
 
@@ -44,6 +45,7 @@ pub use check::{Finding, check_ast, check_script};
 pub use host::{DEFAULT_CURRENCY, HostOptions, StripeConfig, StripeHost};
 pub use key::{ApiKey, InvalidKey};
 pub use package::StripePackage;
+pub use pages::StripePages;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -11,7 +11,7 @@ use crate::builder;
 use crate::configure;
 use crate::host::StripeHost;
 use crate::key::ApiKey;
-use crate::{namespace, opaque};
+use crate::{namespace, opaque, pages};
 
 /// How deeply a script's functions may call one another.
 const MAX_CALL_LEVELS: usize = 64;
@@ -34,6 +34,7 @@ impl StripePackage {
         Self::init(&mut module);
         configure::register(&mut module, host);
         builder::register(&mut module, host);
+        pages::register(&mut module, host);
         if let Some(key) = &host.options().api_key {
             // A constant of the whole engine, so that a script's functions see it too.
             module.set_var("STRIPE_API_KEY", rhai::Dynamic::from(key.clone()));
@@ -66,6 +67,7 @@ impl StripePackage {
         InflightPackage::new().register_into_engine(engine);
         Self::new(host).register_into_engine(engine);
         engine.register_type_with_name::<crate::StripeBuilder>("StripeBuilder");
+        engine.register_type_with_name::<crate::StripePages>("StripePages");
         engine.register_type_with_name::<ApiKey>("ApiKey");
         engine.register_type_with_name::<WebhookSecret>("WebhookSecret");
         engine.register_static_module("stripe", namespace::module(host).into());

@@ -1,5 +1,7 @@
 //! What scripts say becomes the right request, and what they get wrong is told.
 
+#[path = "scripts/pages.rs"]
+mod pages;
 #[path = "scripts/webhooks.rs"]
 mod webhooks;
 

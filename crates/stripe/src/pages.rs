@@ -171,6 +171,12 @@ impl Pages {
         })
     }
 
+    /// Whether this operation gives a list that has pages.
+    #[must_use]
+    pub fn gives(operation: &Operation) -> bool {
+        Walk::of(operation, &Params::new()).is_some()
+    }
+
     /// Gives at most so many objects in all, those before a cursor included, and asks for no page beyond. By default all.
     #[must_use]
     pub fn max(mut self, objects: u64) -> Self {
