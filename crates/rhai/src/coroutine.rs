@@ -93,6 +93,16 @@ pub(crate) fn on_operation() -> Option<Stop> {
     })
 }
 
+/// What native code that takes long calls again and again: as between two operations, others have their turn when the slice is
+/// over.
+#[inline]
+pub(crate) fn breathe() -> Result<(), Stop> {
+    if HOT.with(|hot| hot.slice.get()) == ticker::slice() {
+        return Ok(());
+    }
+    on_slice().map_or(Ok(()), Err)
+}
+
 /// A new slice has begun since the running coroutine was resumed.
 #[cold]
 fn on_slice() -> Option<Stop> {
