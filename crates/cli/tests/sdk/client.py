@@ -1,0 +1,25 @@
+"""Makes the calls of a table with Stripe's Python SDK. Arguments: the table, the server's URL, the key."""
+import json
+import sys
+
+try:
+    import stripe
+except ImportError:
+    print("absent")
+    sys.exit()
+
+table, url, key = sys.argv[1:]
+# The table has no secrets, and nothing of these runs is to be told to anyone.
+stripe.enable_telemetry = False
+client = stripe.StripeClient(key, base_addresses={"api": url}, max_network_retries=0)
+for call in json.load(open(table, encoding="utf-8")):
+    service = getattr(client.v1, call["resource"] + "s")
+    options = {k: v for k, v in call["options"].items()}
+    try:
+        getattr(service, call["method"])(*call["ids"], params=call["params"], options=options)
+    except stripe.StripeError as error:
+        print(call, error, file=sys.stderr)
+# A delivery signed by us, the other way round: printed for us to verify.
+payload = '{"id":"evt_1","object":"event","type":"a.b"}'
+signature = stripe.WebhookSignature._compute_signature("%d.%s" % (1700000000, payload), "whsec_sdk")
+print(f"t=1700000000,v1={signature}")
