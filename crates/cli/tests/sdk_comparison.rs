@@ -198,8 +198,10 @@ fn sdk(name: &str, mut command: Command) -> Option<(Vec<Recorded>, String)> {
     Some((records.try_iter().collect(), stdout.trim().to_owned()))
 }
 
+type Rewrite = fn(&str) -> String;
+
 /// Rewritings that make one kind of difference vanish, by its name.
-const KINDS: [(&str, fn(&str) -> String); 3] = [
+const KINDS: [(&str, Rewrite); 3] = [
     ("a space is %20", |text| text.replace('+', "%20")),
     ("brackets are not escaped", |text| {
         text.replace("%5B", "[").replace("%5D", "]")
