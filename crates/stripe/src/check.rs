@@ -101,7 +101,8 @@ fn check_metadata(entries: &Params, path: &Path<'_>) -> Result<(), ParamError> {
 fn check_kind(kind: &'static Kind, value: &Value, path: &Path<'_>) -> Result<(), ParamError> {
     let fits = match kind {
         Kind::Any => true,
-        Kind::Integer | Kind::Timestamp => is_integer(value),
+        Kind::File => matches!(value, Value::File(_)),
+        Kind::Integer | Kind::IntegerText | Kind::Timestamp => is_integer(value),
         Kind::Number => is_number(value),
         Kind::Decimal => is_number(value),
         Kind::Boolean => matches!(value, Value::Bool(_)) || matches!(value.as_text(), Some("true" | "false")),
@@ -151,14 +152,14 @@ fn as_sent(value: &Value) -> Option<Cow<'_, str>> {
         Value::Integer(number) => Some(Cow::Owned(number.to_string())),
         Value::Float(number) => Some(Cow::Owned(number.to_string())),
         Value::Null => Some(Cow::Borrowed("")),
-        Value::List(_) | Value::Map(_) => None,
+        Value::List(_) | Value::Map(_) | Value::File(_) => None,
     }
 }
 
 fn check_text(value: &Value, max: usize, kind: Kind, path: &Path<'_>) -> Result<(), ParamError> {
     match value {
         Value::Text(text) => check_length(text, max, path),
-        Value::List(_) | Value::Map(_) => Err(path.error(Problem::WrongType {
+        Value::List(_) | Value::Map(_) | Value::File(_) => Err(path.error(Problem::WrongType {
             expected: kind,
             found: describe(value),
         })),
@@ -274,6 +275,7 @@ fn describe(value: &Value) -> String {
         Value::Text(text) => format!("{:?}…", text.chars().take(SHOWN).collect::<String>()),
         Value::List(_) => "a list".to_owned(),
         Value::Map(_) => "a map".to_owned(),
+        Value::File(_) => "a file".to_owned(),
     }
 }
 

@@ -48,8 +48,19 @@ fn pair(operation: &'static Operation) -> impl Strategy<Value = String> {
     (select(names), nested, values).prop_map(|(name, nested, value)| format!("{name}{nested}={value}"))
 }
 
+/// The simulator serves these; the catalogue knows many more.
+const SERVED: [&str; 6] = [
+    "coupon",
+    "customer",
+    "payment_intent",
+    "price",
+    "product",
+    "subscription",
+];
+
 fn request() -> impl Strategy<Value = (&'static Operation, Vec<String>)> {
-    select(operations().collect::<Vec<_>>())
+    let served = operations().filter(|operation| SERVED.contains(&operation.resource()));
+    select(served.collect::<Vec<_>>())
         .prop_flat_map(|operation| (Just(operation), prop::collection::vec(pair(operation), 0..6)))
 }
 
