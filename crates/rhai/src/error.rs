@@ -232,6 +232,13 @@ impl ScriptError {
         Self::new(self.kind, self.message.clone()).at(self.position)
     }
 
+    /// The same error in other words, on one line.
+    #[must_use]
+    pub fn reworded(mut self, message: &str) -> Self {
+        self.message = one_line(message);
+        self
+    }
+
     /// What kind of error.
     #[must_use]
     pub fn kind(&self) -> ScriptErrorKind {

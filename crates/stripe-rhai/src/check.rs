@@ -1,5 +1,7 @@
 //! Finds calls of builders, setters and functions that do not exist, without running the script.
 
+pub(crate) mod namespaced;
+
 use std::collections::{BTreeSet, HashMap};
 
 use inflight_stripe::{Resource, nearest};
@@ -70,6 +72,8 @@ pub fn check_ast(engine: &Engine, ast: &AST) -> Vec<Finding> {
 
 struct Checker {
     functions: BTreeSet<String>,
+    /// Functions of modules, with their modules: `stripe::product::create`.
+    qualified: BTreeSet<String>,
     /// Every variable and parameter, since one may hold a function.
     variables: BTreeSet<String>,
     /// Variables that hold a builder of one resource, wherever they are assigned.
@@ -80,7 +84,19 @@ struct Checker {
 impl Checker {
     fn new(engine: &Engine, ast: &AST) -> Self {
         let mut functions: BTreeSet<String> = BUILT_IN.map(str::to_owned).into();
-        functions.extend(engine.collect_fn_metadata(None, |info| Some(info.metadata.name.to_string()), true));
+        let mut qualified = BTreeSet::new();
+        let all = engine.collect_fn_metadata(
+            None,
+            |info| Some((info.namespace.to_string(), info.metadata.name.to_string())),
+            true,
+        );
+        for (namespace, name) in all {
+            if namespace.is_empty() {
+                functions.insert(name);
+            } else {
+                qualified.insert(format!("{namespace}::{name}"));
+            }
+        }
         let mut variables = BTreeSet::new();
         for function in ast.iter_functions() {
             functions.insert(function.name.to_owned());
@@ -88,6 +104,7 @@ impl Checker {
         }
         Self {
             functions,
+            qualified,
             variables,
             builders: HashMap::new(),
             findings: Vec::new(),
@@ -188,7 +205,12 @@ impl Checker {
     }
 
     fn function(&mut self, call: &FnCallExpr, position: Position) {
-        if call.is_qualified() || call.op_token.is_some() || self.is_known(&call.name) {
+        if call.is_qualified() {
+            let is_known = |name: &str| self.qualified.contains(name);
+            namespaced::check(call, position, is_known, &mut self.findings);
+            return;
+        }
+        if call.op_token.is_some() || self.is_known(&call.name) {
             return;
         }
         if call.name.starts_with("new_") {
@@ -226,7 +248,9 @@ fn variable(expression: &Expr) -> Option<&str> {
 
 /// Whether a setter of this name leaves a builder a builder.
 fn is_setter(resource: &'static Resource, name: &str) -> bool {
-    name == "params" || crate::builder::OPTION_SETTERS.contains(&name) || setter(resource, name).is_some()
+    matches!(name, "params" | "request_options")
+        || crate::options::OPTION_SETTERS.contains(&name)
+        || setter(resource, name).is_some()
 }
 
 /// Whether this chain is only the rest of the chain above it.

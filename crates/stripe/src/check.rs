@@ -50,6 +50,16 @@ impl Operation {
     }
 }
 
+impl Param {
+    /// Checks a value for this parameter, nested ones included. The error's path begins with the parameter's name.
+    ///
+    /// # Errors
+    /// The first thing that Stripe would refuse.
+    pub fn check(&'static self, value: &Value) -> Result<(), ParamError> {
+        check_param(self, value, &Path::Root(self.name))
+    }
+}
+
 fn missing(mut known: impl Iterator<Item = &'static Param>, given: &Params) -> Option<&'static Param> {
     known.find(|p| p.required && given.get(p.name).is_none_or(Value::sends_nothing))
 }
