@@ -16,18 +16,25 @@ const OTHER_MAPPINGS: usize = 5_000;
 /// A fiber's place among the living.
 pub(crate) type Place = OwnedSemaphorePermit;
 
+/// The least number of places that are kept for tasks of scripts that live.
+const LEAST_RESERVE: usize = 16;
+
 static LIMIT: OnceLock<usize> = OnceLock::new();
 
-/// How many fibers can live at once in this process, tasks included: what [`set_max_live_fibers`] has said, or else at most 20,000
-/// and no more than half of what Linux lets a process map (`vm.max_map_count`), since each stack takes two mappings. Further
-/// fibers wait in order, without a stack.
+/// How many scripts can live at once in this process: what [`set_max_live_fibers`] has said, or else at most 20,000 and no more
+/// than what Linux lets a process map (`vm.max_map_count`) has room for, since each stack takes two mappings. Further scripts
+/// wait in order, without a stack.
+///
+/// Their tasks take of these places too, and where all are taken have half as many again: a script that lives can go on while
+/// others wait to begin.
 #[must_use]
 pub fn max_live_fibers() -> usize {
     *LIMIT.get_or_init(|| {
         let mappings = fs::read_to_string("/proc/sys/vm/max_map_count")
             .ok()
             .and_then(|text| text.trim().parse::<usize>().ok());
-        mappings.map_or(MOST, |count| (count.saturating_sub(OTHER_MAPPINGS) / 2).clamp(1, MOST))
+        // Two mappings a stack, and half as many stacks again for tasks.
+        mappings.map_or(MOST, |count| (count.saturating_sub(OTHER_MAPPINGS) / 3).clamp(1, MOST))
     })
 }
 
@@ -41,8 +48,19 @@ fn places() -> &'static Arc<Semaphore> {
     PLACES.get_or_init(|| Arc::new(Semaphore::new(max_live_fibers())))
 }
 
+/// The places that only tasks can have.
+fn reserve() -> &'static Arc<Semaphore> {
+    static RESERVE: OnceLock<Arc<Semaphore>> = OnceLock::new();
+    RESERVE.get_or_init(|| Arc::new(Semaphore::new((max_live_fibers() / 2).max(LEAST_RESERVE))))
+}
+
+/// A place for a task of a script that lives. Scripts that wait for one do not hold it up.
+pub(crate) fn try_enter_task() -> Option<Place> {
+    try_enter().or_else(|| Arc::clone(reserve()).try_acquire_owned().ok())
+}
+
 /// A place, if one is free and nobody waits for it.
-pub(crate) fn try_enter() -> Option<Place> {
+fn try_enter() -> Option<Place> {
     Arc::clone(places()).try_acquire_owned().ok()
 }
 

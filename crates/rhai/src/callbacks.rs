@@ -13,7 +13,7 @@ use inflight_core::{Outcome, Wait};
 use rhai::{Dynamic, FnPtr, ImmutableString, Module, NativeCallContext};
 
 use crate::coroutine::running;
-use crate::error::{describe, failure_map, script_error};
+use crate::error::{failure_map, line_with_place, script_error};
 use crate::heap::uncharged;
 use crate::object::result_value;
 use crate::package::{Answer, function, known, unknown};
@@ -116,14 +116,11 @@ fn run(script: &Rc<ScriptState>, due: &Due) {
     };
     let ended = argument.and_then(|argument| due.call.call(&script.engine, (argument,)));
     script.callbacks.running.set(false);
-    if let Err(error) = ended
-        && script.stopped().is_none()
-    {
-        let (message, position) = describe(&script.engine, &error);
-        script.warn(format!(
-            "the callback of request {} failed: {message} ({position})",
-            due.id
-        ));
+    let Err(error) = ended else { return };
+    script.note_place(due.call.position());
+    if script.stopped().is_none() {
+        let line = line_with_place(&script.engine, &error);
+        script.warn(format!("the callback of request {} failed: {line}", due.id));
     }
 }
 

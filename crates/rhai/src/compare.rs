@@ -1,10 +1,11 @@
-//! `==` and `!=` of arrays and maps, with a limit to how deeply they nest: Rhai's own recurse in native code without one, and
-//! `in`, `contains`, `index_of`, `dedup` and their kin compare by them.
+//! `==` and `!=` of arrays and maps, with a limit to how deeply they nest: Rhai's own recurse in native code without one.
 
 use rhai::{Array, Dynamic, EvalAltResult, FuncRegistration, Map, Module, NativeCallContext};
 
+use crate::coroutine::breathe;
 use crate::error::script_error;
 use crate::text::MAX_DEPTH;
+use crate::wait::terminated;
 
 type Answer<T> = Result<T, Box<EvalAltResult>>;
 
@@ -51,7 +52,20 @@ fn maps(ctx: &NativeCallContext, left: &Map, right: &Map, depth: usize) -> Answe
     Ok(true)
 }
 
+/// Whether `==` holds between two values; values of different types differ.
+pub(crate) fn same(ctx: &NativeCallContext, left: &Dynamic, right: &Dynamic) -> Answer<bool> {
+    values(ctx, left, right, 0)
+}
+
 fn values(ctx: &NativeCallContext, left: &Dynamic, right: &Dynamic, depth: usize) -> Answer<bool> {
+    breathe().map_err(terminated)?;
+    // The common types, without the search for a function.
+    if let (Ok(left), Ok(right)) = (left.as_int(), right.as_int()) {
+        return Ok(left == right);
+    }
+    if let (Ok(left), Ok(right)) = (left.as_immutable_string_ref(), right.as_immutable_string_ref()) {
+        return Ok(*left == *right);
+    }
     if depth > MAX_DEPTH {
         return Err(script_error(
             "too_deep",

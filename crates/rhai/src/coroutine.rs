@@ -28,11 +28,21 @@ const POOLED_STACKS: usize = 20_000;
 /// How much of a stack stays in memory when it is given back; a small script uses less.
 const KEPT_STACK: usize = 32 * 1024;
 
-/// One coroutine of a script: its main one, or a task.
+/// What a coroutine does for its script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Runs the script, and its callbacks.
+    Main,
+    /// Runs the task of this number.
+    Task(u64),
+    /// Runs what is left at the end.
+    Closing,
+}
+
+/// One coroutine of a script.
 pub(crate) struct Context {
     pub(crate) script: Rc<ScriptState>,
-    /// Whether this is the script's main coroutine, which runs its callbacks.
-    is_main: bool,
+    pub(crate) role: Role,
     waker: RefCell<Waker>,
     yielder: Cell<*const Yielder<(), ()>>,
     /// The lowest address that a script's evaluation may reach.
@@ -44,14 +54,15 @@ pub(crate) struct Context {
 thread_local! {
     static RUNNING: RefCell<Option<Rc<Context>>> = const { RefCell::new(None) };
     /// Of `RUNNING`, what every operation looks at.
-    static HOT: Hot = const { Hot { slice: Cell::new(0), stack_floor: Cell::new(0), max_operations: Cell::new(u64::MAX) } };
+    static HOT: Hot = const { Hot { slice: Cell::new(0), stack_floor: Cell::new(0), operations_left: Cell::new(u64::MAX) } };
     static POOL: RefCell<Vec<DefaultStack>> = const { RefCell::new(Vec::new()) };
 }
 
 struct Hot {
     slice: Cell<u64>,
     stack_floor: Cell<usize>,
-    max_operations: Cell<u64>,
+    /// Of the whole script: what one of its coroutines uses, the others have no more.
+    operations_left: Cell<u64>,
 }
 
 /// The context of the coroutine that runs on this thread, if one does.
@@ -61,15 +72,16 @@ pub(crate) fn running() -> Option<Rc<Context>> {
 
 /// What the engine calls at every operation: preempts a script whose slice is over, and says where one has to stop.
 #[inline]
-pub(crate) fn on_operation(operations: u64) -> Option<Stop> {
+pub(crate) fn on_operation() -> Option<Stop> {
     let here = 0_u8;
     let address = std::ptr::from_ref(&here).addr();
     HOT.with(|hot| {
         if address < hot.stack_floor.get() {
             return Some(Stop::Stack);
         }
-        if operations > hot.max_operations.get() {
-            return Some(Stop::Operations);
+        match hot.operations_left.get().checked_sub(1) {
+            Some(left) => hot.operations_left.set(left),
+            None => return Some(Stop::Operations),
         }
         if heap::is_exceeded() {
             return Some(Stop::Heap);
@@ -79,6 +91,16 @@ pub(crate) fn on_operation(operations: u64) -> Option<Stop> {
         }
         on_slice()
     })
+}
+
+/// What native code that takes long calls again and again: as between two operations, others have their turn when the slice is
+/// over.
+#[inline]
+pub(crate) fn breathe() -> Result<(), Stop> {
+    if HOT.with(|hot| hot.slice.get()) == ticker::slice() {
+        return Ok(());
+    }
+    on_slice().map_or(Ok(()), Err)
 }
 
 /// A new slice has begun since the running coroutine was resumed.
@@ -111,7 +133,7 @@ impl Context {
             if let std::task::Poll::Ready(output) = heap::uncharged(|| future.as_mut().poll(&mut cx)) {
                 return Ok(output);
             }
-            if !(self.is_main && self.script.callbacks.run_ready(&mut cx)) {
+            if !(self.role == Role::Main && self.script.callbacks.run_ready(&mut cx)) {
                 self.suspend();
             }
         }
@@ -158,11 +180,18 @@ impl Context {
         HOT.with(|hot| hot.slice.set(slice));
     }
 
+    /// Takes down what is left of the script's operations, before another context counts.
+    fn keep_count(&self) {
+        self.script
+            .operations_left
+            .set(HOT.with(|hot| hot.operations_left.get()));
+    }
+
     fn publish(&self) {
         HOT.with(|hot| {
             hot.slice.set(self.slice.get());
             hot.stack_floor.set(self.stack_floor);
-            hot.max_operations.set(self.script.max_operations);
+            hot.operations_left.set(self.script.operations_left.get());
         });
     }
 }
@@ -180,13 +209,13 @@ impl<T: 'static> Fibre<T> {
     /// Prepares `body` to run on a stack from the pool, or on a new one.
     pub(crate) fn new(
         script: &Rc<ScriptState>,
-        is_main: bool,
+        role: Role,
         body: impl FnOnce() -> T + 'static,
     ) -> std::io::Result<Self> {
         let stack = take_stack(script.stack_bytes)?;
         let context = Rc::new(Context {
             script: Rc::clone(script),
-            is_main,
+            role,
             waker: RefCell::new(Waker::noop().clone()),
             yielder: Cell::new(std::ptr::null()),
             // A script's own recursion has the upper quarter; the rest is for native code that recurses over nested values.
@@ -263,6 +292,9 @@ struct Entered {
 impl Entered {
     fn new(context: &Rc<Context>) -> Self {
         let before = RUNNING.with_borrow_mut(|running| running.replace(Rc::clone(context)));
+        if let Some(before) = &before {
+            before.keep_count();
+        }
         ticker::keep_ticking();
         context.enter_slice();
         context.publish();
@@ -276,13 +308,15 @@ impl Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        self.entered.script.heap.set(heap::leave(&self.heap_before));
+        let script = &self.entered.script;
+        script.heap.set(heap::leave(&self.heap_before));
+        self.entered.keep_count();
         let before = self.before.take();
         match &before {
             Some(context) => context.publish(),
             None => HOT.with(|hot| {
                 hot.stack_floor.set(0);
-                hot.max_operations.set(u64::MAX);
+                hot.operations_left.set(u64::MAX);
             }),
         }
         RUNNING.with_borrow_mut(|running| *running = before);

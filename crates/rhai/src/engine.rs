@@ -80,8 +80,8 @@ impl FiberEngine {
     #[must_use]
     pub fn with_module_resolver(mut engine: Engine, modules: impl ModuleResolver + 'static) -> Self {
         ticker::start();
-        engine.on_progress(|operations| {
-            let stop = on_operation(operations)?;
+        engine.on_progress(|_| {
+            let stop = on_operation()?;
             if let Some(context) = running() {
                 context.script.stop(stop);
             }

@@ -354,6 +354,14 @@ pub fn describe(engine: &Engine, error: &EvalAltResult) -> (String, Position) {
     (one_line(&text), position)
 }
 
+/// An error of Rhai's as one line with its place.
+pub(crate) fn line_with_place(engine: &Engine, error: &EvalAltResult) -> String {
+    let (message, position) = describe(engine, error);
+    ScriptError::new(ScriptErrorKind::Runtime, message)
+        .at(position)
+        .to_string()
+}
+
 /// A text as one line of bounded length, without control characters.
 fn one_line(text: &str) -> String {
     const LONGEST: usize = 2000;

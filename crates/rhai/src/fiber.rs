@@ -12,7 +12,7 @@ use tokio::time::Sleep;
 
 use crate::admission::{Entrance, Place};
 use crate::callbacks;
-use crate::coroutine::{Ending, Fibre};
+use crate::coroutine::{Ending, Fibre, Role};
 use crate::engine::RunOptions;
 use crate::error::{ScriptError, ScriptErrorKind};
 use crate::heap;
@@ -152,7 +152,7 @@ impl<T: 'static> New<T> {
             limits.heap_bytes,
         );
         let (body, inner) = (self.body, Rc::clone(&script));
-        let main = Fibre::new(&script, true, move || {
+        let main = Fibre::new(&script, Role::Main, move || {
             if inner.stopped().is_some() {
                 return Err(ScriptError::cancelled());
             }
@@ -167,7 +167,11 @@ impl<T: 'static> New<T> {
         .map_err(|error| {
             ScriptError::new(
                 ScriptErrorKind::Admission,
-                "no stack can be had for the script: too many scripts live at once",
+                format!(
+                    "no stack can be had for the script, for which {} MiB of address space are needed: {error}; too many \
+                     scripts live at once, or the process may not map that much (`ulimit -v`)",
+                    script.stack_bytes / (1024 * 1024)
+                ),
             )
             .with_source(error)
         })?;
@@ -260,7 +264,7 @@ impl<T: 'static> Drop for Running<T> {
         // Values of the script may nest as deeply as its memory allowed: they are taken apart on a stack that is large enough.
         if self.script.holds_values() {
             let script = Rc::clone(&self.script);
-            match Fibre::new(&self.script, false, move || script.clear()) {
+            match Fibre::new(&self.script, Role::Closing, move || script.clear()) {
                 // Dropped, it runs to its end.
                 Ok(last) => drop(last),
                 // Without a stack they stay in memory: a leak, where the alternative is a crash.
@@ -286,6 +290,7 @@ impl<T: 'static> Future for Fiber<T> {
         };
         let ending = std::task::ready!(running.run(cx));
         let stopped = running.script.stopped();
+        let stopped_at = running.script.stopped_at();
         this.warnings = running.warnings();
         this.state = FiberState::Ended;
         Poll::Ready(match ending {
@@ -293,7 +298,7 @@ impl<T: 'static> Future for Fiber<T> {
             Ok(ended) => match (ended, stopped) {
                 (Err(error), Some(stop)) => Err(stop_error(stop, &this.limits, error.raw_position())),
                 // A limit counts also where it cut off only tasks or callbacks, or a callback's error was swallowed.
-                (Ok(_), Some(stop)) => Err(stop_error(stop, &this.limits, rhai::Position::NONE)),
+                (Ok(_), Some(stop)) => Err(stop_error(stop, &this.limits, stopped_at)),
                 (ended, _) => ended,
             },
         })

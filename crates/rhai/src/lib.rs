@@ -30,6 +30,7 @@
 #![warn(unsafe_code)]
 
 mod admission;
+mod arrays;
 mod async_fn;
 mod bounded;
 mod callbacks;

@@ -65,6 +65,7 @@ impl Package for InflightPackage {
         crate::text::register(module);
         crate::bounded::register(module);
         crate::compare::register(module);
+        crate::arrays::register(module);
         crate::combine::register(module);
         crate::callbacks::register(module);
         crate::tasks::register(module);

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::Instant;
 
-use rhai::Engine;
+use rhai::{Engine, Position};
 
 use crate::callbacks::Callbacks;
 use crate::heap::HeapState;
@@ -37,13 +37,15 @@ pub(crate) struct ScriptState {
     pub(crate) locals: Locals,
     /// When the script has to be done.
     pub(crate) deadline: Option<Instant>,
-    pub(crate) max_operations: u64,
+    pub(crate) operations_left: Cell<u64>,
     pub(crate) stack_bytes: usize,
     pub(crate) heap: Cell<HeapState>,
     pub(crate) tasks: Tasks,
     pub(crate) callbacks: Callbacks,
     pub(crate) modules: Loaded,
     stop: Cell<Option<Stop>>,
+    /// Where the task or callback that was stopped first had been begun.
+    stopped_at: Cell<Position>,
     /// The coroutine that was preempted and has to run on before any other of the script.
     preempted: Cell<Option<usize>>,
     /// Those that were woken meanwhile.
@@ -56,7 +58,7 @@ impl ScriptState {
         engine: Rc<Engine>,
         locals: Locals,
         deadline: Option<Instant>,
-        max_operations: u64,
+        operations: u64,
         stack_bytes: usize,
         heap_bytes: Option<usize>,
     ) -> Rc<Self> {
@@ -64,13 +66,14 @@ impl ScriptState {
             engine,
             locals,
             deadline,
-            max_operations,
+            operations_left: Cell::new(operations),
             stack_bytes,
             heap: Cell::new(HeapState::with_limit(heap_bytes)),
             tasks: Tasks::default(),
             callbacks: Callbacks::default(),
             modules: Loaded::default(),
             stop: Cell::new(None),
+            stopped_at: Cell::new(Position::NONE),
             preempted: Cell::new(None),
             deferred: RefCell::default(),
             warnings: RefCell::default(),
@@ -86,6 +89,19 @@ impl ScriptState {
 
     pub(crate) fn stopped(&self) -> Option<Stop> {
         self.stop.get()
+    }
+
+    /// A task or a callback that was begun at this place has ended: the script's stop may have been its doing. (Where within it,
+    /// Rhai does not say.)
+    pub(crate) fn note_place(&self, begun: Position) {
+        if self.stop.get().is_some() && self.stopped_at.get().is_none() {
+            self.stopped_at.set(begun);
+        }
+    }
+
+    /// Where the script began the task or callback that was stopped, if it was one.
+    pub(crate) fn stopped_at(&self) -> Position {
+        self.stopped_at.get()
     }
 
     pub(crate) fn begin_preemption(&self, coroutine: usize) {

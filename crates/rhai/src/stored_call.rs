@@ -6,7 +6,7 @@
     reason = "Rhai marks its volatile interfaces this way; the version is pinned to the minor"
 )]
 
-use rhai::{Dynamic, Engine, EvalAltResult, FnPtr, FuncArgs, NativeCallContext, NativeCallContextStore};
+use rhai::{Dynamic, Engine, EvalAltResult, FnPtr, FuncArgs, NativeCallContext, NativeCallContextStore, Position};
 
 pub(crate) struct StoredCall {
     function: FnPtr,
@@ -25,5 +25,10 @@ impl StoredCall {
     pub(crate) fn call(&self, engine: &Engine, args: impl FuncArgs) -> Result<Dynamic, Box<EvalAltResult>> {
         let ctx = self.context.create_context(engine);
         self.function.call_within_context(&ctx, args)
+    }
+
+    /// Where the script handed it over.
+    pub(crate) fn position(&self) -> Position {
+        self.context.pos
     }
 }

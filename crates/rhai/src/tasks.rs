@@ -15,9 +15,9 @@ use rhai::{
     Dynamic, EvalAltResult, FnPtr, FuncRegistration, INT, ImmutableString, Module, NativeCallContext, Position,
 };
 
-use crate::admission::{Place, try_enter};
-use crate::coroutine::{Fibre, running};
-use crate::error::{describe, script_error};
+use crate::admission::{Place, try_enter_task};
+use crate::coroutine::{Fibre, Role, running};
+use crate::error::{describe, line_with_place, script_error};
 use crate::heap::uncharged;
 use crate::package::{Answer, duration, function};
 use crate::state::ScriptState;
@@ -54,6 +54,8 @@ pub(crate) struct Tasks {
     running: Cell<usize>,
     /// Tasks that were started and have not run yet.
     new: RefCell<Vec<RunningTask>>,
+    /// Which task waits for which other one without a time limit.
+    joins: RefCell<HashMap<u64, u64>>,
     results: RefCell<HashMap<u64, TaskResult>>,
 }
 
@@ -108,7 +110,7 @@ impl RunningTask {
     /// A coroutine that runs callbacks which tasks registered after the main one had ended.
     pub(crate) fn for_callbacks(script: &Rc<ScriptState>) -> std::io::Result<Self> {
         let inner = Rc::clone(script);
-        let fibre = Fibre::new(script, false, move || crate::callbacks::finish(&inner))?;
+        let fibre = Fibre::new(script, Role::Closing, move || crate::callbacks::finish(&inner))?;
         script.tasks.running.set(script.tasks.running.get() + 1);
         Ok(Self {
             id: 0,
@@ -201,6 +203,20 @@ impl Tasks {
         }
     }
 
+    /// Whether `task` waits, itself or through those it waits for, for `joiner`: then the two would wait for ever.
+    fn waits_for(&self, task: u64, joiner: u64) -> bool {
+        let joins = self.joins.borrow();
+        let mut at = task;
+        // No circle is ever closed, so the walk ends.
+        while at != joiner {
+            match joins.get(&at) {
+                Some(next) => at = *next,
+                None => return false,
+            }
+        }
+        true
+    }
+
     /// What the task gave, when it has ended.
     fn ended(&self, id: u64) -> Option<Ended> {
         self.results.borrow().get(&id)?.ended.clone()
@@ -224,6 +240,7 @@ fn unjoined(id: u64, failure: &str) -> String {
 }
 
 pub(crate) fn register(module: &mut Module) {
+    module.set_custom_type::<Task>("Task");
     function(module, "start", |ctx: NativeCallContext, body: FnPtr| start(&ctx, body));
     function(module, "join", |_: NativeCallContext, task: Task| join(&task, None));
     function(module, "join", |_: NativeCallContext, task: Task, seconds: INT| {
@@ -258,10 +275,10 @@ fn start(ctx: &NativeCallContext, body: FnPtr) -> Answer<Task> {
         ));
     }
     // Waiting for a place would hold the script's own: an error says it.
-    let place = try_enter().ok_or_else(|| {
+    let place = try_enter_task().ok_or_else(|| {
         script_error(
             "too_many_tasks",
-            "no stack can be had for the task: too many scripts live at once",
+            "there is no room for the task: too many scripts and tasks live at once",
         )
     })?;
     let id = tasks.next.get() + 1;
@@ -273,9 +290,12 @@ fn start(ctx: &NativeCallContext, body: FnPtr) -> Answer<Task> {
             return;
         }
         let ended = call.call(&inner.engine, ());
+        if ended.is_err() {
+            inner.note_place(call.position());
+        }
         // What a limit or a cancellation cuts off has not failed by itself.
         let failure = match &ended {
-            Err(error) if inner.stopped().is_none() => Some(describe(&inner.engine, error).0),
+            Err(error) if inner.stopped().is_none() => Some(line_with_place(&inner.engine, error)),
             _ => None,
         };
         let ended = ended.map_err(|error| thrown_value(&inner, &error));
@@ -283,7 +303,7 @@ fn start(ctx: &NativeCallContext, body: FnPtr) -> Answer<Task> {
     };
     // What keeps the task is the host's, and the host frees it.
     let started = uncharged(|| -> std::io::Result<()> {
-        let fibre = Fibre::new(&script, false, body)?;
+        let fibre = Fibre::new(&script, Role::Task(id), body)?;
         tasks.results.borrow_mut().insert(id, TaskResult::default());
         tasks.new.borrow_mut().push(RunningTask {
             id,
@@ -293,7 +313,15 @@ fn start(ctx: &NativeCallContext, body: FnPtr) -> Answer<Task> {
         });
         Ok(())
     });
-    started.map_err(|error| script_error("no_stack", &format!("no stack can be had for the task: {error}")))?;
+    started.map_err(|error| {
+        script_error(
+            "no_stack",
+            &format!(
+                "no stack can be had for the task, for which {} MiB of address space are needed: {error}",
+                script.stack_bytes / (1024 * 1024)
+            ),
+        )
+    })?;
     tasks.next.set(id);
     tasks.running.set(tasks.running.get() + 1);
     Ok(Task(Shared::new(Handle(id))))
@@ -314,10 +342,29 @@ fn thrown_value(script: &ScriptState, error: &EvalAltResult) -> Dynamic {
 fn join(task: &Task, seconds: Option<f64>) -> Answer<Dynamic> {
     let id = task.0.0;
     let limit = seconds.map(|seconds| duration(seconds, "the timeout")).transpose()?;
-    let script = running()
-        .map(|context| Rc::clone(&context.script))
-        .ok_or_else(|| script_error("no_fiber", "this task belongs to no script that runs here"))?;
-    if within(limit, poll_fn(|cx| script.tasks.poll_ended(id, cx)))?.is_none() {
+    let context = running().ok_or_else(|| script_error("no_fiber", "this task belongs to no script that runs here"))?;
+    let script = &context.script;
+    let joiner = match context.role {
+        Role::Task(joiner) => Some(joiner),
+        Role::Main | Role::Closing => None,
+    };
+    if let Some(joiner) = joiner
+        && script.tasks.waits_for(id, joiner)
+    {
+        return Err(script_error(
+            "deadlock",
+            "the task that is to be joined waits for the one that joins it: neither would ever end",
+        ));
+    }
+    let unlimited = joiner.filter(|_| limit.is_none());
+    if let Some(joiner) = unlimited {
+        uncharged(|| script.tasks.joins.borrow_mut().insert(joiner, id));
+    }
+    let waited = within(limit, poll_fn(|cx| script.tasks.poll_ended(id, cx)));
+    if let Some(joiner) = unlimited {
+        script.tasks.joins.borrow_mut().remove(&joiner);
+    }
+    if waited?.is_none() {
         return Err(script_error(
             "wait_timeout",
             "the task has not ended in that time; it goes on, and can be joined again",

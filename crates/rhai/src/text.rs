@@ -6,10 +6,11 @@ use std::fmt::Write;
 use rhai::{Array, Dynamic, Engine, EvalAltResult, FnPtr, ImmutableString, Map, Module, NativeCallContext, Scope};
 
 use crate::bounded::reserve;
-use crate::coroutine::running;
+use crate::coroutine::{breathe, running};
 use crate::error::{error_text, script_error};
 use crate::heap;
 use crate::state::Stop;
+use crate::wait::terminated;
 
 /// How deeply arrays and maps may nest where a value is turned into text.
 pub const MAX_DEPTH: usize = 128;
@@ -114,25 +115,25 @@ fn too_deep() -> Box<EvalAltResult> {
     )
 }
 
-/// The text of one value needs more memory than the script may hold: the same text many times over takes none until it is
-/// written out.
-struct Full;
+/// The script is to stop: also where the text of one value needs more memory than it may hold, since the same text many times
+/// over takes none until it is written out.
+struct Cut(Stop);
 
 /// What was written. Never an error: Rhai answers one inside an interpolated string by formatting the value itself, without a
 /// limit. A script that would hold too much is stopped at its next operation.
-fn shown(write: impl FnOnce(&mut String) -> Result<(), Full>) -> ImmutableString {
+fn shown(write: impl FnOnce(&mut String) -> Result<(), Cut>) -> ImmutableString {
     let mut out = String::new();
-    if write(&mut out).is_err() {
+    if let Err(Cut(stop)) = write(&mut out) {
         // What has been written is not kept either.
         out = String::from("…");
         if let Some(context) = running() {
-            context.script.stop(Stop::Heap);
+            context.script.stop(stop);
         }
     }
     out.into()
 }
 
-fn write_array(ctx: &NativeCallContext, out: &mut String, array: &Array, depth: usize) -> Result<(), Full> {
+fn write_array(ctx: &NativeCallContext, out: &mut String, array: &Array, depth: usize) -> Result<(), Cut> {
     out.push('[');
     for (i, item) in array.iter().enumerate() {
         if i > 0 {
@@ -144,7 +145,7 @@ fn write_array(ctx: &NativeCallContext, out: &mut String, array: &Array, depth: 
     Ok(())
 }
 
-fn write_map(ctx: &NativeCallContext, out: &mut String, map: &Map, depth: usize) -> Result<(), Full> {
+fn write_map(ctx: &NativeCallContext, out: &mut String, map: &Map, depth: usize) -> Result<(), Cut> {
     out.push_str("#{");
     for (i, (key, item)) in map.iter().enumerate() {
         if i > 0 {
@@ -157,10 +158,11 @@ fn write_map(ctx: &NativeCallContext, out: &mut String, map: &Map, depth: usize)
     Ok(())
 }
 
-fn write_debug(ctx: &NativeCallContext, out: &mut String, item: &Dynamic, depth: usize) -> Result<(), Full> {
+fn write_debug(ctx: &NativeCallContext, out: &mut String, item: &Dynamic, depth: usize) -> Result<(), Cut> {
     if heap::is_exceeded() {
-        return Err(Full);
+        return Err(Cut(Stop::Heap));
     }
+    breathe().map_err(Cut)?;
     if depth > MAX_DEPTH {
         out.push('…');
     } else if let Some(array) = item.read_lock::<Array>() {
@@ -214,6 +216,7 @@ fn json_value(
         return Err(too_deep());
     }
     reserve(0)?;
+    breathe().map_err(terminated)?;
     if let Some(array) = item.read_lock::<Array>() {
         return json_array(ctx, out, &array, depth);
     }

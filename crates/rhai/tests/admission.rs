@@ -3,7 +3,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use inflight_rhai::{FiberEngine, FiberPool, RunOptions, max_live_fibers, register_async_fn, set_max_live_fibers};
+use inflight_rhai::{
+    FiberEngine, FiberPool, InflightPackage, RunOptions, max_live_fibers, register_async_fn, set_max_live_fibers,
+};
+use rhai::packages::Package;
 use rhai::{Engine, EvalAltResult, INT};
 use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
@@ -31,6 +34,7 @@ fn engine() -> (FiberEngine, Gate) {
             Ok::<_, Box<EvalAltResult>>(number)
         }
     });
+    InflightPackage::new().register_into_engine(&mut engine);
     (FiberEngine::new(engine), gate)
 }
 
@@ -70,6 +74,20 @@ fn scripts_beyond_the_limit_wait_in_order() {
             if n != 2 && n != 5 {
                 assert_eq!(script.await.unwrap().unwrap(), n as INT);
             }
+        }
+    });
+
+    // A script that lives starts tasks also while others wait for a place.
+    LocalSet::new().block_on(&runtime, async {
+        let text = "let tasks = []; work(1); for i in 0..5 { tasks.push(start(|| work(2))); } let sum = 0; \
+                    for task in tasks { sum += join(task); } sum";
+        let scripts: Vec<_> = (0..LIVE + 2)
+            .map(|_| tokio::task::spawn_local(engine.eval_async::<INT>(text)))
+            .collect();
+        turns().await;
+        gate.go_on.add_permits(6 * (LIVE + 2));
+        for script in scripts {
+            assert_eq!(script.await.unwrap().unwrap(), 10);
         }
     });
 

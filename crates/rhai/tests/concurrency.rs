@@ -294,7 +294,10 @@ fn a_tasks_error_is_thrown_by_join_and_told_where_nobody_joins() {
     );
     let (ended, warnings, _) = ending("start(|| { sleep(5); throw `unseen` }); 1", 0, |_| {});
     assert_eq!(ended.as_deref(), Ok("1"));
-    assert_eq!(warnings, ["task 1 failed and nobody joined it: unseen"]);
+    assert_eq!(
+        warnings,
+        ["task 1 failed and nobody joined it: unseen (line 1, column 22)"]
+    );
 }
 
 #[test]
@@ -467,4 +470,70 @@ fn callbacks_that_a_task_registers_after_the_end_run_too_and_in_order() {
         assert_eq!(running.await.unwrap(), (Ok("1".into()), vec![]));
     });
     assert_eq!(setup.lines(), ["id/b begins", "id/b ends", "id/a begins", "id/a ends"]);
+}
+
+#[test]
+fn tasks_that_join_one_another_are_told() {
+    for script in [
+        "let t = (); t = start(|| join(t)); join(t)",
+        "let a = (); let b = (); a = start(|| join(b)); b = start(|| join(a)); join(b)",
+        "let a = (); let b = (); let c = (); a = start(|| join(b)); b = start(|| join(c)); c = start(|| join(a)); join(a)",
+    ] {
+        let (ended, ..) = ending(script, 0, |_| ());
+        let error = ended.unwrap_err();
+        assert!(error.contains("deadlock: "), "{script}: {error}");
+    }
+    // Where one of the two gives up, both end.
+    let script = "let a = (); let b = (); let caught = \"\"; \
+                  a = start(|| { try { join(b, 1) } catch(error) { caught = error.kind; } 7 }); \
+                  b = start(|| join(a)); `${join(b)} ${caught}`";
+    check(script, 0, |_| (), "7 wait_timeout");
+}
+
+#[test]
+fn a_task_has_a_readable_type() {
+    check("type_of(start(|| 1))", 0, |_| (), "Task");
+}
+
+#[test]
+fn a_scripts_coroutines_share_its_operations() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let mut engine = Engine::new();
+    InflightPackage::new().register_into_engine(&mut engine);
+    let engine = FiberEngine::new(engine);
+    let run = |script: &str, operations: u64| {
+        let limits = Limits {
+            operations: Some(operations),
+            ..Limits::default()
+        };
+        let script = engine.compile(script).unwrap();
+        runtime.block_on(script.run::<Dynamic>(RunOptions::default().limits(limits)))
+    };
+    // Each task alone is far below the limit.
+    let script = "let tasks = [];\nfor i in 0..10 {\n    tasks.push(start(|| { let n = 0;\n        while n < 100 { n += 1; } }));\n}\n\
+                  for task in tasks { join(task); }";
+    assert!(run(script, 100_000).is_ok());
+    let error = run(script, 2000).unwrap_err();
+    assert_eq!(error.kind(), ScriptErrorKind::OperationLimit);
+    assert!(error.message().contains("2000 operations"), "{error}");
+    assert!(error.position().is_some(), "{error}");
+    // A script that waits only between little steps uses them up too.
+    let error = run("loop { sleep(0); }", 1000).unwrap_err();
+    assert_eq!(error.kind(), ScriptErrorKind::OperationLimit);
+    // The next run of the same engine begins anew.
+    assert!(run("let n = 0; while n < 50 { n += 1; }", 1000).is_ok());
+}
+
+#[test]
+fn a_limit_that_stops_a_task_says_where() {
+    let script = "let f = || { };\n start(|| {\n    let a = [];\n    a.pad(100000000, 1);\n});\n1";
+    let (ended, ..) = ending(script, 0, |_| ());
+    let error = ended.unwrap_err();
+    assert!(
+        error.contains("heap limit") && error.contains("(line 2, column "),
+        "{error}"
+    );
 }

@@ -1,0 +1,156 @@
+//! Functions over whole arrays that Rhai has as native code: a time slice that ends in the middle of one suspends the script there.
+
+use std::any::TypeId;
+use std::cmp::Ordering;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use rhai::{
+    Array, Dynamic, EvalAltResult, FuncRegistration, INT, ImmutableString, Module, NativeCallContext, Position,
+};
+
+use crate::compare::same;
+use crate::coroutine::breathe;
+use crate::package::Answer;
+use crate::state::Stop;
+use crate::wait::terminated;
+
+pub(crate) fn register(module: &mut Module) {
+    register_sort(module);
+    register_search(module);
+}
+
+fn function(name: &str) -> FuncRegistration {
+    FuncRegistration::new(name).in_global_namespace()
+}
+
+fn register_sort(module: &mut Module) {
+    function("sort").set_into_module(module, |array: &mut Array| sort(array, natural));
+    function("sort_desc").set_into_module(module, |array: &mut Array| sort(array, |a, b| natural(b, a)));
+    let ordered = |name: &str| function(name).with_purity(true);
+    ordered("order").set_into_module(module, |array: &mut Array| {
+        let mut array = array.clone();
+        sort(&mut array, natural).map(|()| array)
+    });
+    ordered("order_desc").set_into_module(module, |array: &mut Array| {
+        let mut array = array.clone();
+        sort(&mut array, |a, b| natural(b, a)).map(|()| array)
+    });
+}
+
+/// Sorts values of one type that has an order of its own.
+fn sort(array: &mut Array, compare: impl Fn(&Dynamic, &Dynamic) -> Ordering) -> Answer<()> {
+    let Some(first) = array.first() else { return Ok(()) };
+    if array.iter().any(|item| item.type_id() != first.type_id()) {
+        return Err(unsortable("elements of different types cannot be sorted".into()));
+    }
+    let ordered = [
+        TypeId::of::<INT>(),
+        TypeId::of::<f64>(),
+        TypeId::of::<char>(),
+        TypeId::of::<bool>(),
+        TypeId::of::<()>(),
+        TypeId::of::<ImmutableString>(),
+    ];
+    if array.len() > 1 && !ordered.contains(&first.type_id()) {
+        let text = format!("elements of {} cannot be sorted", first.type_name());
+        return Err(unsortable(text));
+    }
+    // A comparison has no other way out of the middle of a sort, which leaves every element in the array.
+    let sorted = catch_unwind(AssertUnwindSafe(|| {
+        array.sort_by(|a, b| {
+            if let Err(stop) = breathe() {
+                resume_unwind(Box::new(stop));
+            }
+            compare(a, b)
+        });
+    }));
+    sorted.map_err(|payload| match payload.downcast::<Stop>() {
+        Ok(stop) => terminated(*stop),
+        Err(panic) => resume_unwind(panic),
+    })
+}
+
+fn unsortable(text: String) -> Box<EvalAltResult> {
+    Box::new(EvalAltResult::ErrorFunctionNotFound(text, Position::NONE))
+}
+
+/// The order of two values of one of the types that have one; floats in their total order, `NaN` last.
+fn natural(a: &Dynamic, b: &Dynamic) -> Ordering {
+    if let (Ok(a), Ok(b)) = (a.as_int(), b.as_int()) {
+        return a.cmp(&b);
+    }
+    if let (Ok(a), Ok(b)) = (a.as_float(), b.as_float()) {
+        return a.total_cmp(&b);
+    }
+    if let (Ok(a), Ok(b)) = (a.as_immutable_string_ref(), b.as_immutable_string_ref()) {
+        return a.cmp(&*b);
+    }
+    if let (Ok(a), Ok(b)) = (a.as_char(), b.as_char()) {
+        return a.cmp(&b);
+    }
+    if let (Ok(a), Ok(b)) = (a.as_bool(), b.as_bool()) {
+        return a.cmp(&b);
+    }
+    Ordering::Equal
+}
+
+/// `contains` (which `in` calls), `index_of` a value, and `dedup`.
+fn register_search(module: &mut Module) {
+    let pure = |name: &str| function(name).with_purity(true);
+    pure("contains").set_into_module(
+        module,
+        |ctx: NativeCallContext, array: &mut Array, value: Dynamic| -> Answer<bool> {
+            Ok(position(&ctx, array, &value, 0)?.is_some())
+        },
+    );
+    pure("index_of").set_into_module(
+        module,
+        |ctx: NativeCallContext, array: &mut Array, value: Dynamic| -> Answer<INT> {
+            Ok(index(position(&ctx, array, &value, 0)?))
+        },
+    );
+    pure("index_of").set_into_module(
+        module,
+        |ctx: NativeCallContext, array: &mut Array, value: Dynamic, start: INT| -> Answer<INT> {
+            // A negative one counts from the end.
+            let start = match usize::try_from(start) {
+                Ok(start) => start,
+                Err(_) => array
+                    .len()
+                    .saturating_sub(usize::try_from(start.unsigned_abs()).unwrap_or(usize::MAX)),
+            };
+            Ok(index(position(&ctx, array, &value, start)?))
+        },
+    );
+    function("dedup").set_into_module(module, |ctx: NativeCallContext, array: &mut Array| -> Answer<()> {
+        let mut failed = None;
+        array.dedup_by(|next, kept| {
+            // What cannot be compared stays.
+            failed.is_none()
+                && match breathe().map_err(terminated) {
+                    Ok(()) => same(&ctx, kept, next).unwrap_or(false),
+                    Err(stopped) => {
+                        failed = Some(stopped);
+                        false
+                    }
+                }
+        });
+        failed.map_or(Ok(()), Err)
+    });
+}
+
+/// Where, from `start` on, the first element lies that equals `value`.
+fn position(ctx: &NativeCallContext, array: &Array, value: &Dynamic, start: usize) -> Answer<Option<usize>> {
+    for (at, item) in array.iter().enumerate().skip(start) {
+        breathe().map_err(terminated)?;
+        if same(ctx, item, value)? {
+            return Ok(Some(at));
+        }
+    }
+    Ok(None)
+}
+
+/// As Rhai has it: -1 where there is none.
+fn index(position: Option<usize>) -> INT {
+    position.and_then(|at| INT::try_from(at).ok()).unwrap_or(-1)
+}
