@@ -126,6 +126,7 @@ impl fmt::Debug for Inflight {
 pub struct InflightBuilder {
     worker: WorkerBuilder,
     host: HostOptions,
+    is_real_stripe: bool,
     threads: usize,
     queue_capacity: Option<usize>,
     observer: Option<Arc<dyn Observer>>,
@@ -140,6 +141,7 @@ impl Default for InflightBuilder {
         Self {
             worker: Worker::builder().base_url(STRIPE_URL),
             host: HostOptions::default(),
+            is_real_stripe: true,
             threads: 1,
             queue_capacity: None,
             observer: None,
@@ -152,7 +154,20 @@ impl InflightBuilder {
     /// Where requests go. By default `https://api.stripe.com`.
     #[must_use]
     pub fn base_url(mut self, url: impl Into<String>) -> Self {
+        let url = url.into();
+        self.is_real_stripe = url.trim_end_matches('/') == STRIPE_URL;
         self.worker = self.worker.base_url(url);
+        self
+    }
+
+    /// The program that Inflight is part of: its name, its version and where to read about it. It is told in `User-Agent`, so that
+    /// Stripe can tell whom to write to. By default nothing is told.
+    #[must_use]
+    pub fn set_app_info(mut self, name: &str, version: Option<&str>, url: Option<&str>) -> Self {
+        let version = version.map_or_else(String::new, |version| format!("/{version}"));
+        let url = url.map_or_else(String::new, |url| format!(" ({url})"));
+        let agent = format!("{} {name}{version}{url}", inflight_transport::DEFAULT_USER_AGENT);
+        self.worker = self.worker.user_agent(agent);
         self
     }
 
@@ -239,7 +254,10 @@ impl InflightBuilder {
             registry = registry.observer(observer);
         }
         let (registry, queue) = registry.build();
-        let host = StripeHost::new(self.host);
+        let mut host = self.host;
+        // What the real Stripe serves elsewhere, another server serves itself.
+        host.separate_hosts |= self.is_real_stripe;
+        let host = StripeHost::new(host);
         let worker = self
             .worker
             .policy(Arc::new(StripePolicy))

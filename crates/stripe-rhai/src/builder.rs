@@ -167,7 +167,7 @@ pub(crate) fn known_names(resource: &'static Resource) -> BTreeSet<String> {
     for operation in resource.operations {
         names.insert(operation.verb().to_owned());
         names.insert(format!("{}_async", operation.verb()));
-        names.extend(operation.params().map(|param| param.name.to_owned()));
+        names.extend(operation.known_params().map(|param| param.name.to_owned()));
     }
     names.extend(aliases(resource).map(|(alias, _)| alias.to_owned()));
     names
@@ -241,7 +241,7 @@ pub(crate) fn register(module: &mut Module, host: &Arc<StripeHost>) {
     let mut setters: BTreeSet<&str> = OPTION_SETTERS.into();
     let mut verbs = BTreeSet::new();
     for operation in resources().iter().flat_map(|resource| resource.operations) {
-        setters.extend(operation.params().map(|param| param.name));
+        setters.extend(operation.known_params().map(|param| param.name));
         verbs.insert((operation.verb(), operation.path_params.len()));
     }
     setters.extend(ALIASES.map(|(_, alias, _)| alias));

@@ -249,7 +249,7 @@ pub(crate) fn unknown_function(path: &[&str], function: &str) -> String {
     match near {
         Some(near) => {
             let near = near.replace('.', "::");
-            let suffix = if Operation::by_name(&near.replace("::", ".")).is_some() {
+            let suffix = if Operation::by_name(&near.replace("::", ".")).is_ok() {
                 suffix
             } else {
                 ""

@@ -192,10 +192,14 @@ impl Operation {
     /// The operation of that name.
     ///
     /// Operations without a name are found by their route only.
-    #[must_use]
-    pub fn by_name(name: &str) -> Option<&'static Operation> {
-        let (resource, verb) = name.rsplit_once('.')?;
-        Resource::by_name(resource)?.operation(verb)
+    ///
+    /// # Errors
+    /// Where there is none, with the nearest name.
+    pub fn by_name(name: &str) -> Result<&'static Operation, UnknownOperation> {
+        let found = name
+            .rsplit_once('.')
+            .and_then(|(resource, verb)| Resource::by_name(resource)?.operation(verb));
+        found.ok_or_else(|| UnknownOperation::new(name))
     }
 
     /// The operation that a method and a path (without query) stand for, with the path's parameters as they were
@@ -234,7 +238,7 @@ impl Operation {
     }
 
     /// All parameters but the path's.
-    pub fn params(&self) -> impl Iterator<Item = &'static Param> + use<> {
+    pub fn known_params(&self) -> impl Iterator<Item = &'static Param> + use<> {
         self.body.iter().chain(self.query)
     }
 
@@ -244,6 +248,38 @@ impl Operation {
         Param::find(self.body, name).or_else(|| Param::find(self.query, name))
     }
 }
+
+/// There is no operation of that name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownOperation {
+    name: String,
+}
+
+impl UnknownOperation {
+    fn new(name: &str) -> Self {
+        Self {
+            name: name.chars().take(80).collect(),
+        }
+    }
+
+    /// The name that was probably meant.
+    #[must_use]
+    pub fn nearest(&self) -> Option<&'static str> {
+        nearest(&self.name, operations().map(|operation| operation.name))
+    }
+}
+
+impl fmt::Display for UnknownOperation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "there is no operation {:?}", self.name)?;
+        match self.nearest() {
+            Some(near) => write!(f, ": did you mean {near:?}?"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for UnknownOperation {}
 
 /// A kind of Stripe object, with what can be done to it.
 #[derive(Debug, PartialEq, Eq)]
@@ -375,7 +411,7 @@ mod tests {
     fn tables_are_sorted_and_found_by_name_and_route() {
         assert!(RESOURCES.is_sorted_by_key(|r| r.name));
         for operation in operations() {
-            assert_eq!(Operation::by_name(operation.name), Some(operation));
+            assert_eq!(Operation::by_name(operation.name), Ok(operation));
         }
         for operation in operations().chain(UNNAMED) {
             let (found, ids) = Operation::by_route(operation.method, operation.path).unwrap();
@@ -464,7 +500,12 @@ mod tests {
 
     #[test]
     fn suggestions() {
-        let names = || Operation::by_name("price.create").unwrap().params().map(|p| p.name);
+        let names = || {
+            Operation::by_name("price.create")
+                .unwrap()
+                .known_params()
+                .map(|p| p.name)
+        };
         assert_eq!(nearest("unit_amont", names()), Some("unit_amount"));
         assert_eq!(nearest("UNIT_AMOUNT", names()), Some("unit_amount"));
         assert_eq!(nearest(&"x".repeat(1_000_000), names()), None);

@@ -31,7 +31,7 @@ impl Operation {
     pub fn check(&self, name: &str, value: &Value) -> Result<(), ParamError> {
         match self.param(name) {
             Some(param) => check_param(param, value, &Path::Root(name)),
-            None => Err(unknown(&Path::Root(name), name, self.params())),
+            None => Err(unknown(&Path::Root(name), name, self.known_params())),
         }
     }
 
@@ -43,7 +43,7 @@ impl Operation {
         for (name, value) in params.iter() {
             self.check(name, value)?;
         }
-        match missing(self.params(), params) {
+        match missing(self.known_params(), params) {
             Some(param) => Err(Path::Root(param.name).error(Problem::Missing)),
             None => Ok(()),
         }

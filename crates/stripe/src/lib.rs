@@ -37,8 +37,9 @@ mod redact;
 mod request;
 mod value;
 
+pub use builder::Call;
 pub use catalogue::{
-    Answer, Encoding, Host, Kind, Operation, Param, Resource, nearest, operations, resources, unnamed,
+    Answer, Encoding, Host, Kind, Operation, Param, Resource, UnknownOperation, nearest, operations, resources, unnamed,
 };
 pub use check::{METADATA_KEY_MAX, METADATA_VALUE_MAX};
 pub use generated::builders::*;

@@ -168,6 +168,12 @@ pub enum BuildError {
         /// The bound.
         max: usize,
     },
+    /// Parameters that are no JSON object.
+    #[error("the parameters of {operation} must be a JSON object")]
+    NoObject {
+        /// The operation's name.
+        operation: &'static str,
+    },
     /// A path that is none, or that leads elsewhere.
     #[error("the path must begin with exactly one `/`, and hold no `..`, `#`, backslash or control character")]
     Path,

@@ -30,7 +30,8 @@ pub const DEFAULT_MAX_BODY: usize = 16 * 1024 * 1024;
 /// How long a dropped worker lets requests finish, unless the builder says otherwise: 1 second.
 pub const DEFAULT_DRAIN_LIMIT: Duration = Duration::from_secs(1);
 
-const DEFAULT_USER_AGENT: &str = concat!("inflight/", env!("CARGO_PKG_VERSION"));
+/// The `User-Agent` of every request, unless the builder says otherwise: the product's name and version.
+pub const DEFAULT_USER_AGENT: &str = concat!("inflight/", env!("CARGO_PKG_VERSION"));
 
 /// Why a worker did not start. The queue is dropped with it, so that what was submitted ends as `Cancelled`.
 #[derive(Debug, thiserror::Error)]

@@ -38,7 +38,7 @@ pub(super) fn check(
     let mut seen = Seen { findings };
     match call.args.get(ids) {
         Some(Expr::Map(entries, at)) => seen.parameters(operation, &entries.0, *at),
-        None => seen.missing(operation.params(), |_| false, "", operation.name, position),
+        None => seen.missing(operation.known_params(), |_| false, "", operation.name, position),
         Some(_) => {}
     }
     if let Some(Expr::Map(entries, _)) = call.args.get(ids + 1) {
@@ -72,11 +72,11 @@ impl Seen<'_> {
         for (name, value) in entries {
             match operation.param(&name.name) {
                 Some(param) => self.value(param, value, &name.name),
-                None => self.unknown(operation.params(), name, &name.name),
+                None => self.unknown(operation.known_params(), name, &name.name),
             }
         }
         let given = |name: &str| entries.iter().any(|(given, _)| given.as_str() == name);
-        self.missing(operation.params(), given, "", operation.name, position);
+        self.missing(operation.known_params(), given, "", operation.name, position);
     }
 
     fn unknown(&mut self, known: impl Iterator<Item = &'static Param>, name: &rhai::Ident, path: &str) {

@@ -255,7 +255,7 @@ fn every_name_can_be_written() {
     for operation in inflight_stripe::operations() {
         let path = operation.name.replace('.', "::");
         let setters: Vec<String> = operation
-            .params()
+            .known_params()
             .map(|p| format!("x.{0}(1); #{{ {0}: 1 }};", p.name))
             .collect();
         let script = format!(

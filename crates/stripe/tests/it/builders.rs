@@ -181,7 +181,7 @@ fn every_operation_can_be_called_dynamically() {
     for operation in operations() {
         let ids = vec!["id_1"; operation.path_params.len()];
         let mut params = Params::new();
-        for param in operation.params().filter(|p| p.required) {
+        for param in operation.known_params().filter(|p| p.required) {
             params.set(param.name, sample(param.kind));
         }
         let options = RequestOptions::new();
