@@ -9,10 +9,10 @@ use inflight_rhai::{FiberEngine, FiberPool, ScriptError, ScriptErrorKind};
 use inflight_stripe::StripePolicy;
 use inflight_stripe_rhai::{ApiKey, HostOptions, StripeHost, StripePackage};
 use inflight_transport::{ShutdownReport, StartError, TokioClock, Worker, WorkerBuilder};
-
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::run::{ScriptOptions, ScriptReport, run_script};
+use crate::telemetry::{AppInfo, Telemetry};
 
 /// Where Stripe's API is. <https://docs.stripe.com/api>
 const STRIPE_URL: &str = "https://api.stripe.com";
@@ -127,6 +127,8 @@ pub struct InflightBuilder {
     worker: WorkerBuilder,
     host: HostOptions,
     is_real_stripe: bool,
+    app_info: Option<AppInfo>,
+    telemetry: bool,
     threads: usize,
     queue_capacity: Option<usize>,
     observer: Option<Arc<dyn Observer>>,
@@ -142,6 +144,8 @@ impl Default for InflightBuilder {
             worker: Worker::builder().base_url(STRIPE_URL),
             host: HostOptions::default(),
             is_real_stripe: true,
+            app_info: None,
+            telemetry: false,
             threads: 1,
             queue_capacity: None,
             observer: None,
@@ -164,10 +168,17 @@ impl InflightBuilder {
     /// Stripe can tell whom to write to. By default nothing is told.
     #[must_use]
     pub fn set_app_info(mut self, name: &str, version: Option<&str>, url: Option<&str>) -> Self {
-        let version = version.map_or_else(String::new, |version| format!("/{version}"));
-        let url = url.map_or_else(String::new, |url| format!(" ({url})"));
-        let agent = format!("{} {name}{version}{url}", inflight_transport::DEFAULT_USER_AGENT);
-        self.worker = self.worker.user_agent(agent);
+        let info = AppInfo::new(name, version, url);
+        self.worker = self.worker.user_agent(info.user_agent());
+        self.app_info = Some(info);
+        self
+    }
+
+    /// Whether Stripe is told about this program beyond `User-Agent`: language and platform, and with each request how long an
+    /// earlier one took, as the official libraries do. By default not.
+    #[must_use]
+    pub fn telemetry(mut self, on: bool) -> Self {
+        self.telemetry = on;
         self
     }
 
@@ -250,7 +261,14 @@ impl InflightBuilder {
         if let Some(requests) = self.queue_capacity {
             registry = registry.queue_capacity(requests);
         }
-        if let Some(observer) = self.observer {
+        let mut observer = self.observer;
+        let mut worker = self.worker;
+        if self.telemetry {
+            let telemetry = Telemetry::new(self.app_info.as_ref(), observer);
+            observer = Some(Arc::clone(&telemetry) as Arc<dyn Observer>);
+            worker = worker.attempt_headers(Arc::new(move || telemetry.headers()));
+        }
+        if let Some(observer) = observer {
             registry = registry.observer(observer);
         }
         let (registry, queue) = registry.build();
@@ -258,8 +276,7 @@ impl InflightBuilder {
         // What the real Stripe serves elsewhere, another server serves itself.
         host.separate_hosts |= self.is_real_stripe;
         let host = StripeHost::new(host);
-        let worker = self
-            .worker
+        let worker = worker
             .policy(Arc::new(StripePolicy))
             .credentials(host.credentials())
             .start(queue)?;

@@ -42,6 +42,7 @@ pub use builder::{
     DEFAULT_USER_AGENT, StartError, WorkerBuilder,
 };
 pub use clock::TokioClock;
+pub use compose::AttemptHeaders;
 pub use worker::{ShutdownReport, Worker};
 
 #[cfg(doctest)]
