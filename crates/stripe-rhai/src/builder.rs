@@ -226,7 +226,7 @@ pub(crate) fn on_unknown_function(name: &str, first: Option<&Dynamic>) -> Answer
 pub fn unknown_constructor(name: &str) -> String {
     let known: Vec<String> = resources().iter().map(constructor_name).collect();
     let hint = nearest(name, known.iter().map(String::as_str)).map_or_else(
-        || format!("known are {}", known.join(", ")),
+        || "see `inflight api`".to_owned(),
         |near| format!("did you mean `{near}`?"),
     );
     format!("there is no `{name}`: {hint}")

@@ -2,10 +2,11 @@
 
 pub(crate) mod namespaced;
 
+use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};
 
 use inflight_stripe::{Resource, nearest};
-use rhai::{AST, ASTNode, Engine, Expr, FnCallExpr, Position, Stmt};
+use rhai::{AST, ASTNode, Engine, Expr, FnCallExpr, FuncInfo, Position, Stmt};
 
 use crate::builder::{constructed_by, knows, setter, unknown_constructor, unknown_method};
 
@@ -70,10 +71,11 @@ pub fn check_ast(engine: &Engine, ast: &AST) -> Vec<Finding> {
     findings
 }
 
-struct Checker {
+struct Checker<'e> {
+    engine: &'e Engine,
     functions: BTreeSet<String>,
-    /// Functions of modules, with their modules: `stripe::product::create`.
-    qualified: BTreeSet<String>,
+    /// Functions of modules, with their modules: `stripe::product::create`. There are thousands, and few scripts need the list.
+    qualified: OnceCell<BTreeSet<String>>,
     /// Every variable and parameter, since one may hold a function.
     variables: BTreeSet<String>,
     /// Variables that hold a builder of one resource, wherever they are assigned.
@@ -81,30 +83,20 @@ struct Checker {
     findings: Vec<Finding>,
 }
 
-impl Checker {
-    fn new(engine: &Engine, ast: &AST) -> Self {
+impl<'e> Checker<'e> {
+    fn new(engine: &'e Engine, ast: &AST) -> Self {
         let mut functions: BTreeSet<String> = BUILT_IN.map(str::to_owned).into();
-        let mut qualified = BTreeSet::new();
-        let all = engine.collect_fn_metadata(
-            None,
-            |info| Some((info.namespace.to_string(), info.metadata.name.to_string())),
-            true,
-        );
-        for (namespace, name) in all {
-            if namespace.is_empty() {
-                functions.insert(name);
-            } else {
-                qualified.insert(format!("{namespace}::{name}"));
-            }
-        }
+        let of_no_module = |info: FuncInfo<'_>| info.namespace.is_empty().then(|| info.metadata.name.to_string());
+        functions.extend(engine.collect_fn_metadata(None, of_no_module, true));
         let mut variables = BTreeSet::new();
         for function in ast.iter_functions() {
             functions.insert(function.name.to_owned());
             variables.extend(function.params.iter().map(|name| (*name).to_owned()));
         }
         Self {
+            engine,
             functions,
-            qualified,
+            qualified: OnceCell::new(),
             variables,
             builders: HashMap::new(),
             findings: Vec::new(),
@@ -206,7 +198,7 @@ impl Checker {
 
     fn function(&mut self, call: &FnCallExpr, position: Position) {
         if call.is_qualified() {
-            let is_known = |name: &str| self.qualified.contains(name);
+            let is_known = |name: &str| self.qualified.get_or_init(|| qualified(self.engine)).contains(name);
             namespaced::check(call, position, is_known, &mut self.findings);
             return;
         }
@@ -236,6 +228,14 @@ impl Checker {
     fn is_common(&self, name: &str) -> bool {
         BUILT_IN.contains(&name) || name == "to_debug"
     }
+}
+
+fn qualified(engine: &Engine) -> BTreeSet<String> {
+    let with_module = |info: FuncInfo<'_>| Some(format!("{}::{}", info.namespace, info.metadata.name));
+    engine
+        .collect_fn_metadata(None, with_module, false)
+        .into_iter()
+        .collect()
 }
 
 /// The name of the variable that this expression is.

@@ -75,6 +75,8 @@ fn check_param(param: &'static Param, value: &Value, path: &Path<'_>) -> Result<
         let may_be_empty = match param.kind {
             Kind::Enum(values) => values.contains(&""),
             Kind::OpenEnum(_) | Kind::Any => true,
+            // The specification marks few of the texts that may be empty: Stripe knows best.
+            Kind::Text | Kind::TextUpTo(_) => !param.required,
             _ => false,
         };
         return if param.clearable || is_metadata || may_be_empty {
@@ -201,8 +203,14 @@ fn check_enum(expected: &'static [&'static str], value: &Value, path: &Path<'_>)
 }
 
 fn check_list(item: &'static Kind, kind: &'static Kind, value: &Value, path: &Path<'_>) -> Result<(), ParamError> {
-    let Value::List(items) = value else {
-        return Err(wrong_type(kind, value, path));
+    let items = match value {
+        Value::List(items) => items,
+        // Entries named `0`, `1`, … are sent as a list is.
+        Value::Map(entries) if entries.iter().all(|(name, _)| name.bytes().all(|b| b.is_ascii_digit())) => {
+            let mut items = entries.iter();
+            return items.try_for_each(|(name, value)| check_kind(item, value, &Path::Key(path, name)));
+        }
+        _ => return Err(wrong_type(kind, value, path)),
     };
     for (index, value) in items.iter().enumerate() {
         check_kind(item, value, &Path::Index(path, index))?;
@@ -369,6 +377,8 @@ mod tests {
             ("coupon.create", "percent_off", json!("12.5")),
             ("customer.update", "shipping", json!("")),
             ("customer.update", "email", json!("a@example.com")),
+            ("customer.update", "description", json!("")),
+            ("subscription.create", "items", json!({"0": {"price": "price_1"}})),
             ("subscription.create", "trial_end", json!("now")),
             ("subscription.create", "trial_end", json!(1_700_000_000)),
             ("subscription.create", "items", json!([{"price": "price_1"}])),

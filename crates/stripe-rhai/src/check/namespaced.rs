@@ -23,11 +23,11 @@ pub(super) fn check(
         return;
     };
     let full = [&[ROOT], path, &[&call.name]].concat().join("::");
-    if !is_known(&full) {
-        findings.push(Finding::at(position, unknown_function(path, &call.name)));
-        return;
-    }
     let Some(operation) = operation_of(path, &call.name) else {
+        // It may be one that is no operation, such as `raw`.
+        if !is_known(&full) {
+            findings.push(Finding::at(position, unknown_function(path, &call.name)));
+        }
         return;
     };
     let ids = operation.path_params.len();
