@@ -193,6 +193,30 @@ fn every_operation_is_sent_as_the_specification_says() {
     assert_eq!(calls, 564 * extents.len());
 }
 
+/// Every function is there under both of its names, with and without parameters and options.
+#[test]
+fn every_function_is_there_in_every_form() {
+    let (registry, _queue) = Registry::new();
+    let mut engine = StripePackage::new_engine(&StripeHost::new(HostOptions::default()));
+    Locals::for_session(registry.session()).set_default(&mut engine);
+    let mut forms = 0;
+    for operation in operations() {
+        let name = operation.name.replace('.', "::");
+        let ids = vec!["`id`"; operation.path_params.len()];
+        for further in [&[][..], &["#{}"], &["#{}", "#{}"], &["()", "()"]] {
+            let arguments = [&ids[..], further].concat().join(", ");
+            for suffix in ["", "_async"] {
+                let script = format!("stripe::{name}{suffix}({arguments})");
+                let error = engine.run(&script).expect_err("no key is configured");
+                let message = inflight_rhai::describe(&engine, &error).0;
+                assert!(message.contains("call configure_stripe first"), "{script}: {message}");
+                forms += 1;
+            }
+        }
+    }
+    assert_eq!(forms, 564 * 8);
+}
+
 /// The same by a builder: `new_checkout_session()` and one setter after the other.
 #[test]
 fn every_resource_that_can_be_created_has_a_builder() {
