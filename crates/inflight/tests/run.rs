@@ -1,5 +1,8 @@
 //! Scripts on the assembled layers, against the simulator.
 
+#[path = "run/wire.rs"]
+mod wire;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -63,7 +66,10 @@ fn failures_that_nobody_looked_at_are_warnings_and_detached_ones_are_not() {
     let report = run("detach(new_price().amount(5).create_async()); 1");
     assert!(report.warnings.is_empty(), "{:?}", report.warnings);
     let report = run("start(|| throw `unseen`); 1");
-    assert_eq!(report.warnings, ["task 1 failed and nobody joined it: unseen"]);
+    assert_eq!(
+        report.warnings,
+        ["task 1 failed and nobody joined it: unseen (line 1, column 10)"]
+    );
 }
 
 #[test]
