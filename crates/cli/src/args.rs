@@ -108,7 +108,8 @@ pub(crate) struct SimArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct ApiArguments {
-    /// A resource, such as product: its parameters too, with their types
-    #[arg(value_name = "RESOURCE")]
-    pub(crate) resource: Option<String>,
+    /// A resource or an operation, such as product or checkout.session.create: its parameters too, with their types. Anything else
+    /// is looked for in all names, paths and parameters
+    #[arg(value_name = "WORD")]
+    pub(crate) word: Option<String>,
 }

@@ -154,14 +154,33 @@ fn api_lists_one_operation_a_line() {
     let text = stdout(&run(&["api"]));
     assert!(
         text.lines()
-            .any(|l| l.starts_with("product.create ") && l.contains("new_product().create()")),
+            .any(|l| l.starts_with("product.create ") && l.contains("stripe::product::create(#{…})")),
         "{text}"
     );
-    assert!(text.lines().all(|line| line.contains("/v1/")), "{text}");
+    assert!(
+        text.lines().all(|line| line.contains("/v1/") || line.contains("/v2/")),
+        "{text}"
+    );
+    assert_eq!(text.lines().count(), 587 + 32);
+    let alias = text.lines().find(|line| line.contains("/v1/linked_accounts ")).unwrap();
+    assert!(alias.contains("raw only"), "{alias}");
     let text = stdout(&run(&["api", "price"]));
     assert!(text.contains(".unit_amount") && text.contains("integer"), "{text}");
     assert!(
         text.contains(".amount ") && text.contains("the same as .unit_amount"),
         "{text}"
     );
+    for (word, part) in [
+        ("checkout::session", ".line_items"),
+        ("new_checkout_session", ".line_items"),
+        ("stripe::refund::create", ".payment_intent"),
+        ("trial_period_days", "checkout.session.create"),
+        ("Portal", "stripe::billing_portal::session::create"),
+        ("linked_accounts", "raw only"),
+    ] {
+        let text = stdout(&run(&["api", word]));
+        assert!(text.contains(part), "{word}: {text}");
+    }
+    let nothing = stderr(&run(&["api", "currency_optoins"]));
+    assert!(nothing.contains("did you mean `currency_options`?"), "{nothing}");
 }

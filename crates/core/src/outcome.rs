@@ -39,7 +39,7 @@ impl fmt::Display for Effect {
 }
 
 /// The other side's answer to one attempt.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Response {
     /// The HTTP status.
     pub status: u16,
@@ -47,6 +47,17 @@ pub struct Response {
     pub headers: Vec<(Cow<'static, str>, Box<str>)>,
     /// The whole body.
     pub body: Bytes,
+}
+
+impl fmt::Debug for Response {
+    /// Without the body, which may hold secrets: what is debugged is logged.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response")
+            .field("status", &self.status)
+            .field("headers", &self.headers)
+            .field("body", &format_args!("{} bytes", self.body.len()))
+            .finish()
+    }
 }
 
 impl Response {
@@ -166,6 +177,8 @@ pub struct Failure {
     pub decline_code: Option<Box<str>>,
     /// The other side's own id for the attempt.
     pub request_id: Option<Box<str>>,
+    /// What else the other side says of it: a name (`doc_url`, `advice_code`) and a text. A [`Policy`](crate::Policy) fills it.
+    pub details: Vec<(&'static str, Box<str>)>,
     /// The answer, if one came.
     pub response: Option<Response>,
     /// The cause, if there is one.
@@ -186,6 +199,7 @@ impl Failure {
             param: None,
             decline_code: None,
             request_id: None,
+            details: Vec::new(),
             response: None,
             source: None,
         }

@@ -108,12 +108,22 @@ impl IdempotencyKey {
 }
 
 /// A request's body with its content type.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Body {
     /// The value of `Content-Type`.
     pub content_type: Cow<'static, str>,
     /// The bytes that are sent.
     pub bytes: Bytes,
+}
+
+impl fmt::Debug for Body {
+    /// Without the bytes, which may hold secrets: what is debugged is logged.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body")
+            .field("content_type", &self.content_type)
+            .field("bytes", &format_args!("{} bytes", self.bytes.len()))
+            .finish()
+    }
 }
 
 /// What to do: one request, not yet submitted.

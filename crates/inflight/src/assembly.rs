@@ -10,10 +10,10 @@ use inflight_stripe::StripePolicy;
 use inflight_stripe::webhook::WebhookSecret;
 use inflight_stripe_rhai::{ApiKey, HostOptions, StripeHost, StripePackage};
 use inflight_transport::{ShutdownReport, StartError, TokioClock, Worker, WorkerBuilder};
-
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::run::{ScriptOptions, ScriptReport, run_script};
+use crate::telemetry::{AppInfo, Telemetry};
 
 /// Where Stripe's API is. <https://docs.stripe.com/api>
 const STRIPE_URL: &str = "https://api.stripe.com";
@@ -127,6 +127,9 @@ impl fmt::Debug for Inflight {
 pub struct InflightBuilder {
     worker: WorkerBuilder,
     host: HostOptions,
+    is_real_stripe: bool,
+    app_info: Option<AppInfo>,
+    telemetry: bool,
     threads: usize,
     queue_capacity: Option<usize>,
     observer: Option<Arc<dyn Observer>>,
@@ -141,6 +144,9 @@ impl Default for InflightBuilder {
         Self {
             worker: Worker::builder().base_url(STRIPE_URL),
             host: HostOptions::default(),
+            is_real_stripe: true,
+            app_info: None,
+            telemetry: false,
             threads: 1,
             queue_capacity: None,
             observer: None,
@@ -153,7 +159,27 @@ impl InflightBuilder {
     /// Where requests go. By default `https://api.stripe.com`.
     #[must_use]
     pub fn base_url(mut self, url: impl Into<String>) -> Self {
+        let url = url.into();
+        self.is_real_stripe = url.trim_end_matches('/') == STRIPE_URL;
         self.worker = self.worker.base_url(url);
+        self
+    }
+
+    /// The program that Inflight is part of: its name, its version and where to read about it. It is told in `User-Agent`, so that
+    /// Stripe can tell whom to write to. By default nothing is told.
+    #[must_use]
+    pub fn set_app_info(mut self, name: &str, version: Option<&str>, url: Option<&str>) -> Self {
+        let info = AppInfo::new(name, version, url);
+        self.worker = self.worker.user_agent(info.user_agent());
+        self.app_info = Some(info);
+        self
+    }
+
+    /// Whether Stripe is told about this program beyond `User-Agent`: language and platform, and with each request how long an
+    /// earlier one took, as the official libraries do. By default not.
+    #[must_use]
+    pub fn telemetry(mut self, on: bool) -> Self {
+        self.telemetry = on;
         self
     }
 
@@ -244,13 +270,22 @@ impl InflightBuilder {
         if let Some(requests) = self.queue_capacity {
             registry = registry.queue_capacity(requests);
         }
-        if let Some(observer) = self.observer {
+        let mut observer = self.observer;
+        let mut worker = self.worker;
+        if self.telemetry {
+            let telemetry = Telemetry::new(self.app_info.as_ref(), observer);
+            observer = Some(Arc::clone(&telemetry) as Arc<dyn Observer>);
+            worker = worker.attempt_headers(Arc::new(move || telemetry.headers()));
+        }
+        if let Some(observer) = observer {
             registry = registry.observer(observer);
         }
         let (registry, queue) = registry.build();
-        let host = StripeHost::new(self.host);
-        let worker = self
-            .worker
+        let mut host = self.host;
+        // What the real Stripe serves elsewhere, another server serves itself.
+        host.separate_hosts |= self.is_real_stripe;
+        let host = StripeHost::new(host);
+        let worker = worker
             .policy(Arc::new(StripePolicy))
             .credentials(host.credentials())
             .start(queue)?;

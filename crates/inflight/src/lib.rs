@@ -54,6 +54,8 @@ pub use inflight_transport as transport;
 mod assembly;
 #[cfg(feature = "rhai")]
 mod run;
+#[cfg(all(feature = "rhai", feature = "transport"))]
+mod telemetry;
 
 #[cfg(all(feature = "rhai", feature = "transport"))]
 pub use assembly::{BuildError, Inflight, InflightBuilder};

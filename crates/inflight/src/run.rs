@@ -7,7 +7,7 @@ use inflight_core::{Counts, Session};
 use inflight_rhai::{
     Limits, Locals, ModuleFolder, Output, RunOptions, Script, ScriptError, ScriptErrorKind, value_json,
 };
-use inflight_stripe_rhai::check_ast;
+use inflight_stripe_rhai::{check_ast, reword};
 use rhai::Scope;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -141,8 +141,13 @@ pub async fn run_script(script: &Script, session: Session, options: ScriptOption
     report
 }
 
-/// The error with its place, where Rhai does not say it: a name that does not exist is found in the script's text.
+/// The error in better words, where Rhai's say little, and with its place, where Rhai does not say it: a name that does not exist is
+/// found in the script's text.
 fn located(script: &Script, error: ScriptError) -> ScriptError {
+    let error = match reword(error.message()) {
+        Some(message) => error.reworded(&message),
+        None => error,
+    };
     if error.position().is_some() || error.kind() != ScriptErrorKind::Runtime {
         return error;
     }

@@ -2,6 +2,8 @@
 
 #[path = "run/pages.rs"]
 mod pages;
+#[path = "run/wire.rs"]
+mod wire;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

@@ -12,7 +12,7 @@ const OPTIONAL_FIELDS: [&str; 5] = ["status", "code", "param", "decline_code", "
 /// The map that a script catches for this failure.
 ///
 /// `kind`, `message`, `status`, `code`, `param`, `decline_code`, `request_id`, `effect`, `retryable`; a field that is not known
-/// is `()`. Its text is one readable line.
+/// is `()`. `details` is a map of what else the other side said. Its text is one readable line.
 #[must_use]
 pub fn failure_map(failure: &Failure) -> Map {
     let mut map = error_map(
@@ -31,6 +31,9 @@ pub fn failure_map(failure: &Failure) -> Map {
     set("param", failure.param.as_deref().map(Into::into));
     set("decline_code", failure.decline_code.as_deref().map(Into::into));
     set("request_id", failure.request_id.as_deref().map(Into::into));
+    let details = failure.details.iter();
+    let details: Map = details.map(|(name, text)| ((*name).into(), (&**text).into())).collect();
+    map.insert("details".into(), details.into());
     map
 }
 
@@ -43,6 +46,7 @@ pub(crate) fn error_map(kind: &str, message: &str, effect: Effect, retryable: bo
     for name in OPTIONAL_FIELDS {
         map.insert(name.into(), Dynamic::UNIT);
     }
+    map.insert("details".into(), Map::new().into());
     map
 }
 
@@ -230,6 +234,13 @@ impl ScriptError {
     #[must_use]
     pub fn again(&self) -> Self {
         Self::new(self.kind, self.message.clone()).at(self.position)
+    }
+
+    /// The same error in other words, on one line.
+    #[must_use]
+    pub fn reworded(mut self, message: &str) -> Self {
+        self.message = one_line(message);
+        self
     }
 
     /// What kind of error.

@@ -10,12 +10,12 @@ use rhai::{Dynamic, EvalAltResult, FuncRegistration, INT, ImmutableString, Modul
 use crate::error::{failure_error, result_error, script_error};
 use crate::fiber::{current_deadline, current_locals};
 use crate::locals::Locals;
-use crate::object::{object_value, result_value};
+use crate::object::{object_value, response_value, result_value};
 use crate::wait::{wait, within};
 
 pub(crate) type Answer<T> = Result<T, Box<EvalAltResult>>;
 
-/// The script functions that know nothing of what the requests are about: `is_complete`, `status`, `get_result`, `get_object`,
+/// The script functions that know nothing of what the requests are about: `is_complete`, `status`, `get_result`, `get_object`, `get_response`,
 /// `await_result`, `await_object`, `cancel`, `sleep`, `sleep_ms`; `await_all`, `await_settled`, `await_any`, `await_race`, `detach`;
 /// `on_complete`; `start` and `join`; `now_ms`, `deadline`; and depth-limited text and comparison of arrays and maps.
 ///
@@ -99,6 +99,20 @@ fn register_questions(module: &mut Module) {
         let (session, id) = known(&ctx, &id)?;
         settled(&*session.result(id).map_err(result_error)?, object_value)
     });
+    // Of a failed request too: `()` where no answer came.
+    function(
+        module,
+        "get_response",
+        |ctx: NativeCallContext, id: ImmutableString| -> Answer<Dynamic> {
+            let (session, id) = known(&ctx, &id)?;
+            let outcome = session.result(id).map_err(result_error)?;
+            let response = match &*outcome {
+                Ok(success) => Some(&success.response),
+                Err(failure) => failure.response.as_ref(),
+            };
+            Ok(response.map_or(Dynamic::UNIT, response_value))
+        },
+    );
     function(module, "cancel", |ctx: NativeCallContext, id: ImmutableString| {
         let (session, id) = known(&ctx, &id)?;
         session.cancel(id).ok_or_else(unknown)

@@ -328,6 +328,9 @@ fn route(request: &ApiRequest<'_>) -> Result<(&'static Operation, String), ApiEr
         _ => return Err(unrecognized()),
     };
     let (operation, ids) = Operation::by_route(method, request.path).ok_or_else(unrecognized)?;
+    if Type::by_resource(operation.resource()).is_none() {
+        return Err(unrecognized());
+    }
     let id = ids.first().copied().unwrap_or_default();
     Ok((operation, form::decode_segment(id).ok_or_else(unrecognized)?))
 }

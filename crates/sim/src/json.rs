@@ -43,7 +43,8 @@ pub(crate) fn text(text: &str) -> String {
 /// Appends a parameter as an object of Stripe's shows it. Nested parameters that were not given are null.
 pub(crate) fn push_value(out: &mut String, kind: &Kind, value: &Value) -> Result<(), OutOfRange> {
     match (kind, value) {
-        (_, Value::Null) => out.push_str("null"),
+        // No form carries a file.
+        (_, Value::Null | Value::File(_)) => out.push_str("null"),
         (Kind::Integer | Kind::Timestamp, Value::Text(text)) => {
             let number: i64 = text.parse().map_err(|_| OutOfRange)?;
             push_number(out, number);

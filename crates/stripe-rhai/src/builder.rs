@@ -3,31 +3,20 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use inflight_rhai::{locals_of, session_of, submit_error, uncharged, wait};
 use inflight_stripe::{Operation, Params, RequestOptions, Resource, nearest, resources};
 use rhai::{Dynamic, EvalAltResult, FuncRegistration, ImmutableString, Map, Module, NativeCallContext, Shared};
 
-use crate::configure::{invalid, priority_of, timeout_of};
-use crate::convert::{parameter, parameters};
-use crate::host::{StripeConfig, StripeHost};
+use crate::call::Call;
+use crate::configure::invalid;
+use crate::convert::{parameter, parameter_of};
+use crate::host::StripeHost;
+use crate::options::{OPTION_SETTERS, add_options, set_option};
 use crate::pages::{self, StripePages};
 
 type Answer<T> = Result<T, Box<EvalAltResult>>;
 
 /// Names that scripts use for parameters which Stripe spells otherwise: resource, name, Stripe's name.
 const ALIASES: [(&str, &str, &str); 1] = [("price", "amount", "unit_amount")];
-
-/// Operations whose amounts are in the configured currency where they name none.
-const DEFAULT_CURRENCY_FOR: [&str; 2] = ["price.create", "payment_intent.create"];
-
-/// Setters that say how a request is sent, not what it says.
-pub const OPTION_SETTERS: [&str; 5] = [
-    "idempotency_key",
-    "stripe_account",
-    "stripe_version",
-    "priority",
-    "timeout",
-];
 
 /// Verbs whose blocking form gives the object itself; the others give its id.
 const GIVE_OBJECTS: [&str; 3] = ["retrieve", "list", "search"];
@@ -62,14 +51,14 @@ impl StripeBuilder {
         self.resource.name
     }
 
-    fn set(&mut self, name: &str, value: &Dynamic) -> Answer<()> {
-        if OPTION_SETTERS.contains(&name) {
-            return self.set_option(name, value);
+    fn set(&mut self, host: &StripeHost, name: &str, value: &Dynamic) -> Answer<()> {
+        if is_option(self.resource, name) {
+            return set_option(&mut Shared::make_mut(&mut self.parts).options, name, value);
         }
         let Some((name, operation)) = setter(self.resource, name) else {
             return Err(unknown_setter(self.resource, name));
         };
-        let value = parameter(value).map_err(|error| invalid(&format!("`{name}`: {error}")))?;
+        let value = parameter_of(operation, host, name, value)?;
         let parts = Shared::make_mut(&mut self.parts);
         match value {
             None => {
@@ -92,48 +81,14 @@ impl StripeBuilder {
         Ok(())
     }
 
-    fn set_option(&mut self, name: &str, value: &Dynamic) -> Answer<()> {
-        let text = || {
-            value
-                .read_lock::<ImmutableString>()
-                .map(|text| text.to_string())
-                .ok_or_else(|| invalid(&format!("`{name}` must be a text, not {}", value.type_name())))
-        };
-        let options = &mut Shared::make_mut(&mut self.parts).options;
-        match name {
-            "idempotency_key" => options.idempotency_key = Some(text()?),
-            "stripe_account" => options.stripe_account = Some(text()?),
-            "stripe_version" => options.stripe_version = Some(text()?),
-            "priority" => options.priority = priority_of(&text()?)?,
-            _ => options.timeout = Some(timeout_of(value)?),
-        }
-        Ok(())
-    }
-
     /// Submits the request for this verb and gives its id at once.
     fn submit(&self, ctx: &NativeCallContext, host: &StripeHost, verb: &str, ids: &[&str]) -> Answer<ImmutableString> {
-        let session = session_of(ctx)?;
-        // The request outlives this call, and ends on another thread: it is not the script's memory.
-        let id = uncharged(|| {
-            let request = self.request(ctx, host, verb, ids)?;
-            session.submit(request).map_err(|error| submit_error(&error))
-        })?;
-        if let Some(recorded) = session.recorded(id) {
-            wait(recorded)?;
-        }
-        Ok(id.to_string().into())
+        self.to_call(verb, ids)?.submit(ctx, host)
     }
 
-    /// Submits the request for this verb as soon as there is room, and waits for its ending: what a script sees as a blocking
-    /// call, and the same way in and out as the asynchronous one.
+    /// Submits the request for this verb and waits for its ending.
     fn call(&self, ctx: &NativeCallContext, host: &StripeHost, verb: &str, ids: &[&str]) -> Answer<Dynamic> {
-        let session = session_of(ctx)?;
-        let request = uncharged(|| self.request(ctx, host, verb, ids))?;
-        let id = wait(session.submit_when_room(request))?.map_err(|error| submit_error(&error))?;
-        let given = inflight_rhai::await_request(ctx, id, GIVE_OBJECTS.contains(&verb));
-        // The script never learns this id, so it cannot ask again.
-        uncharged(|| drop(session.take_result(id)));
-        given
+        self.to_call(verb, ids)?.wait(ctx, host, GIVE_OBJECTS.contains(&verb))
     }
 
     /// The objects of all pages that this list has.
@@ -145,36 +100,22 @@ impl StripeBuilder {
         ids: &[&str],
         settings: &Map,
     ) -> Answer<StripePages> {
-        let operation = pages::paged(self.resource, name).ok_or_else(|| unknown_verb(self.resource, name))?;
+        let operation = pages::paged(self.resource, name).ok_or_else(|| unknown_setter(self.resource, name))?;
         let Parts { params, options } = &*self.parts;
-        StripePages::open(ctx, host, (operation, ids), params.clone(), options, settings)
+        StripePages::open(ctx, host, (operation, ids), params.clone(), options.clone(), settings)
     }
 
-    fn request(
-        &self,
-        ctx: &NativeCallContext,
-        host: &StripeHost,
-        verb: &str,
-        ids: &[&str],
-    ) -> Answer<inflight_core::Request> {
+    fn to_call<'a>(&self, verb: &str, ids: &'a [&'a str]) -> Answer<Call<'a>> {
         let operation = self
             .resource
             .operation(verb)
-            .ok_or_else(|| unknown_verb(self.resource, verb))?;
-        let config = StripeConfig::of(&locals_of(ctx)?, host);
-        if config.credential.is_none() {
-            return Err(inflight_rhai::script_error(
-                "not_configured",
-                "no API key is configured: call configure_stripe first",
-            ));
-        }
-        let mut params = self.parts.params.clone();
-        if DEFAULT_CURRENCY_FOR.contains(&operation.name) && params.get("currency").is_none() {
-            params.set("currency", config.currency.as_str());
-        }
-        operation
-            .request(ids, params, &config.request_options(&self.parts.options))
-            .map_err(|error| invalid(&error.to_string()))
+            .ok_or_else(|| unknown_setter(self.resource, verb))?;
+        Ok(Call::Known {
+            operation,
+            ids,
+            params: self.parts.params.clone(),
+            options: self.parts.options.clone(),
+        })
     }
 }
 
@@ -220,6 +161,11 @@ pub fn setter<'a>(resource: &'static Resource, name: &'a str) -> Option<(&'a str
     Some((spelled, taking(spelled)?))
 }
 
+/// Whether a setter of this name says how a request is sent. A parameter of the same name goes first; `request_options` sets the option then.
+pub(crate) fn is_option(resource: &'static Resource, name: &str) -> bool {
+    OPTION_SETTERS.contains(&name) && setter(resource, name).is_none()
+}
+
 /// Further names that this resource's builder takes for parameters: the name that scripts may use, and Stripe's.
 pub fn aliases(resource: &Resource) -> impl Iterator<Item = (&'static str, &'static str)> {
     let name = resource.name;
@@ -232,11 +178,11 @@ pub fn aliases(resource: &Resource) -> impl Iterator<Item = (&'static str, &'sta
 /// Everything that can be called on a builder of this resource, for suggestions.
 pub(crate) fn known_names(resource: &'static Resource) -> BTreeSet<String> {
     let mut names: BTreeSet<String> = OPTION_SETTERS.map(str::to_owned).into();
-    names.insert("params".into());
+    names.extend(["params".to_owned(), "request_options".to_owned()]);
     for operation in resource.operations {
         names.insert(operation.verb().to_owned());
         names.insert(format!("{}_async", operation.verb()));
-        names.extend(operation.params().map(|param| param.name.to_owned()));
+        names.extend(operation.known_params().map(|param| param.name.to_owned()));
     }
     names.extend(pages::paged_names(resource).map(|(name, _)| name));
     names.extend(aliases(resource).map(|(alias, _)| alias.to_owned()));
@@ -246,7 +192,7 @@ pub(crate) fn known_names(resource: &'static Resource) -> BTreeSet<String> {
 /// Whether a builder of this resource knows a method of this name.
 #[must_use]
 pub fn knows(resource: &'static Resource, name: &str) -> bool {
-    name == "params"
+    matches!(name, "params" | "request_options")
         || OPTION_SETTERS.contains(&name)
         || setter(resource, name).is_some()
         || pages::paged(resource, name).is_some()
@@ -273,10 +219,6 @@ fn unknown_setter(resource: &'static Resource, name: &str) -> Box<EvalAltResult>
     inflight_rhai::unknown_function_error("unknown_method", &unknown_method(resource, name), name)
 }
 
-fn unknown_verb(resource: &'static Resource, verb: &str) -> Box<EvalAltResult> {
-    unknown_setter(resource, verb)
-}
-
 /// The error for a function that does not exist, called on a builder or like a constructor. Rhai asks at every failed call.
 pub(crate) fn on_unknown_function(name: &str, first: Option<&Dynamic>) -> Answer<()> {
     if let Some(builder) = first.and_then(|value| value.read_lock::<StripeBuilder>()) {
@@ -301,7 +243,7 @@ pub(crate) fn on_unknown_function(name: &str, first: Option<&Dynamic>) -> Answer
 pub fn unknown_constructor(name: &str) -> String {
     let known: Vec<String> = resources().iter().map(constructor_name).collect();
     let hint = nearest(name, known.iter().map(String::as_str)).map_or_else(
-        || format!("known are {}", known.join(", ")),
+        || "see `inflight api`".to_owned(),
         |near| format!("did you mean `{near}`?"),
     );
     format!("there is no `{name}`: {hint}")
@@ -316,7 +258,7 @@ pub(crate) fn register(module: &mut Module, host: &Arc<StripeHost>) {
     let mut setters: BTreeSet<&str> = OPTION_SETTERS.into();
     let mut verbs = BTreeSet::new();
     for operation in resources().iter().flat_map(|resource| resource.operations) {
-        setters.extend(operation.params().map(|param| param.name));
+        setters.extend(operation.known_params().map(|param| param.name));
         verbs.insert((operation.verb(), operation.path_params.len()));
     }
     setters.extend(ALIASES.map(|(_, alias, _)| alias));
@@ -327,7 +269,7 @@ pub(crate) fn register(module: &mut Module, host: &Arc<StripeHost>) {
     for name in setters {
         register_setter(module, name, host);
     }
-    register_rest(module);
+    register_rest(module, host);
 }
 
 /// `name(value)`. Where the resource has an operation of that name on one object, a text is the object's id:
@@ -342,7 +284,7 @@ fn register_setter(module: &mut Module, name: &'static str, host: &Arc<StripeHos
         if on_object && let Some(id) = value.read_lock::<ImmutableString>() {
             return builder.call(&ctx, &host, name, &[&id]);
         }
-        builder.set(name, &value)?;
+        builder.set(&host, name, &value)?;
         Ok(Dynamic::from(builder.clone()))
     };
     let with_text = call_or_set.clone();
@@ -407,7 +349,8 @@ fn register_verb(module: &mut Module, verb: &'static str, ids: usize, host: &Arc
 }
 
 /// `metadata(key, value)`, `params(map)`, and the builder's text.
-fn register_rest(module: &mut Module) {
+fn register_rest(module: &mut Module, host: &Arc<StripeHost>) {
+    let host = Arc::clone(host);
     FuncRegistration::new("metadata").in_global_namespace().set_into_module(
         module,
         |builder: &mut StripeBuilder, key: ImmutableString, value: Dynamic| -> Answer<StripeBuilder> {
@@ -425,14 +368,22 @@ fn register_rest(module: &mut Module) {
     );
     FuncRegistration::new("params").in_global_namespace().set_into_module(
         module,
-        |builder: &mut StripeBuilder, map: Map| -> Answer<StripeBuilder> {
-            parameters(&map).map_err(|error| invalid(&error.to_string()))?;
+        move |builder: &mut StripeBuilder, map: Map| -> Answer<StripeBuilder> {
             for (name, value) in &map {
-                builder.set(name, value)?;
+                builder.set(&host, name, value)?;
             }
             Ok(builder.clone())
         },
     );
+    FuncRegistration::new("request_options")
+        .in_global_namespace()
+        .set_into_module(
+            module,
+            |builder: &mut StripeBuilder, map: Map| -> Answer<StripeBuilder> {
+                add_options(&mut Shared::make_mut(&mut builder.parts).options, &map)?;
+                Ok(builder.clone())
+            },
+        );
     for name in ["to_string", "to_debug", "print", "debug"] {
         FuncRegistration::new(name)
             .in_global_namespace()

@@ -1,9 +1,12 @@
 //! Finds calls of builders, setters and functions that do not exist, without running the script.
 
+pub(crate) mod namespaced;
+
+use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};
 
 use inflight_stripe::{Resource, nearest};
-use rhai::{AST, ASTNode, Engine, Expr, FnCallExpr, Position, Stmt};
+use rhai::{AST, ASTNode, Engine, Expr, FnCallExpr, FuncInfo, Position, Stmt};
 
 use crate::builder::{constructed_by, knows, setter, unknown_constructor, unknown_method};
 
@@ -68,8 +71,11 @@ pub fn check_ast(engine: &Engine, ast: &AST) -> Vec<Finding> {
     findings
 }
 
-struct Checker {
+struct Checker<'e> {
+    engine: &'e Engine,
     functions: BTreeSet<String>,
+    /// Functions of modules, with their modules: `stripe::product::create`. There are thousands, and few scripts need the list.
+    qualified: OnceCell<BTreeSet<String>>,
     /// Every variable and parameter, since one may hold a function.
     variables: BTreeSet<String>,
     /// Variables that hold a builder of one resource, wherever they are assigned.
@@ -77,17 +83,20 @@ struct Checker {
     findings: Vec<Finding>,
 }
 
-impl Checker {
-    fn new(engine: &Engine, ast: &AST) -> Self {
+impl<'e> Checker<'e> {
+    fn new(engine: &'e Engine, ast: &AST) -> Self {
         let mut functions: BTreeSet<String> = BUILT_IN.map(str::to_owned).into();
-        functions.extend(engine.collect_fn_metadata(None, |info| Some(info.metadata.name.to_string()), true));
+        let of_no_module = |info: FuncInfo<'_>| info.namespace.is_empty().then(|| info.metadata.name.to_string());
+        functions.extend(engine.collect_fn_metadata(None, of_no_module, true));
         let mut variables = BTreeSet::new();
         for function in ast.iter_functions() {
             functions.insert(function.name.to_owned());
             variables.extend(function.params.iter().map(|name| (*name).to_owned()));
         }
         Self {
+            engine,
             functions,
+            qualified: OnceCell::new(),
             variables,
             builders: HashMap::new(),
             findings: Vec::new(),
@@ -188,7 +197,12 @@ impl Checker {
     }
 
     fn function(&mut self, call: &FnCallExpr, position: Position) {
-        if call.is_qualified() || call.op_token.is_some() || self.is_known(&call.name) {
+        if call.is_qualified() {
+            let is_known = |name: &str| self.qualified.get_or_init(|| qualified(self.engine)).contains(name);
+            namespaced::check(call, position, is_known, &mut self.findings);
+            return;
+        }
+        if call.op_token.is_some() || self.is_known(&call.name) {
             return;
         }
         if call.name.starts_with("new_") {
@@ -216,6 +230,14 @@ impl Checker {
     }
 }
 
+fn qualified(engine: &Engine) -> BTreeSet<String> {
+    let with_module = |info: FuncInfo<'_>| Some(format!("{}::{}", info.namespace, info.metadata.name));
+    engine
+        .collect_fn_metadata(None, with_module, false)
+        .into_iter()
+        .collect()
+}
+
 /// The name of the variable that this expression is.
 fn variable(expression: &Expr) -> Option<&str> {
     match expression {
@@ -226,7 +248,9 @@ fn variable(expression: &Expr) -> Option<&str> {
 
 /// Whether a setter of this name leaves a builder a builder.
 fn is_setter(resource: &'static Resource, name: &str) -> bool {
-    name == "params" || crate::builder::OPTION_SETTERS.contains(&name) || setter(resource, name).is_some()
+    matches!(name, "params" | "request_options")
+        || crate::options::OPTION_SETTERS.contains(&name)
+        || setter(resource, name).is_some()
 }
 
 /// Whether this chain is only the rest of the chain above it.

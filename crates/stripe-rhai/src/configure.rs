@@ -7,17 +7,18 @@ use inflight_rhai::{duration, locals_of, script_error};
 use inflight_stripe::nearest;
 use rhai::{Dynamic, EvalAltResult, FuncRegistration, ImmutableString, Map, Module, NativeCallContext};
 
-use crate::host::{StripeConfig, StripeHost};
+use crate::host::{AccountKey, StripeConfig, StripeHost};
 use crate::key::{ApiKey, key_of};
 
 type Answer<T> = Result<T, Box<EvalAltResult>>;
 
 /// What the map may hold.
-const SETTINGS: [&str; 7] = [
+const SETTINGS: [&str; 8] = [
     "account",
     "api_key",
     "api_version",
     "base_url",
+    "context",
     "currency",
     "priority",
     "timeout",
@@ -44,7 +45,7 @@ pub(crate) fn register(module: &mut Module, host: &Arc<StripeHost>) {
 fn configure(ctx: &NativeCallContext, host: &StripeHost, settings: &Map) -> Answer<()> {
     let locals = locals_of(ctx)?;
     let mut config = StripeConfig {
-        credential: StripeConfig::of(&locals, host).credential.clone(),
+        account_key: StripeConfig::of(&locals, host).account_key.clone(),
         ..host.initial()
     };
     if let Some(unknown) = settings.keys().find(|name| !SETTINGS.contains(&name.as_str())) {
@@ -65,13 +66,17 @@ fn configure(ctx: &NativeCallContext, host: &StripeHost, settings: &Map) -> Answ
     }
     if let Some(key) = settings.get("api_key") {
         let key = accepted(host, key)?;
-        config.credential = Some(host.credential(&key, base_url.as_deref()));
+        config.account_key = Some(AccountKey::new(host, key, base_url.as_deref()));
     } else if base_url.is_some() {
         return Err(invalid(
             "base_url needs an api_key beside it: a key belongs to one server",
         ));
     }
     config.account = text(settings, "account")?;
+    config.context = text(settings, "context")?;
+    if config.account.is_some() && config.context.is_some() {
+        return Err(invalid("give either an account or a context, not both"));
+    }
     config.api_version = text(settings, "api_version")?;
     if let Some(currency) = text(settings, "currency")? {
         config.currency = currency;

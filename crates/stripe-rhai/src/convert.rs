@@ -1,10 +1,18 @@
 //! Script values as parameters.
 
-use inflight_stripe::{Params, Value};
-use rhai::{Array, Dynamic, ImmutableString, Map};
+use inflight_stripe::{Kind, Operation, Params, Value};
+use rhai::{Array, Blob, Dynamic, EvalAltResult, ImmutableString, Map};
+
+use crate::configure::invalid;
+use crate::host::StripeHost;
+use crate::upload::upload;
 
 /// How deeply arrays and maps may nest in a parameter. Stripe's own go five levels down.
 const MAX_DEPTH: usize = 32;
+
+/// `stripe::unset`: clears a parameter at Stripe, where `()` leaves it out of the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unset;
 
 /// Why a value cannot be a parameter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +34,9 @@ fn nested(value: &Dynamic, depth: usize) -> Result<Option<Value>, NotAParameter>
     }
     if value.is_unit() {
         return Ok(None);
+    }
+    if value.is::<Unset>() {
+        return Ok(Some(Value::Null));
     }
     if let Ok(flag) = value.as_bool() {
         return Ok(Some(Value::Bool(flag)));
@@ -61,11 +72,46 @@ fn nested(value: &Dynamic, depth: usize) -> Result<Option<Value>, NotAParameter>
     Err(NotAParameter::Type(value.type_name().to_owned()))
 }
 
-/// A script's map as parameters.
-pub(crate) fn parameters(map: &Map) -> Result<Params, NotAParameter> {
+/// One parameter of this operation, which may be a file.
+pub(crate) fn parameter_of(
+    operation: &'static Operation,
+    host: &StripeHost,
+    name: &str,
+    value: &Dynamic,
+) -> Result<Option<Value>, Box<EvalAltResult>> {
+    let is_file = operation.param(name).is_some_and(|param| param.kind == Kind::File);
+    if is_file && !value.is_unit() {
+        return Ok(Some(upload(host, value)?.into()));
+    }
+    parameter(value).map_err(|error| invalid(&format!("`{name}`: {error}")))
+}
+
+/// A script's map as parameters of this operation.
+pub(crate) fn parameters_of(
+    operation: &'static Operation,
+    host: &StripeHost,
+    map: &Map,
+) -> Result<Params, Box<EvalAltResult>> {
+    collect(map, |name, value| parameter_of(operation, host, name, value))
+}
+
+/// A script's map as parameters of an operation that nobody knows: a blob is a file.
+pub(crate) fn parameters(host: &StripeHost, map: &Map) -> Result<Params, Box<EvalAltResult>> {
+    collect(map, |name, value| {
+        if value.is::<Blob>() {
+            return Ok(Some(upload(host, value)?.into()));
+        }
+        parameter(value).map_err(|error| invalid(&format!("`{name}`: {error}")))
+    })
+}
+
+fn collect(
+    map: &Map,
+    convert: impl Fn(&str, &Dynamic) -> Result<Option<Value>, Box<EvalAltResult>>,
+) -> Result<Params, Box<EvalAltResult>> {
     let mut params = Params::new();
     for (name, value) in map {
-        if let Some(value) = parameter(value)? {
+        if let Some(value) = convert(name, value)? {
             params.set(name.as_str(), value);
         }
     }

@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use inflight_core::{Credential, MemoryCredentials, Priority};
-use inflight_rhai::Locals;
-use inflight_stripe::RequestOptions;
+use inflight_rhai::{Locals, script_error};
 use inflight_stripe::webhook::{SeenEvents, WebhookSecret};
+use inflight_stripe::{Host, RequestOptions};
+use rhai::EvalAltResult;
 
 use crate::key::ApiKey;
 
@@ -33,6 +35,11 @@ pub struct HostOptions {
     pub allow_live_keys: bool,
     /// The currency of amounts that name none. By default `usd`.
     pub currency: String,
+    /// The folder that scripts may send files from, by a path within it. By default there is none: they send bytes that they hold.
+    pub upload_folder: Option<PathBuf>,
+    /// Whether what Stripe serves elsewhere (files, meter events, OAuth) is sent there, as the real Stripe wants it. By default not:
+    /// everything goes to the worker's base URL.
+    pub separate_hosts: bool,
 }
 
 impl Default for HostOptions {
@@ -43,6 +50,8 @@ impl Default for HostOptions {
             allow_base_url: false,
             allow_live_keys: false,
             currency: DEFAULT_CURRENCY.into(),
+            upload_folder: None,
+            separate_hosts: false,
         }
     }
 }
@@ -97,9 +106,10 @@ impl StripeHost {
     #[must_use]
     pub fn initial(&self) -> StripeConfig {
         StripeConfig {
-            credential: self.options.api_key.as_ref().map(|key| self.credential(key, None)),
+            account_key: self.options.api_key.clone().map(|key| AccountKey::new(self, key, None)),
             currency: self.options.currency.clone(),
             account: None,
+            context: None,
             api_version: None,
             timeout: None,
             priority: Priority::Normal,
@@ -141,8 +151,9 @@ impl fmt::Debug for StripeHost {
 /// What one script has configured. It is kept in the script's [`Locals`]; two scripts never share one.
 #[derive(Debug, Clone)]
 pub struct StripeConfig {
-    pub(crate) credential: Option<Arc<str>>,
+    pub(crate) account_key: Option<AccountKey>,
     pub(crate) account: Option<String>,
+    pub(crate) context: Option<String>,
     pub(crate) currency: String,
     pub(crate) api_version: Option<String>,
     pub(crate) timeout: Option<Duration>,
@@ -159,16 +170,58 @@ impl StripeConfig {
         })
     }
 
-    /// What every request of the script is sent with, unless its builder says otherwise.
-    pub(crate) fn request_options(&self, own: &RequestOptions) -> RequestOptions {
-        let mut options = own.clone();
-        options.credential.clone_from(&self.credential);
-        options.stripe_account = options.stripe_account.or_else(|| self.account.clone());
+    /// What every request of the script to this server is sent with, unless its own options say otherwise.
+    pub(crate) fn request_options(
+        &self,
+        host: &StripeHost,
+        server: Host,
+        own: RequestOptions,
+    ) -> Result<RequestOptions, Box<EvalAltResult>> {
+        let Some(key) = &self.account_key else {
+            return Err(script_error(
+                "not_configured",
+                "no API key is configured: call configure_stripe first",
+            ));
+        };
+        let mut options = own;
+        options.credential = Some(key.credential_for(host, server));
+        // The one replaces the other, whoever named it.
+        if options.stripe_account.is_none() && options.stripe_context.is_none() {
+            options.stripe_account.clone_from(&self.account);
+            options.stripe_context.clone_from(&self.context);
+        }
         options.stripe_version = options.stripe_version.or_else(|| self.api_version.clone());
         options.timeout = options.timeout.or(self.timeout);
         if options.priority == Priority::default() {
             options.priority = self.priority;
         }
-        options
+        Ok(options)
+    }
+}
+
+/// A key, and the name that requests know it by.
+#[derive(Debug, Clone)]
+pub(crate) struct AccountKey {
+    key: ApiKey,
+    /// Whether the script itself chose where it goes.
+    has_base_url: bool,
+    credential: Arc<str>,
+}
+
+impl AccountKey {
+    pub(crate) fn new(host: &StripeHost, key: ApiKey, base_url: Option<&str>) -> Self {
+        Self {
+            credential: host.credential(&key, base_url),
+            has_base_url: base_url.is_some(),
+            key,
+        }
+    }
+
+    /// The name for requests to this server. Everything goes to one where that was chosen.
+    pub(crate) fn credential_for(&self, host: &StripeHost, server: Host) -> Arc<str> {
+        if server == Host::Api || self.has_base_url || !host.options.separate_hosts {
+            return Arc::clone(&self.credential);
+        }
+        host.credential(&self.key, Some(server.url()))
     }
 }

@@ -24,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 mod builder;
+mod call;
 mod check;
 mod configure;
 mod convert;
@@ -32,18 +33,21 @@ mod host;
 mod key;
 mod namespace;
 mod opaque;
+mod options;
 mod package;
 mod pages;
 mod send;
+mod upload;
 mod webhook;
 
 pub use builder::{
-    OPTION_SETTERS, StripeBuilder, aliases, constructed_by, constructor_name, knows, setter, unknown_constructor,
-    unknown_method,
+    StripeBuilder, aliases, constructed_by, constructor_name, knows, setter, unknown_constructor, unknown_method,
 };
 pub use check::{Finding, check_ast, check_script};
 pub use host::{DEFAULT_CURRENCY, HostOptions, StripeConfig, StripeHost};
 pub use key::{ApiKey, InvalidKey};
+pub use namespace::reword;
+pub use options::OPTION_SETTERS;
 pub use package::StripePackage;
 pub use pages::StripePages;
 

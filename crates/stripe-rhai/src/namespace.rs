@@ -1,15 +1,318 @@
-//! The module `stripe`, whose functions a script calls by their full names.
+//! `stripe::<resource>::<method>(…)` for every operation that has a name, and `stripe::raw(…)`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rhai::Module;
+use inflight_stripe::pages::Pages;
+use inflight_stripe::{Method, Operation, Params, RequestOptions, nearest, operations, resources};
+use rhai::{
+    Dynamic, EvalAltResult, FuncRegistration, ImmutableString, Map, Module, NativeCallContext, RhaiFunc, Shared,
+};
 
+use crate::call::Call;
+use crate::configure::invalid;
+use crate::convert::{Unset, parameters, parameters_of};
 use crate::host::StripeHost;
+use crate::options::{add_options, shortened};
+use crate::pages::{StripePages, all_of, paged};
 use crate::webhook;
 
-/// The module `stripe` for this host.
-pub(crate) fn module(host: &Arc<StripeHost>) -> Module {
-    let mut stripe = Module::new();
-    stripe.set_sub_module("webhook", webhook::module(host));
-    stripe
+type Answer<T> = Result<T, Box<EvalAltResult>>;
+
+/// The name of the root module.
+pub(crate) const ROOT: &str = "stripe";
+
+/// What a function's name ends with that only starts a request.
+pub(crate) const ASYNC: &str = "_async";
+
+/// The module `stripe`: a sub-module for each resource, nested as its name is, and `raw`.
+///
+/// Further sub-modules and functions beside the operations are added here.
+pub(crate) fn root_module(host: &Arc<StripeHost>) -> Module {
+    let mut tree = Tree::default();
+    for resource in resources() {
+        let module = tree.at(resource.name);
+        for operation in resource.operations {
+            add_operation(module, operation, host);
+            if Pages::gives(operation) {
+                add_pages(module, operation, host);
+            }
+        }
+    }
+    let mut root = tree.into_module();
+    root.set_sub_module("webhook", webhook::module(host));
+    add_raw(&mut root, host);
+    root.set_var("unset", Unset);
+    root.set_id(ROOT);
+    root.build_index();
+    root
+}
+
+/// Modules in the making, with those within them.
+#[derive(Default)]
+struct Tree {
+    module: Module,
+    within: BTreeMap<&'static str, Tree>,
+}
+
+impl Tree {
+    /// The module of this dotted name.
+    fn at(&mut self, name: &'static str) -> &mut Module {
+        let place = name
+            .split('.')
+            .fold(self, |tree, step| tree.within.entry(step).or_default());
+        &mut place.module
+    }
+
+    fn into_module(mut self) -> Module {
+        for (name, tree) in self.within {
+            self.module.set_sub_module(name, tree.into_module());
+        }
+        self.module
+    }
+}
+
+fn add_operation(module: &mut Module, operation: &'static Operation, host: &Arc<StripeHost>) {
+    let ids = operation.path_params.len();
+    let now = Arc::clone(host);
+    add(module, operation.verb(), ids, ids + 2, move |ctx, args| {
+        let (ids, params, options) = arguments(operation, &now, args)?;
+        let ids: Vec<&str> = ids.iter().map(ImmutableString::as_str).collect();
+        known(operation, &ids, params, options).wait(ctx, &now, true)
+    });
+    let later = Arc::clone(host);
+    let name = format!("{}{ASYNC}", operation.verb());
+    add(module, &name, ids, ids + 2, move |ctx, args| {
+        let (ids, params, options) = arguments(operation, &later, args)?;
+        let ids: Vec<&str> = ids.iter().map(ImmutableString::as_str).collect();
+        known(operation, &ids, params, options)
+            .submit(ctx, &later)
+            .map(Dynamic::from)
+    });
+}
+
+/// `list_all` and its kin: the last map also says how many objects, and from where.
+fn add_pages(module: &mut Module, operation: &'static Operation, host: &Arc<StripeHost>) {
+    let ids = operation.path_params.len();
+    let host = Arc::clone(host);
+    add(module, &all_of(operation), ids, ids + 2, move |ctx, args| {
+        let settings = map(args.get(ids + 1).map(|arg| &**arg), "options")?;
+        let own = args.len().min(ids + 1);
+        let (ids, params, options) = arguments(operation, &host, &mut args[..own])?;
+        let ids: Vec<&str> = ids.iter().map(ImmutableString::as_str).collect();
+        let settings = settings.unwrap_or_default();
+        StripePages::open(ctx, &host, (operation, &ids), params, options, &settings).map(Dynamic::from)
+    });
+}
+
+fn known<'a>(operation: &'static Operation, ids: &'a [&'a str], params: Params, options: RequestOptions) -> Call<'a> {
+    Call::Known {
+        operation,
+        ids,
+        params,
+        options,
+    }
+}
+
+/// `raw(method, path, params, options)`, of which the last two may be left out.
+fn add_raw(module: &mut Module, host: &Arc<StripeHost>) {
+    let now = Arc::clone(host);
+    add(module, "raw", 2, 4, move |ctx, args| {
+        let (method, path, params, options) = raw_arguments(&now, args)?;
+        raw(method, &path, params, options).wait(ctx, &now, true)
+    });
+    let later = Arc::clone(host);
+    add(module, "raw_async", 2, 4, move |ctx, args| {
+        let (method, path, params, options) = raw_arguments(&later, args)?;
+        raw(method, &path, params, options)
+            .submit(ctx, &later)
+            .map(Dynamic::from)
+    });
+}
+
+fn raw(method: Method, path: &str, params: Params, options: RequestOptions) -> Call<'_> {
+    Call::Raw {
+        method,
+        path,
+        params,
+        options,
+    }
+}
+
+/// One function for every number of arguments from the one to the other. They are of any type, so that a wrong one is answered in
+/// our own words.
+fn add(
+    module: &mut Module,
+    name: &str,
+    from: usize,
+    to: usize,
+    body: impl Fn(&NativeCallContext, &mut [&mut Dynamic]) -> Answer<Dynamic> + Send + Sync + 'static,
+) {
+    let body = Shared::new(
+        move |ctx: Option<NativeCallContext>, args: &mut [&mut Dynamic]| match &ctx {
+            Some(ctx) => body(ctx, args),
+            None => Err(invalid("the function was called without a context")),
+        },
+    );
+    for count in from..=to {
+        let function = RhaiFunc::Pure {
+            func: body.clone(),
+            has_context: true,
+            is_pure: false,
+            is_volatile: true,
+        };
+        FuncRegistration::new(name).set_into_module_raw(
+            module,
+            vec![std::any::TypeId::of::<Dynamic>(); count],
+            function,
+        );
+    }
+}
+
+/// The ids in the path, the parameters and the options.
+fn arguments(
+    operation: &'static Operation,
+    host: &StripeHost,
+    args: &mut [&mut Dynamic],
+) -> Answer<(Vec<ImmutableString>, Params, RequestOptions)> {
+    let (ids, rest) = args.split_at_mut(operation.path_params.len());
+    let ids = ids.iter().zip(operation.path_params);
+    let ids = ids.map(|(id, name)| text(id, name)).collect::<Answer<Vec<_>>>()?;
+    let params = match map(rest.first().map(|arg| &**arg), "parameters")? {
+        Some(map) => parameters_of(operation, host, &map)?,
+        None => Params::new(),
+    };
+    Ok((ids, params, options(rest.get(1).map(|arg| &**arg))?))
+}
+
+fn raw_arguments(
+    host: &StripeHost,
+    args: &mut [&mut Dynamic],
+) -> Answer<(Method, ImmutableString, Params, RequestOptions)> {
+    let arg = |at: usize| args.get(at).map(|arg| &**arg);
+    let method = text(arg(0).unwrap_or(&Dynamic::UNIT), "method")?;
+    let path = text(arg(1).unwrap_or(&Dynamic::UNIT), "path")?;
+    let params = match map(arg(2), "parameters")? {
+        Some(map) => parameters(host, &map)?,
+        None => Params::new(),
+    };
+    let method = match method.to_ascii_uppercase().as_str() {
+        "GET" => Method::Get,
+        "POST" => Method::Post,
+        "PUT" => Method::Put,
+        "PATCH" => Method::Patch,
+        "DELETE" => Method::Delete,
+        _ => {
+            return Err(invalid(&format!(
+                "the method must be GET, POST, PUT, PATCH or DELETE, not `{}`",
+                shortened(&method)
+            )));
+        }
+    };
+    Ok((method, path, params, options(arg(3))?))
+}
+
+fn text(value: &Dynamic, name: &str) -> Answer<ImmutableString> {
+    value
+        .read_lock::<ImmutableString>()
+        .map(|text| text.clone())
+        .ok_or_else(|| invalid(&format!("`{name}` must be a text, not {}", value.type_name())))
+}
+
+/// A map, or nothing for `()`.
+fn map(value: Option<&Dynamic>, what: &str) -> Answer<Option<Map>> {
+    let Some(value) = value.filter(|value| !value.is_unit()) else {
+        return Ok(None);
+    };
+    match value.read_lock::<Map>() {
+        Some(map) => Ok(Some(map.clone())),
+        None => Err(invalid(&format!("the {what} must be a map, not {}", value.type_name()))),
+    }
+}
+
+fn options(value: Option<&Dynamic>) -> Answer<RequestOptions> {
+    let mut options = RequestOptions::new();
+    if let Some(map) = map(value, "options")? {
+        add_options(&mut options, &map)?;
+    }
+    Ok(options)
+}
+
+/// The operation that `stripe::a::b::c` calls, without its root: `["a", "b"]` and `c` or `c_async`.
+pub(crate) fn operation_of(path: &[&str], function: &str) -> Option<&'static Operation> {
+    let resource = inflight_stripe::Resource::by_name(&path.join("."))?;
+    let by_verb = |verb: &str| resource.operation(verb);
+    by_verb(function)
+        .or_else(|| by_verb(function.strip_suffix(ASYNC)?))
+        .or_else(|| paged(resource, function))
+}
+
+/// What is wrong with `stripe::a::b::c`, which does not exist, with the nearest that does.
+pub(crate) fn unknown_function(path: &[&str], function: &str) -> String {
+    let called = format!("{ROOT}::{}", [path, &[function]].concat().join("::"));
+    let called = shortened(&called);
+    let (suffix, verb) = match function.strip_suffix(ASYNC) {
+        Some(verb) => (ASYNC, verb),
+        None => ("", function),
+    };
+    if path == [webhook::NAME] {
+        let names = webhook::FUNCTIONS.map(|(name, _)| name);
+        return match nearest(function, names) {
+            Some(near) => format!("there is no `{called}`: did you mean `{near}`?"),
+            None => format!("there is no `{called}`: {} has {}", webhook::NAME, names.join(", ")),
+        };
+    }
+    let dotted = path.join(".");
+    if let Some(resource) = inflight_stripe::Resource::by_name(&dotted) {
+        let verbs = || resource.operations.iter().map(Operation::verb);
+        return match nearest(verb, verbs()) {
+            Some(near) => format!("there is no `{called}`: did you mean `{near}{suffix}`?"),
+            None => {
+                let verbs: Vec<&str> = verbs().collect();
+                format!("there is no `{called}`: {} has {}", resource.name, verbs.join(", "))
+            }
+        };
+    }
+    let wanted = format!("{dotted}.{verb}");
+    let near = nearest(&wanted, operations().map(|operation| operation.name))
+        .or_else(|| nearest(&dotted, resources().iter().map(|resource| resource.name)));
+    match near {
+        Some(near) => {
+            let near = near.replace('.', "::");
+            let suffix = if Operation::by_name(&near.replace("::", ".")).is_ok() {
+                suffix
+            } else {
+                ""
+            };
+            format!("there is no `{called}`: did you mean `{ROOT}::{near}{suffix}`?")
+        }
+        None => format!("there is no `{called}`: see `inflight api`"),
+    }
+}
+
+/// Rhai's error for a call of `stripe::…::…()` that does not exist, or exists with other arguments, in better words: Rhai asks nobody
+/// before it gives up on a qualified name.
+///
+/// ```
+/// let words = inflight_stripe_rhai::reword("Function not found: stripe::product::creat (map)").unwrap();
+/// assert_eq!(words, "there is no `stripe::product::creat`: did you mean `create`?");
+/// ```
+#[must_use]
+pub fn reword(message: &str) -> Option<String> {
+    let called = message.strip_prefix("Function not found: ")?.split(" (").next()?;
+    let mut path: Vec<&str> = called.split("::").collect();
+    let function = path.pop()?;
+    let (&ROOT, path) = path.split_first()? else {
+        return None;
+    };
+    Some(match operation_of(path, function) {
+        Some(operation) => crate::check::namespaced::wrong_arguments(operation, called),
+        None if path.is_empty() && function.starts_with("raw") => {
+            format!("`{called}` takes (method, path, parameters, options), of which the last two may be left out")
+        }
+        None => match webhook::arguments_of(path, function) {
+            Some(arguments) => format!("`{called}` takes {arguments}"),
+            None => unknown_function(path, function),
+        },
+    })
 }

@@ -11,7 +11,8 @@ use crate::builder;
 use crate::configure;
 use crate::host::StripeHost;
 use crate::key::ApiKey;
-use crate::{namespace, opaque, pages};
+use crate::namespace::{ROOT, root_module};
+use crate::{opaque, pages};
 
 /// How deeply a script's functions may call one another.
 const MAX_CALL_LEVELS: usize = 64;
@@ -19,12 +20,15 @@ const MAX_CALL_LEVELS: usize = 64;
 const MAX_EXPRESSION_DEPTH: usize = 64;
 const MAX_EXPRESSION_DEPTH_IN_FUNCTIONS: usize = 32;
 
-/// `configure_stripe`, `new_product()` and its kin, and the constants `STRIPE_API_KEY` and
-/// `STRIPE_WEBHOOK_SECRET`.
+/// `configure_stripe`, `new_product()` and its kin, the module `stripe` with every operation, and the constants
+/// `STRIPE_API_KEY` and `STRIPE_WEBHOOK_SECRET`.
 ///
 /// Built once per thread, registered in any number of its engines.
 #[derive(Clone)]
-pub struct StripePackage(Shared<Module>);
+pub struct StripePackage {
+    functions: Shared<Module>,
+    operations: Shared<Module>,
+}
 
 impl StripePackage {
     /// The package for this host.
@@ -43,7 +47,16 @@ impl StripePackage {
             module.set_var("STRIPE_WEBHOOK_SECRET", rhai::Dynamic::from(secret.clone()));
         }
         module.build_index();
-        Self(module.into())
+        Self {
+            functions: module.into(),
+            operations: root_module(host).into(),
+        }
+    }
+
+    /// Registers the package: what can be called by a name alone, and the module `stripe`. Both are shared, not copied.
+    pub fn register(&self, engine: &mut Engine) {
+        self.register_into_engine(engine);
+        engine.register_static_module(ROOT, Shared::clone(&self.operations));
     }
 
     /// A new engine with everything that a Stripe script uses.
@@ -57,6 +70,11 @@ impl StripePackage {
     /// Registers everything that a Stripe script uses: [`InflightPackage`], this package, and suggestions for names that do not
     /// exist.
     pub fn install(host: &Arc<StripeHost>, engine: &mut Engine) {
+        Self::new(host).install_in(engine);
+    }
+
+    /// [`install`](Self::install) in a further engine of the same thread (with `sync`: of the process), which costs microseconds.
+    pub fn install_in(&self, engine: &mut Engine) {
         // Rhai's optimizer puts a constant's type name into interpolated strings, where `STRIPE_API_KEY` has a text of its own.
         engine.set_optimization_level(rhai::OptimizationLevel::None);
         // Compiling is native work that no time slice can interrupt: one script's large text would hold up all others.
@@ -65,12 +83,12 @@ impl StripePackage {
         engine.set_max_call_levels(MAX_CALL_LEVELS);
         engine.set_max_expr_depths(MAX_EXPRESSION_DEPTH, MAX_EXPRESSION_DEPTH_IN_FUNCTIONS);
         InflightPackage::new().register_into_engine(engine);
-        Self::new(host).register_into_engine(engine);
+        self.register(engine);
         engine.register_type_with_name::<crate::StripeBuilder>("StripeBuilder");
         engine.register_type_with_name::<crate::StripePages>("StripePages");
         engine.register_type_with_name::<ApiKey>("ApiKey");
         engine.register_type_with_name::<WebhookSecret>("WebhookSecret");
-        engine.register_static_module("stripe", namespace::module(host).into());
+        engine.register_type_with_name::<crate::convert::Unset>("unset");
         #[allow(
             deprecated,
             reason = "Rhai marks its volatile interfaces this way; the version is pinned to the minor"
@@ -95,6 +113,6 @@ impl Package for StripePackage {
     }
 
     fn as_shared_module(&self) -> Shared<Module> {
-        self.0.clone()
+        Shared::clone(&self.functions)
     }
 }

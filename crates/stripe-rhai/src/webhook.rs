@@ -8,7 +8,7 @@ use inflight_rhai::{from_json, locals_of, script_error};
 use inflight_stripe::webhook::{
     DEFAULT_TOLERANCE, Event, EventNotification, SignatureError, Webhook, WebhookError, WebhookSecret,
 };
-use inflight_stripe::{BuildError, RequestOptions};
+use inflight_stripe::{BuildError, Host, RequestOptions};
 use rhai::{Blob, Dynamic, EvalAltResult, FuncRegistration, ImmutableString, Map, Module, NativeCallContext};
 use serde_json::Value;
 
@@ -18,6 +18,30 @@ use crate::host::{StripeConfig, StripeHost};
 use crate::send;
 
 type Answer<T> = Result<T, Box<EvalAltResult>>;
+
+/// The module's name within `stripe`.
+pub(crate) const NAME: &str = "webhook";
+
+/// Its functions and what they take.
+pub(crate) const FUNCTIONS: [(&str, &str); 9] = [
+    ("construct_event", "(payload, header, secret), and a tolerance"),
+    ("parse_event_notification", "(payload, header, secret), and a tolerance"),
+    ("sign", "(payload, secret), and a Unix time"),
+    ("fetch_event", "(notification)"),
+    ("fetch_event_async", "(notification)"),
+    ("fetch_related_object", "(notification)"),
+    ("fetch_related_object_async", "(notification)"),
+    ("is_duplicate", "(event)"),
+    ("forget", "(event)"),
+];
+
+/// What the function that is called by this path takes, if it is one of these.
+pub(crate) fn arguments_of(path: &[&str], function: &str) -> Option<&'static str> {
+    let known = FUNCTIONS
+        .into_iter()
+        .find(|(name, _)| path == [NAME] && *name == function);
+    known.map(|(_, arguments)| arguments)
+}
 
 /// The module `stripe::webhook`.
 pub(crate) fn module(host: &Arc<StripeHost>) -> Module {
@@ -123,7 +147,7 @@ fn register_fetching(module: &mut Module, host: &Arc<StripeHost>) {
         let (now, later) = (Arc::clone(host), Arc::clone(host));
         FuncRegistration::new(name).set_into_module(module, move |ctx: NativeCallContext, notification: Map| {
             match request(&ctx, &now, &notification, fetch)? {
-                Some(request) => send::call(&ctx, request),
+                Some(request) => send::call(&ctx, request, true),
                 None => Ok(Dynamic::UNIT),
             }
         });
@@ -147,16 +171,11 @@ fn request(
 ) -> Answer<Option<Request>> {
     let notification = notification_of(notification)?;
     let config = StripeConfig::of(&locals_of(ctx)?, host);
-    let mut options = config.request_options(&RequestOptions::new());
-    if options.credential.is_none() {
-        return Err(script_error(
-            "not_configured",
-            "no API key is configured: call configure_stripe first",
-        ));
-    }
+    let mut options = config.request_options(host, Host::Api, RequestOptions::new())?;
     // It is fetched where it happened, whichever account the script works for otherwise.
     if notification.context().is_some() {
         options.stripe_account = None;
+        options.stripe_context = None;
     }
     fetch(&notification, &options)
         .transpose()
@@ -214,7 +233,11 @@ fn id_of(ctx: &NativeCallContext, host: &StripeHost, event: &Dynamic) -> Answer<
         .filter(|id| !id.is_empty())
         .ok_or_else(|| invalid("an event, or the id of one, is needed"))?;
     let config = StripeConfig::of(&locals_of(ctx)?, host);
-    Ok(format!("{} {id}", config.credential.as_deref().unwrap_or_default()))
+    let tenant = config
+        .account_key
+        .as_ref()
+        .map(|key| key.credential_for(host, Host::Api));
+    Ok(format!("{} {id}", tenant.as_deref().unwrap_or_default()))
 }
 
 fn bytes_of(payload: &Dynamic) -> Answer<Vec<u8>> {

@@ -4,40 +4,55 @@
 //! cargo run -p inflight-stripe --example generate -- path/to/openapi.spec3.json
 //! ```
 //!
-//! The specification does not say what the SDKs call an operation; `data/sdk-names.tsv` does. Operations without a name
-//! there are left out, and counted.
+//! The file may be packed (`.gz`). The specification does not say what the SDKs call an operation of v1; `data/sdk-names.tsv`
+//! does. Those without a name there are old aliases; they go into a list of their own. Operations of v2 are named by rule.
 
 #[path = "generate/builders.rs"]
 mod builders;
+#[path = "generate/names.rs"]
+mod names;
 #[path = "generate/tables.rs"]
 mod tables;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
 
-/// The resources to write. To write all of them, empty this list.
-const RESOURCES: &[&str] = &[
-    "coupon",
-    "customer",
-    "payment_intent",
-    "price",
-    "product",
-    "subscription",
-];
+use self::names::Names;
 
 /// An operation as the specification has it.
 struct Operation {
-    /// `product.create`
+    /// `product.create`; empty where the SDKs have none.
     name: String,
     method: String,
     path: String,
     query: Vec<Property>,
     body: Vec<Property>,
+    /// The body's content type, if it has one.
+    content_type: Option<String>,
+    /// The variant of `Answer`.
+    answer: &'static str,
+    /// The variant of `Host`.
+    host: &'static str,
+}
+
+impl Operation {
+    /// The names in braces in the path.
+    fn ids(&self) -> Vec<&str> {
+        let segments = self.path.split('/');
+        segments
+            .filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
+            .collect()
+    }
+
+    fn is_v2(&self) -> bool {
+        self.path.starts_with("/v2/")
+    }
 }
 
 /// A named schema: a parameter, or a property of a nested object.
@@ -47,28 +62,51 @@ struct Property {
     required: bool,
 }
 
+/// Everything that is written.
+struct Catalogue {
+    /// Operations by resource, sorted by name.
+    resources: BTreeMap<String, Vec<Operation>>,
+    /// Operations of v1 without a name, sorted by path and method.
+    unnamed: Vec<Operation>,
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
-    let spec = std::env::args().nth(1).ok_or("usage: generate SPEC.json (unpacked)")?;
-    let spec: Value = serde_json::from_slice(&fs::read(spec)?)?;
+    let spec = std::env::args().nth(1).ok_or("usage: generate SPEC.json[.gz]")?;
+    let spec: Value = serde_json::from_slice(&read(Path::new(&spec))?)?;
     let home = Path::new(env!("CARGO_MANIFEST_DIR"));
     let names = fs::read_to_string(home.join("data/sdk-names.tsv"))?;
-    let names = read_names(&names);
 
-    let resources = read_operations(&spec, &names)?;
+    let catalogue = read_operations(&spec, &Names::read(&names))?;
     let out = home.join("src/generated");
     let mut written = Vec::new();
-    for (file, text) in tables::render(&resources)
-        .into_iter()
-        .chain(builders::render(&resources))
-    {
-        let path = out.join(file);
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        fs::write(&path, text)?;
-        written.push(path);
+    for (file, text) in builders::render(&catalogue.resources) {
+        written.push(write(&out, &file, &text)?);
     }
-    format(&written)
+    format(&written)?;
+    // These are laid out by the generator: one parameter a line.
+    for (file, text) in tables::render(&catalogue) {
+        write(&out, &file, &text)?;
+    }
+    Ok(())
+}
+
+fn read(spec: &Path) -> Result<Vec<u8>, Box<dyn Error>> {
+    let bytes = fs::read(spec)?;
+    if spec.extension().is_some_and(|extension| extension == "gz") {
+        let mut unpacked = Vec::new();
+        flate2::read::GzDecoder::new(&*bytes).read_to_end(&mut unpacked)?;
+        return Ok(unpacked);
+    }
+    Ok(bytes)
+}
+
+fn write(out: &Path, file: &str, text: &str) -> Result<PathBuf, Box<dyn Error>> {
+    let path = out.join(file);
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fs::write(&path, text)?;
+    Ok(path)
 }
 
 fn format(files: &[PathBuf]) -> Result<(), Box<dyn Error>> {
@@ -83,49 +121,40 @@ fn format(files: &[PathBuf]) -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn read_names(tsv: &str) -> HashMap<&str, &str> {
-    tsv.lines()
-        .filter(|line| !line.starts_with('#'))
-        .filter_map(|line| line.split_once('\t'))
-        .collect()
-}
-
-/// Operations by resource, sorted by name.
-fn read_operations(
-    spec: &Value,
-    names: &HashMap<&str, &str>,
-) -> Result<BTreeMap<String, Vec<Operation>>, Box<dyn Error>> {
+fn read_operations(spec: &Value, names: &Names) -> Result<Catalogue, Box<dyn Error>> {
     let mut resources: BTreeMap<String, Vec<Operation>> = BTreeMap::new();
-    let mut unnamed = 0;
+    let mut unnamed = Vec::new();
     for (path, methods) in spec["paths"].as_object().ok_or("the specification has no paths")? {
         for (method, operation) in methods.as_object().ok_or("a path has no methods")? {
             let id = operation["operationId"].as_str().unwrap_or_default();
-            let Some(name) = names.get(id) else {
-                unnamed += 1;
-                continue;
-            };
-            let resource = name.rsplit_once('.').map_or(*name, |(resource, _)| resource);
-            if !RESOURCES.is_empty() && !RESOURCES.contains(&resource) {
-                continue;
-            }
-            resources.entry(resource.to_owned()).or_default().push(Operation {
-                name: (*name).to_owned(),
+            let name = names.of(id, method, path).unwrap_or_default();
+            let operation = Operation {
                 method: method.clone(),
                 path: path.clone(),
                 query: query(operation),
                 body: body(operation),
-            });
+                content_type: content_type(operation),
+                answer: answer(spec, operation),
+                host: host(operation)?,
+                name,
+            };
+            match operation.name.rsplit_once('.') {
+                Some((resource, _)) => resources.entry(resource.to_owned()).or_default().push(operation),
+                None => unnamed.push(operation),
+            }
         }
     }
     for operations in resources.values_mut() {
         operations.sort_by(|a, b| a.name.cmp(&b.name));
     }
+    unnamed.sort_by(|a, b| (&a.path, &a.method).cmp(&(&b.path, &b.method)));
     eprintln!(
-        "{} resources, {} operations; {unnamed} operations of the specification have no SDK name",
+        "{} resources, {} named operations; {} of the specification have no SDK name",
         resources.len(),
         resources.values().map(Vec::len).sum::<usize>(),
+        unnamed.len(),
     );
-    Ok(resources)
+    Ok(Catalogue { resources, unnamed })
 }
 
 fn query(operation: &Value) -> Vec<Property> {
@@ -148,6 +177,46 @@ fn body(operation: &Value) -> Vec<Property> {
     let content = operation["requestBody"]["content"].as_object();
     let schema = content.and_then(|types| types.values().next()).map(|t| &t["schema"]);
     schema.map(properties).unwrap_or_default()
+}
+
+fn content_type(operation: &Value) -> Option<String> {
+    let content = operation["requestBody"]["content"].as_object()?;
+    content.keys().next().cloned()
+}
+
+/// What kind of answer the schema of a success describes.
+fn answer(spec: &Value, operation: &Value) -> &'static str {
+    let Some(schema) = operation["responses"]["200"]["content"]["application/json"].get("schema") else {
+        return "File";
+    };
+    let name = schema["$ref"].as_str().unwrap_or_default();
+    let name = name.rsplit('/').next().unwrap_or_default();
+    if name.starts_with("deleted_") || name.ends_with(".deleted_object") {
+        return "Deleted";
+    }
+    let schema = if name.is_empty() {
+        schema
+    } else {
+        &spec["components"]["schemas"][name]
+    };
+    let properties = &schema["properties"];
+    let object = |of: &str| properties["object"]["enum"] == serde_json::json!([of]);
+    if object("search_result") {
+        "Search"
+    } else if properties["data"]["type"] == "array" && (object("list") || !properties["next_page_url"].is_null()) {
+        "List"
+    } else {
+        "Object"
+    }
+}
+
+fn host(operation: &Value) -> Result<&'static str, Box<dyn Error>> {
+    match operation["servers"][0]["url"].as_str() {
+        None => Ok("Api"),
+        Some("https://files.stripe.com/") => Ok("Files"),
+        Some("https://meter-events.stripe.com/") => Ok("MeterEvents"),
+        Some(other) => Err(format!("an operation is served by {other}, which `Host` does not know").into()),
+    }
 }
 
 /// The properties of an object's schema, sorted by name.

@@ -8,13 +8,58 @@ use crate::catalogue::Operation;
 use crate::request::{BuildError, RequestOptions};
 use crate::value::{Params, Value};
 
-/// One call of an operation, before it is checked. Every builder is one.
+/// One call of an operation, before it is checked: what every typed builder is inside, and how the operations are called that
+/// have none.
+///
+/// ```
+/// use inflight_stripe::Operation;
+/// use serde_json::json;
+///
+/// let request = Operation::by_name("checkout.session.create")?
+///     .params(json!({ "mode": "payment", "line_items": [{ "price": "price_1", "quantity": 2 }] }))?
+///     .idempotency_key("order-7")
+///     .request()?;
+/// assert_eq!(request.target, "/v1/checkout/sessions");
+///
+/// let close = Operation::by_name("v2.core.account.close")?.call().id("acct_1");
+/// assert_eq!(close.request()?.target, "/v2/core/accounts/acct_1/close");
+///
+/// let error = Operation::by_name("checkout.sesion.create").unwrap_err();
+/// assert_eq!(error.nearest(), Some("checkout.session.create"));
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq)]
-pub(crate) struct Call {
+#[must_use = "a call does nothing until `request` is called"]
+pub struct Call {
     pub(crate) operation: &'static Operation,
     pub(crate) ids: Vec<String>,
     pub(crate) params: Params,
     pub(crate) options: RequestOptions,
+}
+
+impl Operation {
+    /// A call of this operation without ids and parameters.
+    pub fn call(&'static self) -> Call {
+        Call::new(self, Vec::new())
+    }
+
+    /// A call of this operation with these parameters: a JSON object. What is required and missing is told by
+    /// [`Call::request`].
+    ///
+    /// # Errors
+    /// The first parameter that Stripe would refuse, or that the value is no object.
+    pub fn params(&'static self, json: serde_json::Value) -> Result<Call, BuildError> {
+        let serde_json::Value::Object(params) = json else {
+            return Err(BuildError::NoObject { operation: self.name });
+        };
+        let params: Params = params.into();
+        for (name, value) in params.iter() {
+            self.check(name, value)?;
+        }
+        let mut call = self.call();
+        call.params = params;
+        Ok(call)
+    }
 }
 
 impl Call {
@@ -27,7 +72,35 @@ impl Call {
         }
     }
 
-    pub(crate) fn request(self) -> Result<Request, BuildError> {
+    /// Adds the next id of the path.
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.ids.push(id.into());
+        self
+    }
+
+    /// Sets one parameter.
+    pub fn param(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.params.set(name, value);
+        self
+    }
+
+    /// Replaces all options.
+    pub fn options(mut self, options: RequestOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Sets the idempotency key: 1 to 255 printable ASCII characters. By default one is made at submission.
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.options = self.options.idempotency_key(key);
+        self
+    }
+
+    /// The request.
+    ///
+    /// # Errors
+    /// The first thing that Stripe or HTTP would refuse.
+    pub fn request(self) -> Result<Request, BuildError> {
         let ids: Vec<&str> = self.ids.iter().map(String::as_str).collect();
         self.operation.request(&ids, self.params, &self.options)
     }

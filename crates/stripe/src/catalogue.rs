@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use inflight_core::Method;
 
-use crate::generated::RESOURCES;
+use crate::generated::{RESOURCES, UNNAMED};
 
 /// What values a parameter takes.
 ///
@@ -24,8 +24,10 @@ pub enum Kind {
     Text,
     /// A text of at most so many characters.
     TextUpTo(u32),
-    /// A decimal number, sent as text so that no digit is lost.
+    /// A decimal number, sent as text so that no digit is lost: as a string in JSON too.
     Decimal,
+    /// A whole number that may have more digits than a JSON number keeps, so that JSON carries it as a string.
+    IntegerText,
     /// Seconds since 1970-01-01 00:00 UTC.
     Timestamp,
     /// One of these texts.
@@ -41,6 +43,8 @@ pub enum Kind {
     Map(&'static Kind),
     /// Any of these kinds.
     AnyOf(&'static [Kind]),
+    /// A file's bytes.
+    File,
     /// The specification does not say.
     Any,
 }
@@ -61,6 +65,8 @@ impl fmt::Display for Kind {
             Self::Text => f.write_str("text"),
             Self::TextUpTo(max) => write!(f, "text of at most {max} characters"),
             Self::Decimal => f.write_str("decimal as text"),
+            Self::IntegerText => f.write_str("integer as text"),
+            Self::File => f.write_str("file"),
             Self::Timestamp => f.write_str("Unix time in seconds"),
             Self::Enum([""]) => f.write_str("\"\""),
             Self::Enum([only]) => f.write_str(only),
@@ -101,30 +107,51 @@ pub struct Param {
 }
 
 impl Param {
-    pub(crate) const fn new(name: &'static str, kind: Kind) -> Self {
-        Self {
-            name,
-            kind,
-            required: false,
-            clearable: false,
-        }
-    }
-
-    pub(crate) const fn required(mut self) -> Self {
-        self.required = true;
-        self
-    }
-
-    pub(crate) const fn clearable(mut self) -> Self {
-        self.clearable = true;
-        self
-    }
-
     /// The parameter of that name in a list that is sorted by name, as all of the catalogue's are.
     pub(crate) fn find(params: &'static [Param], name: &str) -> Option<&'static Param> {
         let at = params.binary_search_by(|p| p.name.cmp(name)).ok()?;
         params.get(at)
     }
+}
+
+/// How an operation's body is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Encoding {
+    /// As a form: Stripe's API v1.
+    Form,
+    /// As JSON: Stripe's API v2.
+    Json,
+    /// As parts, of which one is a file.
+    Multipart,
+}
+
+/// What an operation answers with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Answer {
+    /// One object.
+    Object,
+    /// A page of objects. The next one is found by the last object's id in v1, and by `next_page_url` in v2.
+    List,
+    /// A page of search results. The next one is found by `next_page`.
+    Search,
+    /// That an object was deleted.
+    Deleted,
+    /// A file: bytes, not JSON.
+    File,
+}
+
+/// Which of Stripe's servers an operation is sent to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Host {
+    /// `api.stripe.com`
+    Api,
+    /// `files.stripe.com`
+    Files,
+    /// `meter-events.stripe.com`
+    MeterEvents,
+    /// `connect.stripe.com`: OAuth, which the specification does not describe.
+    Connect,
 }
 
 /// One thing that Stripe's API does.
@@ -140,7 +167,8 @@ impl Param {
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Operation {
-    /// The name in the official SDKs: `product.create`.
+    /// The name in the official SDKs: `product.create`. Operations of v2 are named by the same rule, from their path:
+    /// `v2.core.event.retrieve`. Empty for old aliases that no SDK has.
     pub name: &'static str,
     /// The HTTP method.
     pub method: Method,
@@ -152,14 +180,26 @@ pub struct Operation {
     pub query: &'static [Param],
     /// Parameters that the specification puts into the body, sorted by name.
     pub body: &'static [Param],
+    /// How the body is written.
+    pub encoding: Encoding,
+    /// What the answer is.
+    pub answer: Answer,
+    /// Which server carries it out.
+    pub host: Host,
 }
 
 impl Operation {
     /// The operation of that name.
-    #[must_use]
-    pub fn by_name(name: &str) -> Option<&'static Operation> {
-        let (resource, verb) = name.rsplit_once('.')?;
-        Resource::by_name(resource)?.operation(verb)
+    ///
+    /// Operations without a name are found by their route only.
+    ///
+    /// # Errors
+    /// Where there is none, with the nearest name.
+    pub fn by_name(name: &str) -> Result<&'static Operation, UnknownOperation> {
+        let found = name
+            .rsplit_once('.')
+            .and_then(|(resource, verb)| Resource::by_name(resource)?.operation(verb));
+        found.ok_or_else(|| UnknownOperation::new(name))
     }
 
     /// The operation that a method and a path (without query) stand for, with the path's parameters as they were
@@ -179,6 +219,12 @@ impl Operation {
             .find_map(|operation| Some((*operation, match_path(operation.path, path)?)))
     }
 
+    /// Whether it belongs to Stripe's API v2.
+    #[must_use]
+    pub fn is_v2(&self) -> bool {
+        is_v2(self.path)
+    }
+
     /// The resource's name: `product`.
     #[must_use]
     pub fn resource(&self) -> &'static str {
@@ -192,7 +238,7 @@ impl Operation {
     }
 
     /// All parameters but the path's.
-    pub fn params(&self) -> impl Iterator<Item = &'static Param> + use<> {
+    pub fn known_params(&self) -> impl Iterator<Item = &'static Param> + use<> {
         self.body.iter().chain(self.query)
     }
 
@@ -202,6 +248,38 @@ impl Operation {
         Param::find(self.body, name).or_else(|| Param::find(self.query, name))
     }
 }
+
+/// There is no operation of that name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownOperation {
+    name: String,
+}
+
+impl UnknownOperation {
+    fn new(name: &str) -> Self {
+        Self {
+            name: name.chars().take(80).collect(),
+        }
+    }
+
+    /// The name that was probably meant.
+    #[must_use]
+    pub fn nearest(&self) -> Option<&'static str> {
+        nearest(&self.name, operations().map(|operation| operation.name))
+    }
+}
+
+impl fmt::Display for UnknownOperation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "there is no operation {:?}", self.name)?;
+        match self.nearest() {
+            Some(near) => write!(f, ": did you mean {near:?}?"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for UnknownOperation {}
 
 /// A kind of Stripe object, with what can be done to it.
 #[derive(Debug, PartialEq, Eq)]
@@ -214,10 +292,6 @@ pub struct Resource {
 }
 
 impl Resource {
-    pub(crate) const fn new(name: &'static str, operations: &'static [Operation]) -> Self {
-        Self { name, operations }
-    }
-
     /// The resource of that name.
     #[must_use]
     pub fn by_name(name: &str) -> Option<&'static Resource> {
@@ -239,7 +313,18 @@ pub fn resources() -> &'static [Resource] {
     RESOURCES
 }
 
-/// All operations, sorted by resource and name.
+/// The operations that the SDKs have no name for: old aliases of others. Sorted by path.
+#[must_use]
+pub fn unnamed() -> &'static [Operation] {
+    UNNAMED
+}
+
+/// Whether a path belongs to Stripe's API v2.
+pub(crate) fn is_v2(path: &str) -> bool {
+    path.starts_with("/v2/")
+}
+
+/// All operations that have a name, sorted by resource and name.
 pub fn operations() -> impl Iterator<Item = &'static Operation> {
     RESOURCES.iter().flat_map(|r| r.operations)
 }
@@ -289,7 +374,7 @@ fn routes() -> &'static HashMap<RouteKey<'static>, Vec<&'static Operation>> {
     static ROUTES: OnceLock<HashMap<RouteKey<'static>, Vec<&'static Operation>>> = OnceLock::new();
     ROUTES.get_or_init(|| {
         let mut routes: HashMap<_, Vec<&'static Operation>> = HashMap::new();
-        for operation in operations() {
+        for operation in operations().chain(UNNAMED) {
             if let Some(key) = RouteKey::of(operation.method, operation.path) {
                 routes.entry(key).or_default().push(operation);
             }
@@ -326,13 +411,75 @@ mod tests {
     fn tables_are_sorted_and_found_by_name_and_route() {
         assert!(RESOURCES.is_sorted_by_key(|r| r.name));
         for operation in operations() {
-            assert_eq!(Operation::by_name(operation.name), Some(operation));
+            assert_eq!(Operation::by_name(operation.name), Ok(operation));
+        }
+        for operation in operations().chain(UNNAMED) {
             let (found, ids) = Operation::by_route(operation.method, operation.path).unwrap();
-            assert_eq!(found.name, operation.name);
+            assert_eq!((found.name, found.path), (operation.name, operation.path));
             assert_eq!(ids.len(), operation.path_params.len());
             assert!(operation.body.is_sorted_by_key(|p| p.name), "{}", operation.name);
             assert!(operation.query.is_sorted_by_key(|p| p.name), "{}", operation.name);
         }
+    }
+
+    #[test]
+    fn the_whole_specification_is_here() {
+        let v1 = operations().filter(|o| !o.is_v2()).count();
+        assert_eq!((v1, UNNAMED.len()), (532, 55));
+        assert_eq!(operations().filter(|o| o.is_v2()).count(), 32);
+        let all = || operations().chain(UNNAMED);
+        let routes: std::collections::HashSet<_> = all().map(|o| (o.method, o.path)).collect();
+        assert_eq!(routes.len(), 587 + 32);
+    }
+
+    #[test]
+    fn operations_of_v2_are_named_by_rule() {
+        for (name, method, path) in [
+            ("v2.core.event.list", Method::Get, "/v2/core/events"),
+            ("v2.core.event.retrieve", Method::Get, "/v2/core/events/{id}"),
+            ("v2.core.account.close", Method::Post, "/v2/core/accounts/{id}/close"),
+            (
+                "v2.core.account_person.update",
+                Method::Post,
+                "/v2/core/accounts/{account_id}/persons/{id}",
+            ),
+            (
+                "v2.core.event_destination.delete",
+                Method::Delete,
+                "/v2/core/event_destinations/{id}",
+            ),
+            (
+                "v2.billing.meter_event_session.create",
+                Method::Post,
+                "/v2/billing/meter_event_session",
+            ),
+            (
+                "v2.commerce.product_catalog_import.create",
+                Method::Post,
+                "/v2/commerce/product_catalog/imports",
+            ),
+        ] {
+            let operation = Operation::by_name(name).unwrap();
+            assert_eq!((operation.method, operation.path), (method, path));
+            assert_eq!(operation.encoding, Encoding::Json);
+        }
+    }
+
+    #[test]
+    fn what_is_answered_and_where() {
+        let facts = |name: &str| {
+            let operation = Operation::by_name(name).unwrap();
+            (operation.answer, operation.host, operation.encoding)
+        };
+        assert_eq!(facts("product.create"), (Answer::Object, Host::Api, Encoding::Form));
+        assert_eq!(facts("product.list"), (Answer::List, Host::Api, Encoding::Form));
+        assert_eq!(facts("product.search"), (Answer::Search, Host::Api, Encoding::Form));
+        assert_eq!(facts("product.delete"), (Answer::Deleted, Host::Api, Encoding::Form));
+        assert_eq!(facts("v2.core.event.list"), (Answer::List, Host::Api, Encoding::Json));
+        assert_eq!(facts("file.create"), (Answer::Object, Host::Files, Encoding::Multipart));
+        assert_eq!(facts("quote.pdf"), (Answer::File, Host::Files, Encoding::Form));
+        let stream = facts("v2.billing.meter_event_stream.create");
+        assert_eq!(stream, (Answer::Object, Host::MeterEvents, Encoding::Json));
     }
 
     #[test]
@@ -353,7 +500,12 @@ mod tests {
 
     #[test]
     fn suggestions() {
-        let names = || Operation::by_name("price.create").unwrap().params().map(|p| p.name);
+        let names = || {
+            Operation::by_name("price.create")
+                .unwrap()
+                .known_params()
+                .map(|p| p.name)
+        };
         assert_eq!(nearest("unit_amont", names()), Some("unit_amount"));
         assert_eq!(nearest("UNIT_AMOUNT", names()), Some("unit_amount"));
         assert_eq!(nearest(&"x".repeat(1_000_000), names()), None);

@@ -31,7 +31,7 @@ impl Operation {
     pub fn check(&self, name: &str, value: &Value) -> Result<(), ParamError> {
         match self.param(name) {
             Some(param) => check_param(param, value, &Path::Root(name)),
-            None => Err(unknown(&Path::Root(name), name, self.params())),
+            None => Err(unknown(&Path::Root(name), name, self.known_params())),
         }
     }
 
@@ -43,10 +43,20 @@ impl Operation {
         for (name, value) in params.iter() {
             self.check(name, value)?;
         }
-        match missing(self.params(), params) {
+        match missing(self.known_params(), params) {
             Some(param) => Err(Path::Root(param.name).error(Problem::Missing)),
             None => Ok(()),
         }
+    }
+}
+
+impl Param {
+    /// Checks a value for this parameter, nested ones included. The error's path begins with the parameter's name.
+    ///
+    /// # Errors
+    /// The first thing that Stripe would refuse.
+    pub fn check(&'static self, value: &Value) -> Result<(), ParamError> {
+        check_param(self, value, &Path::Root(self.name))
     }
 }
 
@@ -65,6 +75,8 @@ fn check_param(param: &'static Param, value: &Value, path: &Path<'_>) -> Result<
         let may_be_empty = match param.kind {
             Kind::Enum(values) => values.contains(&""),
             Kind::OpenEnum(_) | Kind::Any => true,
+            // The specification marks few of the texts that may be empty: Stripe knows best.
+            Kind::Text | Kind::TextUpTo(_) => !param.required,
             _ => false,
         };
         return if param.clearable || is_metadata || may_be_empty {
@@ -101,7 +113,8 @@ fn check_metadata(entries: &Params, path: &Path<'_>) -> Result<(), ParamError> {
 fn check_kind(kind: &'static Kind, value: &Value, path: &Path<'_>) -> Result<(), ParamError> {
     let fits = match kind {
         Kind::Any => true,
-        Kind::Integer | Kind::Timestamp => is_integer(value),
+        Kind::File => matches!(value, Value::File(_)),
+        Kind::Integer | Kind::IntegerText | Kind::Timestamp => is_integer(value),
         Kind::Number => is_number(value),
         Kind::Decimal => is_number(value),
         Kind::Boolean => matches!(value, Value::Bool(_)) || matches!(value.as_text(), Some("true" | "false")),
@@ -151,14 +164,14 @@ fn as_sent(value: &Value) -> Option<Cow<'_, str>> {
         Value::Integer(number) => Some(Cow::Owned(number.to_string())),
         Value::Float(number) => Some(Cow::Owned(number.to_string())),
         Value::Null => Some(Cow::Borrowed("")),
-        Value::List(_) | Value::Map(_) => None,
+        Value::List(_) | Value::Map(_) | Value::File(_) => None,
     }
 }
 
 fn check_text(value: &Value, max: usize, kind: Kind, path: &Path<'_>) -> Result<(), ParamError> {
     match value {
         Value::Text(text) => check_length(text, max, path),
-        Value::List(_) | Value::Map(_) => Err(path.error(Problem::WrongType {
+        Value::List(_) | Value::Map(_) | Value::File(_) => Err(path.error(Problem::WrongType {
             expected: kind,
             found: describe(value),
         })),
@@ -190,8 +203,14 @@ fn check_enum(expected: &'static [&'static str], value: &Value, path: &Path<'_>)
 }
 
 fn check_list(item: &'static Kind, kind: &'static Kind, value: &Value, path: &Path<'_>) -> Result<(), ParamError> {
-    let Value::List(items) = value else {
-        return Err(wrong_type(kind, value, path));
+    let items = match value {
+        Value::List(items) => items,
+        // Entries named `0`, `1`, … are sent as a list is.
+        Value::Map(entries) if entries.iter().all(|(name, _)| name.bytes().all(|b| b.is_ascii_digit())) => {
+            let mut items = entries.iter();
+            return items.try_for_each(|(name, value)| check_kind(item, value, &Path::Key(path, name)));
+        }
+        _ => return Err(wrong_type(kind, value, path)),
     };
     for (index, value) in items.iter().enumerate() {
         check_kind(item, value, &Path::Index(path, index))?;
@@ -274,6 +293,7 @@ fn describe(value: &Value) -> String {
         Value::Text(text) => format!("{:?}…", text.chars().take(SHOWN).collect::<String>()),
         Value::List(_) => "a list".to_owned(),
         Value::Map(_) => "a map".to_owned(),
+        Value::File(_) => "a file".to_owned(),
     }
 }
 
@@ -357,6 +377,8 @@ mod tests {
             ("coupon.create", "percent_off", json!("12.5")),
             ("customer.update", "shipping", json!("")),
             ("customer.update", "email", json!("a@example.com")),
+            ("customer.update", "description", json!("")),
+            ("subscription.create", "items", json!({"0": {"price": "price_1"}})),
             ("subscription.create", "trial_end", json!("now")),
             ("subscription.create", "trial_end", json!(1_700_000_000)),
             ("subscription.create", "items", json!([{"price": "price_1"}])),

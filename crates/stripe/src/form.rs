@@ -8,7 +8,7 @@ mod encode;
 pub use decode::{DecodeError, decode, decode_segment};
 pub use encode::{EncodeError, encode};
 
-pub(crate) use encode::percent_encode;
+pub(crate) use encode::{check_name, pairs, percent_encode};
 
 /// How deep values may be nested, far deeper than anything of Stripe's.
 pub const MAX_DEPTH: usize = 64;

@@ -4,6 +4,7 @@
 //!   [`resources`].
 //! - Calls: typed builders ([`CreateProduct`], [`ListPrices`], …) for what is used most, [`Operation::request`] for
 //!   everything. Parameters are checked before anything is sent; what Stripe would take is never refused.
+//! - [`raw`]: any request, unchecked, for what the catalogue does not know yet.
 //! - [`form`]: the encoding of Stripe's v1 API, both ways.
 //! - [`StripePolicy`]: what an answer of Stripe's means.
 //! - [`pages`]: lists page by page, as a state machine and as a `Stream`.
@@ -30,22 +31,29 @@ mod catalogue;
 mod check;
 pub mod form;
 mod generated;
+mod json;
+mod multipart;
 pub mod pages;
 mod param_error;
 mod policy;
+mod raw;
 mod redact;
 mod request;
 mod value;
 pub mod webhook;
 
-pub use catalogue::{Kind, Operation, Param, Resource, nearest, operations, resources};
+pub use builder::Call;
+pub use catalogue::{
+    Answer, Encoding, Host, Kind, Operation, Param, Resource, UnknownOperation, nearest, operations, resources, unnamed,
+};
 pub use check::{METADATA_KEY_MAX, METADATA_VALUE_MAX};
 pub use generated::builders::*;
 pub use inflight_core::{Method, Priority, Request};
 pub use param_error::{ParamError, Problem};
 pub use policy::StripePolicy;
-pub use request::{API_VERSION, BuildError, FORM_MAX, IDEMPOTENCY_KEY_MAX, RequestOptions};
-pub use value::{Params, Value};
+pub use raw::raw;
+pub use request::{API_VERSION, BuildError, FILE_MAX, FORM_MAX, IDEMPOTENCY_KEY_MAX, RequestOptions};
+pub use value::{Params, Upload, Value};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

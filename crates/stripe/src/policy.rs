@@ -8,6 +8,8 @@ use std::sync::Arc;
 use inflight_core::{Effect, Failure, FailureKind, Outcome, Policy, Request, Response, Success};
 
 use self::body::{ErrorBody, ErrorFields, Object, Word};
+use crate::catalogue::{Answer, Operation, is_v2};
+use crate::raw::is_file_contents;
 use crate::redact::redacted;
 
 /// Longest message that is kept, in characters.
@@ -15,11 +17,19 @@ const MESSAGE_MAX: usize = 2000;
 /// Longest code, parameter or error type that is kept, in characters.
 const WORD_MAX: usize = 200;
 
+/// Headers that a failure's details tell: the name there, and the header's.
+const TOLD_HEADERS: [(&str, &str); 3] = [
+    ("idempotent_replayed", "idempotent-replayed"),
+    ("rate_limited_reason", "stripe-rate-limited-reason"),
+    ("should_retry", "stripe-should-retry"),
+];
+
 /// Stripe's rules.
 ///
 /// Every failure carries Stripe's own error type as its kind (`card_error`), or one that the status stands for
 /// (`rate_limit_error`, `authentication_error`, `permission_error`), with `code`, `param`, `decline_code` and the
-/// request's id. <https://docs.stripe.com/api/errors>
+/// request's id. <https://docs.stripe.com/api/errors>. Its `details` have what else Stripe says: `advice_code`, `doc_url`,
+/// `payment_intent` (its id), `rate_limited_reason`, `idempotent_replayed`, …
 ///
 /// ```
 /// use inflight_core::{Effect, Policy, Request, Response};
@@ -37,6 +47,7 @@ impl Policy for StripePolicy {
     fn keep_headers(&self) -> &'static [&'static str] {
         &[
             "request-id",
+            "content-type",
             "idempotent-replayed",
             "stripe-should-retry",
             "stripe-rate-limited-reason",
@@ -60,6 +71,13 @@ impl Policy for StripePolicy {
 
 /// A 2xx: carried out, if the body is what Stripe sends. If it is not, nobody knows who answered.
 fn success(request: &Request, response: Response) -> Outcome {
+    // Bytes are what they are.
+    if gives_file(request) {
+        return Ok(Success {
+            object_id: None,
+            response,
+        });
+    }
     // A derived struct would read `["…"]` as well.
     let is_object = response.body.trim_ascii_start().starts_with(b"{");
     let error = match serde_json::from_slice::<Object<'_>>(&response.body) {
@@ -75,16 +93,26 @@ fn success(request: &Request, response: Response) -> Outcome {
     Err(with_response(failure, response))
 }
 
+/// Whether the request asks for a file.
+fn gives_file(request: &Request) -> bool {
+    let by_catalogue = || Operation::by_name(&request.operation).is_ok_and(|o| o.answer == Answer::File);
+    request.method.is_safe() && (is_file_contents(&request.target) || by_catalogue())
+}
+
 /// An error in Stripe's shape.
 fn stripe_error(request: &Request, status: u16, error: &ErrorFields<'_>) -> Failure {
     let message = match &error.message.0 {
         Some(message) => message_text(message),
         None => format!("Stripe answered with status {status}"),
     };
-    let mut failure = Failure::new(kind(status, error), effect(request, status, error), message);
+    let mut failure = Failure::new(kind(request, status, error), effect(request, status, error), message);
     failure.code = word(&error.code);
     failure.param = word(&error.param);
     failure.decline_code = word(&error.decline_code);
+    let details = error.details.iter();
+    failure.details = details
+        .map(|(name, text)| (*name, plain(&redacted(text), MESSAGE_MAX).into()))
+        .collect();
     failure
 }
 
@@ -109,19 +137,38 @@ fn status_kind(status: u16) -> Option<&'static str> {
     }
 }
 
-fn kind(status: u16, error: &ErrorFields<'_>) -> FailureKind {
-    let by_rate = status == 400 && error.code.0.as_deref() == Some("rate_limit");
-    let named = status_kind(if by_rate { 429 } else { status });
+fn kind(request: &Request, status: u16, error: &ErrorFields<'_>) -> FailureKind {
+    let code = error.code.0.as_deref();
+    if is_v2(&request.target)
+        && let Some(kind) = v2_kind(error.kind.0.as_deref(), code)
+    {
+        return FailureKind::Named(kind);
+    }
+    let named = match status {
+        400 if code == Some("rate_limit") => status_kind(429),
+        402 => Some("card_error"),
+        status => status_kind(status),
+    };
     let kind = match (named, &error.kind.0) {
         (Some(kind), _) => Cow::Borrowed(kind),
         (None, Some(kind)) if is_known_type(kind) => Cow::Owned(kind.to_string()),
         // Unknown types are kept as they are.
         (None, Some(kind)) if !kind.is_empty() => Cow::Owned(plain(kind, WORD_MAX)),
-        _ if status == 402 => Cow::Borrowed("card_error"),
         _ if status < 500 => Cow::Borrowed("invalid_request_error"),
         _ => Cow::Borrowed("api_error"),
     };
     FailureKind::Named(kind)
+}
+
+/// In v2 an error's own type goes first, such as `temporary_session_expired`; the types of v1 say no more than the status does.
+/// <https://docs.stripe.com/api-v2-overview>
+fn v2_kind(kind: Option<&str>, code: Option<&str>) -> Option<Cow<'static, str>> {
+    match kind {
+        Some("rate_limit") => Some(Cow::Borrowed("rate_limit_error")),
+        Some(kind) if !kind.is_empty() && !is_known_type(kind) => Some(Cow::Owned(plain(kind, WORD_MAX))),
+        _ if code == Some("invalid_fields") => Some(Cow::Borrowed("invalid_request_error")),
+        _ => None,
+    }
 }
 
 /// The error types on the wire. <https://docs.stripe.com/api/errors>
@@ -167,6 +214,10 @@ fn is_retryable(response: &Response) -> bool {
 
 fn with_response(mut failure: Failure, response: Response) -> Failure {
     failure.request_id = response.header("request-id").map(|id| plain(id, WORD_MAX).into());
+    for (name, header) in TOLD_HEADERS {
+        let value = response.header(header).map(|value| plain(value, WORD_MAX).into());
+        failure.details.extend(value.map(|value| (name, value)));
+    }
     failure.response = Some(response);
     failure
 }
@@ -348,6 +399,68 @@ mod tests {
         );
         let oauth = oauth.unwrap_err();
         assert_eq!((oauth.code.as_deref(), &*oauth.message), (Some("invalid_grant"), "No."));
+    }
+
+    #[test]
+    fn details_are_kept_and_hold_no_secret() {
+        let body = r#"{"error":{"type":"card_error","message":"m","advice_code":"do_not_try_again","doc_url":"https://d",
+            "payment_intent":{"id":"pi_1","client_secret":"pi_1_secret_x","deep":{"id":"no"}},"source":null,"charge":["x"],
+            "user_message":"pi_1_secret_xyz"}}"#;
+        let headers = [
+            ("stripe-rate-limited-reason", "endpoint-rate"),
+            ("idempotent-replayed", "true"),
+        ];
+        let failure = classify(Method::Post, 402, &headers, body).unwrap_err();
+        let details: Vec<(&str, &str)> = failure.details.iter().map(|(name, text)| (*name, &**text)).collect();
+        let expected = [
+            ("advice_code", "do_not_try_again"),
+            ("doc_url", "https://d"),
+            ("payment_intent", "pi_1"),
+            ("user_message", "pi_1_secret_…"),
+            ("idempotent_replayed", "true"),
+            ("rate_limited_reason", "endpoint-rate"),
+        ];
+        assert_eq!(details, expected);
+        for text in [format!("{failure}"), format!("{failure:?}")] {
+            assert!(!text.contains("secret_x"), "{text}");
+        }
+    }
+
+    #[test]
+    fn errors_of_v2_are_named_by_their_type() {
+        for (status, kind, code, expected) in [
+            (
+                400,
+                "temporary_session_expired",
+                "billing_meter_event_session_expired",
+                "temporary_session_expired",
+            ),
+            (429, "rate_limit", "too_many_concurrent_requests", "rate_limit_error"),
+            (400, "invalid_request_error", "invalid_fields", "invalid_request_error"),
+            (400, "brand_new", "x", "brand_new"),
+            (401, "", "x", "authentication_error"),
+            (409, "idempotency_error", "idempotency_error", "idempotency_error"),
+            (500, "", "", "api_error"),
+        ] {
+            let body = format!(r#"{{"error":{{"type":"{kind}","code":"{code}","message":"m"}}}}"#);
+            let request = Request::new(Method::Post, "/v2/core/accounts");
+            let failure = StripePolicy
+                .classify(&request, Response::new(status, body))
+                .unwrap_err();
+            assert_eq!(failure.kind.as_str(), expected, "{status} {kind} {code}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_bytes() {
+        let pdf = &b"%PDF\xff{"[..];
+        let quote = Request::new(Method::Get, "/v1/quotes/qt_1/pdf").operation("quote.pdf");
+        let contents = Request::new(Method::Get, "/v1/files/file_1/contents");
+        for request in [quote, contents] {
+            let success = StripePolicy.classify(&request, Response::new(200, pdf)).unwrap();
+            assert_eq!((success.object_id, &success.response.body[..]), (None, pdf));
+            assert!(StripePolicy.classify(&request, Response::new(404, "{}")).is_err());
+        }
     }
 
     #[test]

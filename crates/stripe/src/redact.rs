@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use inflight_core::Secret;
 
 /// What Stripe's secrets start with. <https://docs.stripe.com/keys>
-const KEY_PREFIXES: [&str; 3] = ["sk_", "rk_", "whsec_"];
+const KEY_PREFIXES: [&str; 4] = ["sk_", "rk_", "ek_", "whsec_"];
 /// Between an object's id and the secret that goes with it: `pi_1_secret_2`.
 const CLIENT_SECRET: &str = "_secret_";
 /// Shorter words are names, such as `sk_test`.

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use inflight_core::{IdempotencyKey, Method, Priority, Request};
 
-use crate::catalogue::Operation;
+use crate::catalogue::{Encoding, Operation, Param};
 use crate::form::{self, EncodeError};
 use crate::param_error::ParamError;
 use crate::value::Params;
+use crate::{json, multipart};
 
 /// The version of Stripe's API that requests ask for unless they say otherwise: the one of the catalogue.
 pub const API_VERSION: &str = "2026-05-27.dahlia";
@@ -23,9 +24,15 @@ const ID_MAX: usize = 5000;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// The largest form that is sent, in bytes. A bound of our own, far above any real request: the largest parameters of Stripe's have
+const JSON: &str = "application/json";
+
+/// The largest form or JSON that is sent, in bytes. A bound of our own, far above any real request: the largest parameters of Stripe's have
 /// 5,000 characters each. It keeps what waits to be sent in bounded memory.
 pub const FORM_MAX: usize = 1024 * 1024;
+
+/// The largest body with a file in it that is sent, in bytes. Stripe takes files of up to 16 MB.
+/// <https://docs.stripe.com/file-upload>
+pub const FILE_MAX: usize = 17 * 1024 * 1024;
 
 /// How a request is sent. Plain data; nothing is checked before [`Operation::request`].
 ///
@@ -43,6 +50,9 @@ pub struct RequestOptions {
     pub idempotency_key: Option<String>,
     /// The connected account that the request is for. By default the key's own account.
     pub stripe_account: Option<String>,
+    /// The account or the organisation's account that the request is for, as `org_…/acct_…`. By default the key's own. Not
+    /// beside `stripe_account`.
+    pub stripe_context: Option<String>,
     /// The version of Stripe's API. By default [`API_VERSION`].
     pub stripe_version: Option<String>,
     /// Which requests it goes before. By default `normal`.
@@ -62,7 +72,8 @@ impl RequestOptions {
         Self::default()
     }
 
-    /// Sets the idempotency key: 1 to 255 printable ASCII characters. Only a POST sends one; Stripe ignores it elsewhere.
+    /// Sets the idempotency key: 1 to 255 printable ASCII characters. Only a POST sends one, and a DELETE of v2; Stripe ignores it
+    /// elsewhere.
     #[must_use]
     pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
         self.idempotency_key = Some(key.into());
@@ -73,6 +84,13 @@ impl RequestOptions {
     #[must_use]
     pub fn stripe_account(mut self, account: impl Into<String>) -> Self {
         self.stripe_account = Some(account.into());
+        self
+    }
+
+    /// Sets the context (`org_…/acct_…`) that the request is for. Not beside a connected account.
+    #[must_use]
+    pub fn stripe_context(mut self, context: impl Into<String>) -> Self {
+        self.stripe_context = Some(context.into());
         self
     }
 
@@ -140,14 +158,28 @@ pub enum BuildError {
         /// The name of the path's parameter.
         name: &'static str,
     },
-    /// More than any request of Stripe's v1 API needs.
-    #[error("the parameters of {operation} take {bytes} bytes, and at most {FORM_MAX} are sent")]
+    /// More than any request of Stripe's API needs.
+    #[error("the parameters of {operation} take {bytes} bytes, and at most {max} are sent")]
     TooLarge {
         /// The operation's name.
         operation: &'static str,
         /// The size of the encoded parameters.
         bytes: usize,
+        /// The bound.
+        max: usize,
     },
+    /// Parameters that are no JSON object.
+    #[error("the parameters of {operation} must be a JSON object")]
+    NoObject {
+        /// The operation's name.
+        operation: &'static str,
+    },
+    /// A path that is none, or that leads elsewhere.
+    #[error("the path must begin with exactly one `/`, and hold no `..`, `#`, backslash or control character")]
+    Path,
+    /// A connected account and a context.
+    #[error("a request is for a connected account or for a context, not for both")]
+    AccountAndContext,
     /// An idempotency key that Stripe or HTTP would refuse.
     #[error("the idempotency key must have 1 to {IDEMPOTENCY_KEY_MAX} printable ASCII characters")]
     IdempotencyKey,
@@ -180,24 +212,15 @@ impl Operation {
         options: &RequestOptions,
     ) -> Result<Request, BuildError> {
         self.check_all(&params)?;
-        let mut target = self.target(path_args)?;
-        let form = form::encode(&params)?;
-        if form.len() > FORM_MAX {
-            return Err(BuildError::TooLarge {
-                operation: self.name,
-                bytes: form.len(),
-            });
-        }
-        let has_body = self.method != Method::Get && self.method != Method::Delete;
-        if !has_body && !form.is_empty() {
-            target.push('?');
-            target.push_str(&form);
-        }
-        let mut request = Request::new(self.method, target).operation(self.name);
-        if has_body {
-            request = request.body(FORM, form);
-        }
-        apply(options, request)
+        let call = Call {
+            method: self.method,
+            target: self.target(path_args)?,
+            name: self.name,
+            encoding: self.encoding,
+            query: self.query,
+            body: self.body,
+        };
+        call.request(params, options)
     }
 
     fn target(&self, path_args: &[&str]) -> Result<String, BuildError> {
@@ -229,11 +252,73 @@ impl Operation {
     }
 }
 
-pub(crate) fn apply(options: &RequestOptions, mut request: Request) -> Result<Request, BuildError> {
+/// A request that is known to be sound but for its parameters' encoding.
+pub(crate) struct Call {
+    pub(crate) method: Method,
+    pub(crate) target: String,
+    pub(crate) name: &'static str,
+    pub(crate) encoding: Encoding,
+    pub(crate) query: &'static [Param],
+    pub(crate) body: &'static [Param],
+}
+
+impl Call {
+    /// The parameters of a POST are its body, but for those that are known to belong to the query; those of a GET or DELETE are
+    /// its query.
+    pub(crate) fn request(mut self, params: Params, options: &RequestOptions) -> Result<Request, BuildError> {
+        let has_body = self.method != Method::Get && self.method != Method::Delete;
+        let in_query = |name: &str| {
+            !has_body || (Param::find(self.query, name).is_some() && Param::find(self.body, name).is_none())
+        };
+        let (query, body): (Vec<_>, Vec<_>) = params.into_iter().partition(|(name, _)| in_query(name));
+        let query = self.bounded(form::encode(&query.into_iter().collect())?)?;
+        if !query.is_empty() {
+            self.target.push(if self.target.contains('?') { '&' } else { '?' });
+            self.target.push_str(&query);
+        }
+        let body: Params = body.into_iter().collect();
+        let is_v2 = crate::catalogue::is_v2(&self.target);
+        let request = Request::new(self.method, "").operation(self.name);
+        let mut request = match self.encoding {
+            _ if !has_body => request,
+            Encoding::Form => request.body(FORM, self.bounded(form::encode(&body)?)?),
+            Encoding::Json => request.body(JSON, self.bounded(json::encode(&body, self.body)?)?),
+            Encoding::Multipart => {
+                let parts = multipart::encode(&body)?;
+                self.check_size(parts.bytes.len(), FILE_MAX)?;
+                request.body(parts.content_type, parts.bytes)
+            }
+        };
+        request.target = self.target;
+        apply(options, request, is_v2)
+    }
+
+    fn bounded(&self, text: String) -> Result<String, BuildError> {
+        self.check_size(text.len(), FORM_MAX)?;
+        Ok(text)
+    }
+
+    fn check_size(&self, bytes: usize, max: usize) -> Result<(), BuildError> {
+        if bytes <= max {
+            return Ok(());
+        }
+        Err(BuildError::TooLarge {
+            operation: self.name,
+            bytes,
+            max,
+        })
+    }
+}
+
+pub(crate) fn apply(options: &RequestOptions, mut request: Request, is_v2: bool) -> Result<Request, BuildError> {
+    if options.stripe_account.is_some() && options.stripe_context.is_some() {
+        return Err(BuildError::AccountAndContext);
+    }
     let version = options.stripe_version.as_deref().unwrap_or(API_VERSION);
     let headers = [
         ("Stripe-Version", Some(version)),
         ("Stripe-Account", options.stripe_account.as_deref()),
+        ("Stripe-Context", options.stripe_context.as_deref()),
     ];
     for (name, value) in headers {
         let Some(value) = value else { continue };
@@ -242,7 +327,7 @@ pub(crate) fn apply(options: &RequestOptions, mut request: Request) -> Result<Re
         }
         request.headers.push((Cow::Borrowed(name), value.to_owned()));
     }
-    request.idempotency_key = idempotency_key(options, request.method)?;
+    request.idempotency_key = idempotency_key(options, request.method, is_v2)?;
     request.priority = options.priority;
     request.attempt_timeout = options.timeout;
     request.deadline = options.deadline;
@@ -250,8 +335,9 @@ pub(crate) fn apply(options: &RequestOptions, mut request: Request) -> Result<Re
     Ok(request)
 }
 
-/// Keys do nothing on GET and DELETE: "don't send them". <https://docs.stripe.com/api/idempotent_requests>
-fn idempotency_key(options: &RequestOptions, method: Method) -> Result<IdempotencyKey, BuildError> {
+/// In v1 keys do nothing on GET and DELETE: "don't send them". <https://docs.stripe.com/api/idempotent_requests>. In v2 they do on
+/// DELETE. <https://docs.stripe.com/api-v2-overview>
+fn idempotency_key(options: &RequestOptions, method: Method, is_v2: bool) -> Result<IdempotencyKey, BuildError> {
     if let Some(key) = &options.idempotency_key {
         let printable = key.bytes().all(|b| b == b' ' || b.is_ascii_graphic());
         // HTTP trims the blanks around a header's value, which would make another key of it.
@@ -260,7 +346,8 @@ fn idempotency_key(options: &RequestOptions, method: Method) -> Result<Idempoten
         }
     }
     Ok(match (&options.idempotency_key, method) {
-        (_, Method::Get | Method::Delete) => IdempotencyKey::None,
+        (_, Method::Get) => IdempotencyKey::None,
+        (_, Method::Delete) if !is_v2 => IdempotencyKey::None,
         (Some(key), _) => IdempotencyKey::Given(key.clone()),
         (None, _) => IdempotencyKey::Generated,
     })
@@ -339,6 +426,17 @@ mod tests {
         let retrieve = request("product.retrieve", &["p"], Params::new(), &options).unwrap();
         assert_eq!(retrieve.idempotency_key, IdempotencyKey::None);
 
+        let both = RequestOptions::new()
+            .stripe_account("acct_1")
+            .stripe_context("org_1/acct_1");
+        assert_eq!(create(&both), Err(BuildError::AccountAndContext));
+        let context = create(&RequestOptions::new().stripe_context("org_1/acct_1")).unwrap();
+        assert!(
+            context
+                .headers
+                .contains(&("Stripe-Context".into(), "org_1/acct_1".into()))
+        );
+
         for key in ["", " x", "é", "a\nb", &"x".repeat(256)] {
             let options = RequestOptions::new().idempotency_key(key);
             assert_eq!(create(&options), Err(BuildError::IdempotencyKey), "{key:?}");
@@ -351,5 +449,44 @@ mod tests {
                 "{account:?}"
             );
         }
+    }
+
+    #[test]
+    fn v2_speaks_json_and_keys_its_deletes() {
+        let plain = RequestOptions::new();
+        let person = Params::new().with("relationship", Params::new().with("percent_ownership", 12.5));
+        let create = request("v2.core.account_person.create", &["acct_1"], person, &plain).unwrap();
+        let expected = Request::new(Method::Post, "/v2/core/accounts/acct_1/persons")
+            .operation("v2.core.account_person.create")
+            .body(JSON, r#"{"relationship":{"percent_ownership":"12.5"}}"#)
+            .header("Stripe-Version", API_VERSION)
+            .idempotency_key(IdempotencyKey::Generated);
+        assert_eq!(create, expected);
+        let delete = request("v2.core.event_destination.delete", &["ed_1"], Params::new(), &plain).unwrap();
+        assert_eq!((delete.body, delete.idempotency_key), (None, IdempotencyKey::Generated));
+        let list = Params::new().with("types", ["a", "b"]).with("limit", 3);
+        let list = request("v2.core.event.list", &[], list, &plain).unwrap();
+        assert_eq!(list.target, "/v2/core/events?types[0]=a&types[1]=b&limit=3");
+        assert_eq!(list.idempotency_key, IdempotencyKey::None);
+        let ping = request("v2.core.event_destination.ping", &["ed_1"], Params::new(), &plain).unwrap();
+        assert_eq!(ping.body.unwrap().bytes, "{}");
+    }
+
+    #[test]
+    fn files_are_sent_as_parts() {
+        let params = Params::new()
+            .with("purpose", "dispute_evidence")
+            .with("file", crate::Upload::new("a.txt", &b"abc"[..]));
+        let create = request("file.create", &[], params, &RequestOptions::new()).unwrap();
+        let body = create.body.unwrap();
+        assert!(body.content_type.starts_with("multipart/form-data; boundary="));
+        let text = String::from_utf8(body.bytes.to_vec()).unwrap();
+        assert!(
+            text.contains("filename=\"a.txt\"") && text.contains("\r\n\r\nabc\r\n"),
+            "{text}"
+        );
+        let wrong = Params::new().with("purpose", "dispute_evidence").with("file", "text");
+        let error = request("file.create", &[], wrong, &RequestOptions::new()).unwrap_err();
+        assert_eq!(error.to_string(), "parameter `file` is \"text\", expected file");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use indexmap::IndexMap;
 
 /// The value of one parameter.
@@ -32,6 +33,8 @@ pub enum Value {
     List(Vec<Value>),
     /// Named values. An empty map sends nothing.
     Map(Params),
+    /// A file, which only operations that take one can send.
+    File(Upload),
 }
 
 impl Value {
@@ -92,6 +95,7 @@ from! {
     &str => Text,
     String => Text,
     Params => Map,
+    Upload => File,
 }
 
 impl From<()> for Value {
@@ -128,6 +132,69 @@ impl From<serde_json::Value> for Value {
             Json::Array(items) => Self::List(items.into_iter().map(Into::into).collect()),
             Json::Object(map) => Self::Map(map.into()),
         }
+    }
+}
+
+/// A file to be sent: its bytes, and what it is called.
+///
+/// ```
+/// use inflight_stripe::Upload;
+///
+/// let file = Upload::new("receipt.pdf", &b"%PDF-1.7"[..]).with_content_type("application/pdf");
+/// assert_eq!((file.name(), file.bytes().len()), ("receipt.pdf", 8));
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Upload {
+    name: String,
+    content_type: String,
+    bytes: Bytes,
+}
+
+impl Upload {
+    /// A file of this name with these bytes, of type `application/octet-stream`.
+    #[must_use]
+    pub fn new(name: impl Into<String>, bytes: impl Into<Bytes>) -> Self {
+        Self {
+            name: name.into(),
+            content_type: "application/octet-stream".into(),
+            bytes: bytes.into(),
+        }
+    }
+
+    /// Sets the content type. By default `application/octet-stream`: Stripe looks at the bytes itself.
+    #[must_use]
+    pub fn with_content_type(mut self, content_type: impl Into<String>) -> Self {
+        self.content_type = content_type.into();
+        self
+    }
+
+    /// What the file is called.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The content type.
+    #[must_use]
+    pub fn content_type(&self) -> &str {
+        &self.content_type
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
+impl fmt::Debug for Upload {
+    /// Without the bytes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upload")
+            .field("name", &self.name)
+            .field("content_type", &self.content_type)
+            .field("bytes", &self.bytes.len())
+            .finish()
     }
 }
 

@@ -5,11 +5,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use inflight_core::{Credentials, PlainHttp, Policy, Queue};
+use inflight_core::{Credentials, PlainHttp, Policy, Queue, release_wake_ups};
 use reqwest::header::HeaderValue;
 
 use crate::client::{ClientConfiguration, Clients};
-use crate::compose::Composer;
+use crate::compose::{AttemptHeaders, Composer};
 use crate::dispatch::Dispatch;
 use crate::exchange::Exchange;
 use crate::target::BaseUrl;
@@ -30,7 +30,8 @@ pub const DEFAULT_MAX_BODY: usize = 16 * 1024 * 1024;
 /// How long a dropped worker lets requests finish, unless the builder says otherwise: 1 second.
 pub const DEFAULT_DRAIN_LIMIT: Duration = Duration::from_secs(1);
 
-const DEFAULT_USER_AGENT: &str = concat!("inflight/", env!("CARGO_PKG_VERSION"));
+/// The `User-Agent` of every request, unless the builder says otherwise: the product's name and version.
+pub const DEFAULT_USER_AGENT: &str = concat!("inflight/", env!("CARGO_PKG_VERSION"));
 
 /// Why a worker did not start. The queue is dropped with it, so that what was submitted ends as `Cancelled`.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +66,7 @@ pub struct WorkerBuilder {
     http2_prior_knowledge: bool,
     system_proxy: bool,
     user_agent: String,
+    attempt_headers: Option<Arc<AttemptHeaders>>,
     drain_limit: Duration,
 }
 
@@ -80,6 +82,7 @@ impl Default for WorkerBuilder {
             http2_prior_knowledge: false,
             system_proxy: false,
             user_agent: DEFAULT_USER_AGENT.to_owned(),
+            attempt_headers: None,
             drain_limit: DEFAULT_DRAIN_LIMIT,
         }
     }
@@ -151,6 +154,13 @@ impl WorkerBuilder {
         self
     }
 
+    /// What gives each attempt headers beside its request's own. It runs on the worker's thread: be quick. By default there are none.
+    #[must_use]
+    pub fn attempt_headers(mut self, give: Arc<AttemptHeaders>) -> Self {
+        self.attempt_headers = Some(give);
+        self
+    }
+
     /// How long what is in flight may go on when the worker is dropped without [`Worker::shutdown`]. By default 1 second.
     #[must_use]
     pub fn drain_limit(mut self, limit: Duration) -> Self {
@@ -170,6 +180,7 @@ impl WorkerBuilder {
         let exchange = self.exchange()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            .on_thread_park(release_wake_ups)
             .build()
             .map_err(StartError::Runtime)?;
         Worker::start(runtime, queue, drain_limit, |queue, control| {
@@ -183,7 +194,7 @@ impl WorkerBuilder {
         })?;
         Ok(Exchange {
             policy: self.policy,
-            composer: Composer::new(base, self.credentials),
+            composer: Composer::new(base, self.credentials, self.attempt_headers),
             clients: Clients::new(ClientConfiguration {
                 user_agent: HeaderValue::from_str(&self.user_agent).map_err(StartError::UserAgent)?,
                 http2_prior_knowledge: self.http2_prior_knowledge,

@@ -27,18 +27,27 @@ const RESERVED_HEADERS: [&str; 8] = [
 /// How many endpoints of credentials are kept parsed.
 const KNOWN_ENDPOINTS: usize = 64;
 
+/// Gives the headers that one attempt is sent with beside its request's own: names and values.
+pub type AttemptHeaders = dyn Fn() -> Vec<(&'static str, String)> + Send + Sync;
+
 /// Turns requests into what is sent.
 pub(crate) struct Composer {
     base: Arc<BaseUrl>,
     credentials: Option<Arc<dyn Credentials>>,
+    attempt_headers: Option<Arc<AttemptHeaders>>,
     endpoints: Mutex<HashMap<Arc<str>, Arc<BaseUrl>>>,
 }
 
 impl Composer {
-    pub(crate) fn new(base: BaseUrl, credentials: Option<Arc<dyn Credentials>>) -> Self {
+    pub(crate) fn new(
+        base: BaseUrl,
+        credentials: Option<Arc<dyn Credentials>>,
+        attempt_headers: Option<Arc<AttemptHeaders>>,
+    ) -> Self {
         Self {
             base: Arc::new(base),
             credentials,
+            attempt_headers,
             endpoints: Mutex::default(),
         }
     }
@@ -95,12 +104,11 @@ impl Composer {
     ) -> Result<(), Failure> {
         headers.reserve(request.headers.len() + 3);
         for (name, value) in &request.headers {
-            let header = HeaderName::from_bytes(name.as_bytes())
-                .map_err(|_| invalid(format!("{name:?} is not the name of a header")))?;
-            if RESERVED_HEADERS.contains(&header.as_str()) {
-                return Err(invalid(format!("the header {header} is the worker's to set")));
-            }
-            headers.append(header, value_of(name, value)?);
+            append(headers, name, value)?;
+        }
+        let further = self.attempt_headers.as_ref().map(|give| give()).unwrap_or_default();
+        for (name, value) in &further {
+            append(headers, name, value)?;
         }
         if let Some(credential) = credential {
             headers.insert(AUTHORIZATION, bearer(credential)?);
@@ -117,6 +125,16 @@ impl Composer {
         }
         Ok(())
     }
+}
+
+fn append(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), Failure> {
+    let header = HeaderName::from_bytes(name.as_bytes())
+        .map_err(|_| invalid(format!("{name:?} is not the name of a header")))?;
+    if RESERVED_HEADERS.contains(&header.as_str()) {
+        return Err(invalid(format!("the header {header} is the worker's to set")));
+    }
+    headers.append(header, value_of(name, value)?);
+    Ok(())
 }
 
 fn is_bodiless(request: &Request) -> bool {

@@ -25,6 +25,7 @@ pub(crate) struct Exchange {
 }
 
 /// How one attempt ended.
+#[allow(clippy::large_enum_variant, reason = "made once per attempt and taken apart at once")]
 enum AttemptEnd {
     Outcome(Outcome),
     DeadlinePassed(Effect),

@@ -38,10 +38,11 @@ mod target;
 mod worker;
 
 pub use builder::{
-    DEFAULT_ATTEMPT_TIMEOUT, DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, DEFAULT_DRAIN_LIMIT, DEFAULT_MAX_BODY, StartError,
-    WorkerBuilder,
+    DEFAULT_ATTEMPT_TIMEOUT, DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, DEFAULT_DRAIN_LIMIT, DEFAULT_MAX_BODY,
+    DEFAULT_USER_AGENT, StartError, WorkerBuilder,
 };
 pub use clock::TokioClock;
+pub use compose::AttemptHeaders;
 pub use worker::{ShutdownReport, Worker};
 
 #[cfg(doctest)]

@@ -45,7 +45,7 @@ pub(super) fn build(context: &mut Context<'_>, params: &Params) -> Result<Object
 }
 
 fn price_param(name: &str) -> Option<Kind> {
-    Operation::by_name("price.create")?.param(name).map(|p| p.kind)
+    Operation::by_name("price.create").ok()?.param(name).map(|p| p.kind)
 }
 
 /// The id of the price's product, which is made if it comes along. Last, since it changes something.

@@ -20,6 +20,26 @@ const VERBS: [(&str, &str); 9] = [
     ("update", "Update"),
 ];
 
+/// The resources that get typed builders: what is used most.
+const RESOURCES: [&str; 16] = [
+    "account",
+    "account_link",
+    "checkout.session",
+    "coupon",
+    "customer",
+    "invoice",
+    "payment_intent",
+    "payment_method",
+    "price",
+    "product",
+    "promotion_code",
+    "refund",
+    "setup_intent",
+    "subscription",
+    "transfer",
+    "webhook_endpoint",
+];
+
 /// Parameters that every builder handles in its own way.
 const SPECIAL: [&str; 2] = ["expand", "metadata"];
 
@@ -43,8 +63,11 @@ pub(crate) fn render(resources: &BTreeMap<String, Vec<Operation>>) -> Vec<(Strin
     let mut exports = String::new();
     let mut files = Vec::new();
     for (resource, operations) in resources {
+        if !RESOURCES.contains(&resource.as_str()) {
+            continue;
+        }
         let module = resource.replace('.', "_");
-        let table = module.to_uppercase();
+        let table = crate::tables::constant_name(resource);
         let mut text = String::new();
         let mut names = Vec::new();
         for (index, operation) in operations.iter().enumerate() {
@@ -86,11 +109,7 @@ fn object_name(resource: &str, verb: &str) -> String {
 }
 
 fn render_builder(out: &mut String, name: &str, operation: &Operation, table: &str) {
-    let ids: Vec<&str> = operation
-        .path
-        .split('/')
-        .filter_map(|s| s.strip_prefix('{')?.strip_suffix('}'))
-        .collect();
+    let ids = operation.ids();
     let params = || operation.query.iter().chain(&operation.body);
     let required: Vec<String> = params().filter(|p| p.required).map(|p| argument(p) + ",").collect();
     let special: Vec<&str> = SPECIAL

@@ -1,6 +1,6 @@
 use std::fmt::{Display, Write as _};
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::MAX_DEPTH;
 use crate::value::{Params, Value};
@@ -21,6 +21,9 @@ pub enum EncodeError {
     /// NaN or an infinity.
     #[error("the number in {0:?} is not finite")]
     NotFinite(String),
+    /// A file where none can be.
+    #[error("{0:?} is a file, and only operations that take one can send it")]
+    File(String),
     /// Nested deeper than [`MAX_DEPTH`].
     #[error("the parameters are nested more than {MAX_DEPTH} deep")]
     TooDeep,
@@ -51,6 +54,14 @@ pub fn encode(params: &Params) -> Result<String, EncodeError> {
     Ok(form.text)
 }
 
+/// The names and texts of a form, not encoded: for other ways to write them.
+pub(crate) fn pairs(params: &Params) -> Result<Vec<(String, String)>, EncodeError> {
+    let form = encode(params)?;
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let pairs = form.split('&').filter_map(|pair| pair.split_once('='));
+    Ok(pairs.map(|(name, text)| (decoded(name), decoded(text))).collect())
+}
+
 pub(crate) fn percent_encode(text: &str) -> impl Display + '_ {
     utf8_percent_encode(text, ESCAPED)
 }
@@ -59,7 +70,7 @@ fn push_encoded(to: &mut String, text: &str) {
     to.extend(utf8_percent_encode(text, ESCAPED));
 }
 
-fn check_name(name: &str) -> Result<(), EncodeError> {
+pub(crate) fn check_name(name: &str) -> Result<(), EncodeError> {
     if name.is_empty() {
         return Err(EncodeError::EmptyName);
     }
@@ -87,6 +98,7 @@ impl Form {
             // The addition turns -0 into 0. `Display` of a float has no exponent, and no `.0`.
             Value::Float(number) => self.number(number + 0.0),
             Value::Text(text) => self.pair(text),
+            Value::File(_) => return Err(EncodeError::File(self.key.clone())),
             Value::List(_) | Value::Map(_) if depth >= MAX_DEPTH => return Err(EncodeError::TooDeep),
             Value::List(items) => {
                 for (index, item) in items.iter().enumerate() {

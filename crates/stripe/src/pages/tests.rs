@@ -4,20 +4,6 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::catalogue::{Kind, Param};
-
-static V2_LIST: Operation = Operation {
-    name: "v2.core.event.list",
-    method: Method::Get,
-    path: "/v2/core/events",
-    path_params: &[],
-    query: &[
-        Param::new("limit", Kind::Integer),
-        Param::new("object_id", Kind::Text),
-        Param::new("page", Kind::Text),
-    ],
-    body: &[],
-};
 
 fn list(params: Params) -> Pages {
     let operation = Operation::by_name("product.list").unwrap();
@@ -30,7 +16,8 @@ fn search(params: Params) -> Pages {
 }
 
 fn v2(params: Params) -> Pages {
-    Pages::new(&V2_LIST, &[], params, &RequestOptions::new()).unwrap()
+    let operation = Operation::by_name("v2.core.event.list").unwrap();
+    Pages::new(operation, &[], params, &RequestOptions::new()).unwrap()
 }
 
 fn query(target: &str) -> HashMap<&str, &str> {

@@ -40,7 +40,25 @@ pub(super) struct ErrorFields<'a> {
     pub(super) message: Word<'a>,
     pub(super) param: Word<'a>,
     pub(super) decline_code: Word<'a>,
+    /// Names of [`DETAILS`] and what was given for them.
+    pub(super) details: Vec<(&'static str, Cow<'a, str>)>,
 }
+
+/// What else an error may say. Those that are objects are named by their id. <https://docs.stripe.com/api/errors>
+const DETAILS: [&str; 12] = [
+    "advice_code",
+    "charge",
+    "doc_url",
+    "network_advice_code",
+    "network_decline_code",
+    "payment_intent",
+    "payment_method",
+    "payment_method_type",
+    "request_log_url",
+    "setup_intent",
+    "source",
+    "user_message",
+];
 
 impl<'de: 'a, 'a> Deserialize<'de> for ErrorFields<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -77,8 +95,16 @@ impl<'de: 'a, 'a> Deserialize<'de> for ErrorFields<'a> {
                         "message" => &mut fields.message,
                         "param" => &mut fields.param,
                         "decline_code" => &mut fields.decline_code,
-                        _ => {
-                            map.next_value::<IgnoredAny>()?;
+                        other => {
+                            match DETAILS.into_iter().find(|known| *known == other) {
+                                Some(known) => {
+                                    let word: WordOrId<'_> = map.next_value()?;
+                                    fields.details.extend(word.0.0.map(|text| (known, text)));
+                                }
+                                None => {
+                                    map.next_value::<IgnoredAny>()?;
+                                }
+                            }
                             continue;
                         }
                     };
@@ -89,6 +115,23 @@ impl<'de: 'a, 'a> Deserialize<'de> for ErrorFields<'a> {
         }
 
         deserializer.deserialize_any(Fields)
+    }
+}
+
+/// A text, or the `id` of an object.
+struct WordOrId<'a>(Word<'a>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for WordOrId<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // One level of a tree is enough: what is deeper is passed over as it is.
+        let raw: &'de serde_json::value::RawValue = Deserialize::deserialize(deserializer)?;
+        let text = raw.get();
+        let word = if text.starts_with('{') {
+            serde_json::from_str::<Object<'de>>(text).map(|object| object.id)
+        } else {
+            serde_json::from_str::<Word<'de>>(text)
+        };
+        Ok(Self(word.unwrap_or_default()))
     }
 }
 

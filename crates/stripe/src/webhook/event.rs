@@ -211,7 +211,7 @@ impl EventNotification {
     }
 
     fn fetch(&self, operation: &'static str, target: String, options: &RequestOptions) -> Result<Request, BuildError> {
-        let mut request = apply(options, Request::new(Method::Get, target).operation(operation))?;
+        let mut request = apply(options, Request::new(Method::Get, target).operation(operation), false)?;
         let has = |name: &str| {
             request
                 .headers

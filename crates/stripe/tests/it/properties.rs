@@ -3,6 +3,7 @@
 use inflight_core::{Policy, Request, Response};
 use inflight_stripe::{Method, Operation, Params, StripePolicy, Value, form, operations};
 use proptest::prelude::*;
+use proptest::sample::select;
 
 /// A name that no form takes for a list's index.
 fn name() -> impl Strategy<Value = String> {
@@ -40,6 +41,7 @@ fn as_text(value: Value) -> Option<Value> {
         Value::Integer(number) => Some(number.to_string().into()),
         Value::Float(number) => Some((number + 0.0).to_string().into()),
         Value::Text(text) => Some(text.into()),
+        Value::File(_) => None,
         // What is empty has no index either, and the ones after it move up.
         Value::List(items) => {
             let items: Vec<Value> = items.into_iter().filter_map(as_text).collect();
@@ -72,12 +74,10 @@ proptest! {
     }
 
     #[test]
-    fn checking_never_panics(name in any::<String>(), value in value()) {
-        for operation in operations() {
-            let _ = operation.check(&name, &value);
-            for param in operation.params() {
-                let _ = operation.check(param.name, &value);
-            }
+    fn checking_never_panics(operation in select(operations().collect::<Vec<_>>()), name in any::<String>(), value in value()) {
+        let _ = operation.check(&name, &value);
+        for param in operation.known_params() {
+            let _ = operation.check(param.name, &value);
         }
     }
 

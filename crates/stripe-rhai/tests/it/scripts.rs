@@ -1,8 +1,6 @@
 //! What scripts say becomes the right request, and what they get wrong is told.
 
-#[path = "scripts/pages.rs"]
 mod pages;
-#[path = "scripts/webhooks.rs"]
 mod webhooks;
 
 use std::sync::Arc;
@@ -189,7 +187,7 @@ fn a_name_that_does_not_exist_is_answered_with_the_nearest() {
         ),
         (
             "new_product().retrieve()",
-            "Function not found: retrieve (StripeBuilder)",
+            "product.retrieve takes 1 ids in its path, 0 were given",
         ),
         ("new_product().params(#{ nmae: 1 })", "did you mean `name`?"),
         ("configure_stripe(#{ curency: `eur` })", "did you mean `currency`?"),

@@ -1,0 +1,63 @@
+//! How one request is sent: as setters of a builder, and as the last map of a call.
+
+use inflight_stripe::{RequestOptions, nearest};
+use rhai::{Dynamic, EvalAltResult, ImmutableString, Map};
+
+use crate::configure::{invalid, priority_of, timeout_of};
+
+type Answer<T> = Result<T, Box<EvalAltResult>>;
+
+/// Setters that say how a request is sent, not what it says.
+pub const OPTION_SETTERS: [&str; 6] = [
+    "idempotency_key",
+    "stripe_account",
+    "stripe_context",
+    "stripe_version",
+    "priority",
+    "timeout",
+];
+
+/// Sets one option of this name, which is one of [`OPTION_SETTERS`].
+pub(crate) fn set_option(options: &mut RequestOptions, name: &str, value: &Dynamic) -> Answer<()> {
+    let text = || {
+        value
+            .read_lock::<ImmutableString>()
+            .map(|text| text.to_string())
+            .ok_or_else(|| invalid(&format!("`{name}` must be a text, not {}", value.type_name())))
+    };
+    match name {
+        "idempotency_key" => options.idempotency_key = Some(text()?),
+        "stripe_account" => options.stripe_account = Some(text()?),
+        "stripe_context" => options.stripe_context = Some(text()?),
+        "stripe_version" => options.stripe_version = Some(text()?),
+        "priority" => options.priority = priority_of(&text()?)?,
+        _ => options.timeout = Some(timeout_of(value)?),
+    }
+    Ok(())
+}
+
+/// Sets the options in a script's map. `()` leaves one out.
+pub(crate) fn add_options(options: &mut RequestOptions, map: &Map) -> Answer<()> {
+    for (name, value) in map {
+        if !OPTION_SETTERS.contains(&name.as_str()) {
+            return Err(invalid(&unknown_option(name)));
+        }
+        if !value.is_unit() {
+            set_option(options, name, value)?;
+        }
+    }
+    Ok(())
+}
+
+/// What is wrong with an option that does not exist, with the nearest that does.
+pub(crate) fn unknown_option(name: &str) -> String {
+    let hint = nearest(name, OPTION_SETTERS).map_or_else(
+        || format!("known are {}", OPTION_SETTERS.join(", ")),
+        |near| format!("did you mean `{near}`?"),
+    );
+    format!("`{}` is no option of a request: {hint}", shortened(name))
+}
+
+pub(crate) fn shortened(name: &str) -> String {
+    name.chars().take(80).collect()
+}
