@@ -37,13 +37,14 @@ const HEADERS: [&str; 5] = [
 ];
 
 /// Differences that are meant: the SDK, what differs, the kind of difference. The reasons are in `docs/sdk-differences.md`.
-const EXPLAINED: [(&str, &str, &str); 13] = [
+const EXPLAINED: [(&str, &str, &str); 14] = [
     ("node", "body", "brackets are not escaped"),
     ("node", "body", "maps go by name"),
     ("node", "body", "nothing is left out, not cleared"),
     ("node", "content-type", "only they send it"),
     ("node", "query", "brackets are not escaped"),
     ("node", "stripe-version", "the version is the product's"),
+    ("python", "body", "JSON has no blanks"),
     ("python", "body", "a space is %20"),
     ("python", "body", "brackets are not escaped"),
     ("python", "body", "maps go by name"),
@@ -141,20 +142,15 @@ fn literal(value: &Value) -> String {
 fn script() -> String {
     let mut script = String::new();
     for call in calls() {
-        let mut line = format!("new_{}()", call["resource"].as_str().unwrap());
-        for map in [&call["params"], &call["options"]] {
-            for (name, value) in map.as_object().unwrap() {
-                write!(line, ".{name}({})", literal(value)).unwrap();
-            }
-        }
-        let ids: Vec<String> = call["ids"].as_array().unwrap().iter().map(literal).collect();
-        writeln!(
-            script,
-            "{line}.{}({});",
-            call["method"].as_str().unwrap(),
-            ids.join(", ")
-        )
-        .unwrap();
+        let text = |name: &str| call[name].as_str().unwrap();
+        let ids = call["ids"].as_array().unwrap();
+        let arguments: Vec<String> = ids
+            .iter()
+            .chain([&call["params"], &call["options"]])
+            .map(literal)
+            .collect();
+        let function = format!("stripe::{}::{}", text("resource").replace('.', "::"), text("method"));
+        writeln!(script, "{function}({});", arguments.join(", ")).unwrap();
     }
     script
 }
@@ -201,10 +197,14 @@ fn sdk(name: &str, mut command: Command) -> Option<(Vec<Recorded>, String)> {
 type Rewrite = fn(&str) -> String;
 
 /// Rewritings that make one kind of difference vanish, by its name.
-const KINDS: [(&str, Rewrite); 3] = [
+const KINDS: [(&str, Rewrite); 4] = [
     ("a space is %20", |text| text.replace('+', "%20")),
     ("brackets are not escaped", |text| {
         text.replace("%5B", "[").replace("%5D", "]")
+    }),
+    ("JSON has no blanks", |text| {
+        let json = serde_json::from_str::<Value>(text).ok().filter(Value::is_object);
+        json.map_or_else(|| text.to_owned(), |json| json.to_string())
     }),
     ("maps go by name", |text| {
         let mut pairs: Vec<&str> = text.split('&').collect();

@@ -13,7 +13,7 @@ const stripe = new (Stripe.default ?? Stripe)(key, { host: hostname, port, proto
 const camel = (name) => name.replace(/_(.)/g, (_, letter) => letter.toUpperCase());
 (async () => {
     for (const call of JSON.parse(require("fs").readFileSync(table, "utf8"))) {
-        const service = stripe[camel(call.resource) + "s"];
+        const service = call.resource.split(".").reduce((at, step) => at[camel(step)] ?? at[camel(step) + "s"], stripe);
         const method = service[call.method === "delete" && !service.delete ? "del" : camel(call.method)];
         const options = Object.fromEntries(Object.entries(call.options).map(([name, value]) => [camel(name), value]));
         try {

@@ -13,7 +13,9 @@ table, url, key = sys.argv[1:]
 stripe.enable_telemetry = False
 client = stripe.StripeClient(key, base_addresses={"api": url}, max_network_retries=0)
 for call in json.load(open(table, encoding="utf-8")):
-    service = getattr(client.v1, call["resource"] + "s")
+    service = client
+    for step in (call["resource"] if call["resource"].startswith("v2.") else "v1." + call["resource"]).split("."):
+        service = getattr(service, step, None) or getattr(service, step + "s")
     options = {k: v for k, v in call["options"].items()}
     try:
         getattr(service, call["method"])(*call["ids"], params=call["params"], options=options)

@@ -79,3 +79,93 @@ fn a_loop_without_a_body_ends_at_an_error() {
     let script = "let pages = new_product().list_all(); for p in pages {} pages.given().to_string()";
     assert_eq!(walk(script, &["{}"]).0, "0");
 }
+
+#[test]
+fn every_list_of_the_catalogue_has_all_its_pages() {
+    let setup = Setup::new();
+    for operation in inflight_stripe::operations() {
+        let paged = inflight_stripe::pages::Pages::gives(operation);
+        let lists = matches!(
+            operation.answer,
+            inflight_stripe::Answer::List | inflight_stripe::Answer::Search
+        );
+        let takes_pages = operation.param("starting_after").is_some() || operation.param("page").is_some();
+        if !lists || !takes_pages || operation.name.is_empty() {
+            continue;
+        }
+        assert!(paged, "{}", operation.name);
+        // Opened without parameters it is refused for what is missing, or opened: never an unknown name.
+        let function = operation.name.replace('.', "::");
+        let ids: String = operation.path_params.iter().map(|_| "`id`, ").collect();
+        let script = format!("stripe::{function}_all({ids}#{{}}, #{{ max: 1 }})");
+        match setup.engine.eval::<rhai::Dynamic>(&script) {
+            Ok(pages) => assert_eq!(pages.type_name().rsplit("::").next(), Some("StripePages"), "{script}"),
+            Err(error) => assert!(error.to_string().contains("missing required"), "{script}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn namespaced_pages_take_how_far_and_how_they_are_sent() {
+    let script = r#"
+        let ids = [];
+        for p in stripe::product::list_all(#{ active: true }, #{ max: 2, stripe_account: "acct_1" }) { ids.push(p.id); }
+        ids.to_string()"#;
+    let (ids, asked) = walk(script, &[r#"{"data":[{"id":"b"},{"id":"a"}],"has_more":true}"#]);
+    assert_eq!(ids, r#"["b", "a"]"#);
+    assert_eq!(asked, ["/v1/products?active=true&limit=2"]);
+    let script = r#"
+        let ids = [];
+        for e in stripe::v2::core::event::list_all(#{ object_id: "x" }) { ids.push(e.id); }
+        ids.to_string()"#;
+    let (ids, asked) = walk(
+        script,
+        &[
+            r#"{"data":[{"id":"b"}],"next_page_url":"/v2/core/events?page=2"}"#,
+            r#"{"data":[],"next_page_url":"/v2/core/events?page=3"}"#,
+            r#"{"data":[{"id":"a"}],"next_page_url":null}"#,
+        ],
+    );
+    assert_eq!(ids, r#"["b", "a"]"#);
+    assert_eq!(
+        asked,
+        [
+            "/v2/core/events?object_id=x",
+            "/v2/core/events?page=2",
+            "/v2/core/events?page=3"
+        ]
+    );
+}
+
+#[test]
+fn checking_a_script_knows_pages_and_webhooks() {
+    let setup = Setup::new();
+    let findings = |script: &str| -> Vec<String> {
+        let found = inflight_stripe_rhai::check_script(&setup.engine, script);
+        found.into_iter().map(|finding| finding.message).collect()
+    };
+    for fine in [
+        "for p in stripe::product::list_all(#{ active: true }, #{ max: 5, cursor: (), timeout: 5 }) { print(p); }",
+        "let pages = new_product().list_all(); pages.next(); pages.cursor(); pages.given();",
+        "stripe::webhook::construct_event(`a`, `b`, `c`); stripe::webhook::is_duplicate(`x`)",
+    ] {
+        assert!(findings(fine).is_empty(), "{fine}: {:?}", findings(fine));
+    }
+    for (wrong, part) in [
+        ("stripe::product::list_all(#{ activ: true })", "did you mean `active`?"),
+        ("stripe::product::list_all(#{}, #{ maxx: 5 })", "did you mean `max`?"),
+        ("stripe::product::list(#{}, #{ max: 5 })", "no option of a request"),
+        (
+            "stripe::webhook::construct_evnt(`a`)",
+            "did you mean `construct_event`?",
+        ),
+    ] {
+        let found = findings(wrong);
+        assert!(found.len() == 1 && found[0].contains(part), "{wrong}: {found:?}");
+    }
+    let words = inflight_stripe_rhai::reword("Function not found: stripe::webhook::sign (i64)").unwrap();
+    assert_eq!(
+        words,
+        "`stripe::webhook::sign` takes (payload, secret), and a Unix time"
+    );
+}
