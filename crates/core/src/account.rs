@@ -65,7 +65,6 @@ impl Account {
         self.counters.ended(status);
         self.registry.counters.ended(status);
         self.registry.pending.fetch_sub(1, Ordering::SeqCst);
-        self.places.ended();
     }
 
     pub(crate) fn moved(&self, from: RequestStatus, to: RequestStatus) {
@@ -118,7 +117,7 @@ impl Places {
         self.0.fetch_sub(Self::UNSENT, Ordering::SeqCst);
     }
 
-    fn ended(&self) {
+    pub(crate) fn ended(&self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
 

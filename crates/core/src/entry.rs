@@ -28,6 +28,8 @@ pub(crate) struct Entry {
     observed: AtomicBool,
     /// Whether an ending is on its way through the store.
     ending: AtomicBool,
+    /// Whether it still counts as one of its session's pending requests.
+    holds_place: AtomicBool,
 }
 
 impl Entry {
@@ -52,6 +54,7 @@ impl Entry {
             handover: Handover::new(state),
             observed: AtomicBool::new(false),
             ending: AtomicBool::new(false),
+            holds_place: AtomicBool::new(true),
             account,
         }
     }
@@ -62,6 +65,22 @@ impl Entry {
 
     pub(crate) fn is_observed(&self) -> bool {
         self.observed.load(Ordering::Relaxed)
+    }
+
+    /// No longer counts the request as one of its session's pending ones. Gives whether it was counted.
+    fn free_place(&self) -> bool {
+        let held = self.holds_place.swap(false, Ordering::SeqCst);
+        if held {
+            self.account.places.ended();
+        }
+        held
+    }
+
+    /// The same while the request is pending, for one that nobody waits for.
+    pub(crate) fn give_back_place(&self) {
+        if self.free_place() {
+            self.account.wake_if_idle();
+        }
     }
 
     pub(crate) fn status(&self) -> RequestStatus {
@@ -131,6 +150,7 @@ impl Entry {
             first_ending = !before.is_ended();
             if first_ending {
                 account.ended(before, after.status());
+                self.free_place();
                 self.tell_observer(after.status(), outcome);
             } else {
                 account.moved(before.status(), after.status());

@@ -254,6 +254,18 @@ impl Session {
         self.entry(id).map(|entry| entry.observe())
     }
 
+    /// Gives a request up: nobody will ask about it again. It is called back if it has not been sent, and from now on its id is
+    /// unknown. One that was sent goes on; if it only reads, it no longer counts as pending here, so that nobody waits for it.
+    /// `None` where the id is not known in this session.
+    pub fn abandon(&self, id: RequestId) -> Option<()> {
+        let entry = self.shard(id).lock().remove(&id)?;
+        entry.observe();
+        if !self.cancel_entry(&entry) && entry.reads_only {
+            entry.give_back_place();
+        }
+        Some(())
+    }
+
     /// Calls back every request of the session that has not been sent. Gives how many.
     pub fn cancel_unsent(&self) -> usize {
         let entries: Vec<_> = self.collect(|entry| !entry.handover.state().is_ended());

@@ -7,6 +7,7 @@ use std::time::Duration;
 use inflight_core::{Observer, Registry, Session};
 use inflight_rhai::{FiberEngine, FiberPool, ScriptError, ScriptErrorKind};
 use inflight_stripe::StripePolicy;
+use inflight_stripe::webhook::WebhookSecret;
 use inflight_stripe_rhai::{ApiKey, HostOptions, StripeHost, StripePackage};
 use inflight_transport::{ShutdownReport, StartError, TokioClock, Worker, WorkerBuilder};
 use tokio_util::task::AbortOnDropHandle;
@@ -186,6 +187,14 @@ impl InflightBuilder {
     #[must_use]
     pub fn api_key(mut self, key: ApiKey) -> Self {
         self.host.api_key = Some(key);
+        self
+    }
+
+    /// The secret of the webhook endpoint, which scripts verify with and cannot read, as `STRIPE_WEBHOOK_SECRET`. By default there
+    /// is none.
+    #[must_use]
+    pub fn webhook_secret(mut self, secret: WebhookSecret) -> Self {
+        self.host.webhook_secret = Some(secret);
         self
     }
 

@@ -1,5 +1,7 @@
 //! Scripts on the assembled layers, against the simulator.
 
+#[path = "run/pages.rs"]
+mod pages;
 #[path = "run/wire.rs"]
 mod wire;
 

@@ -11,6 +11,7 @@ use crate::configure::invalid;
 use crate::convert::{parameter, parameter_of};
 use crate::host::StripeHost;
 use crate::options::{OPTION_SETTERS, add_options, set_option};
+use crate::pages::{self, StripePages};
 
 type Answer<T> = Result<T, Box<EvalAltResult>>;
 
@@ -88,6 +89,20 @@ impl StripeBuilder {
     /// Submits the request for this verb and waits for its ending.
     fn call(&self, ctx: &NativeCallContext, host: &StripeHost, verb: &str, ids: &[&str]) -> Answer<Dynamic> {
         self.to_call(verb, ids)?.wait(ctx, host, GIVE_OBJECTS.contains(&verb))
+    }
+
+    /// The objects of all pages that this list has.
+    pub(crate) fn pages(
+        &self,
+        ctx: &NativeCallContext,
+        host: &StripeHost,
+        name: &str,
+        ids: &[&str],
+        settings: &Map,
+    ) -> Answer<StripePages> {
+        let operation = pages::paged(self.resource, name).ok_or_else(|| unknown_setter(self.resource, name))?;
+        let Parts { params, options } = &*self.parts;
+        StripePages::open(ctx, host, (operation, ids), params.clone(), options.clone(), settings)
     }
 
     fn to_call<'a>(&self, verb: &str, ids: &'a [&'a str]) -> Answer<Call<'a>> {
@@ -169,6 +184,7 @@ pub(crate) fn known_names(resource: &'static Resource) -> BTreeSet<String> {
         names.insert(format!("{}_async", operation.verb()));
         names.extend(operation.known_params().map(|param| param.name.to_owned()));
     }
+    names.extend(pages::paged_names(resource).map(|(name, _)| name));
     names.extend(aliases(resource).map(|(alias, _)| alias.to_owned()));
     names
 }
@@ -179,6 +195,7 @@ pub fn knows(resource: &'static Resource, name: &str) -> bool {
     matches!(name, "params" | "request_options")
         || OPTION_SETTERS.contains(&name)
         || setter(resource, name).is_some()
+        || pages::paged(resource, name).is_some()
         || resource
             .operation(name.strip_suffix("_async").unwrap_or(name))
             .is_some()

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use inflight_core::{Credential, MemoryCredentials, Priority};
 use inflight_rhai::{Locals, script_error};
+use inflight_stripe::webhook::{SeenEvents, WebhookSecret};
 use inflight_stripe::{Host, RequestOptions};
 use rhai::EvalAltResult;
 
@@ -25,6 +26,9 @@ pub struct HostOptions {
     /// The key that scripts know as `STRIPE_API_KEY`, and that is configured before a script configures one. By default there
     /// is none.
     pub api_key: Option<ApiKey>,
+    /// The signing secret of the host's webhook endpoint, which scripts know as `STRIPE_WEBHOOK_SECRET`: they can verify with it,
+    /// and neither read it nor sign. By default there is none.
+    pub webhook_secret: Option<WebhookSecret>,
     /// Whether a script may name a `base_url` to send its requests, and so its key, to. By default not.
     pub allow_base_url: bool,
     /// Whether keys that move real money are taken. By default not.
@@ -42,6 +46,7 @@ impl Default for HostOptions {
     fn default() -> Self {
         Self {
             api_key: None,
+            webhook_secret: None,
             allow_base_url: false,
             allow_live_keys: false,
             currency: DEFAULT_CURRENCY.into(),
@@ -58,6 +63,7 @@ pub struct StripeHost {
     options: HostOptions,
     credentials: Arc<MemoryCredentials>,
     names: Mutex<Names>,
+    seen: SeenEvents,
 }
 
 /// One name for each key and base URL, however many scripts configure it.
@@ -75,6 +81,7 @@ impl StripeHost {
             options,
             credentials: Arc::default(),
             names: Mutex::default(),
+            seen: SeenEvents::default(),
         })
     }
 
@@ -88,6 +95,11 @@ impl StripeHost {
     #[must_use]
     pub fn credentials(&self) -> Arc<MemoryCredentials> {
         Arc::clone(&self.credentials)
+    }
+
+    /// The webhook events that scripts have asked `stripe::webhook::is_duplicate` about.
+    pub(crate) fn seen_events(&self) -> &SeenEvents {
+        &self.seen
     }
 
     /// What a script is configured with before it configures anything itself.
@@ -156,6 +168,11 @@ impl StripeConfig {
             locals.set(initial.clone());
             Arc::new(initial)
         })
+    }
+
+    /// Whose work the script does, as text: tells what belongs to one account from what belongs to another.
+    pub(crate) fn tenant(&self) -> &str {
+        self.account_key.as_ref().map_or("", |key| &key.credential)
     }
 
     /// What every request of the script to this server is sent with, unless its own options say otherwise.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use inflight_core::Secret;
-use rhai::{Dynamic, FuncRegistration, ImmutableString, Module};
+use rhai::{Dynamic, ImmutableString};
 
 /// Stripe's prefixes for keys that may call the API from a server: secret and restricted ones.
 /// <https://docs.stripe.com/keys>
@@ -63,25 +63,6 @@ impl ApiKey {
     #[must_use]
     pub fn secret(&self) -> &Secret {
         &self.0
-    }
-
-    pub(crate) fn register(module: &mut Module) {
-        for name in ["to_string", "print", "to_debug", "debug", "to_json"] {
-            FuncRegistration::new(name)
-                .in_global_namespace()
-                .with_purity(true)
-                .set_into_module(module, |key: &mut ApiKey| ImmutableString::from(key.to_string()));
-        }
-        FuncRegistration::new("+")
-            .in_global_namespace()
-            .set_into_module(module, |text: ImmutableString, key: ApiKey| {
-                ImmutableString::from(format!("{text}{key}"))
-            });
-        FuncRegistration::new("+")
-            .in_global_namespace()
-            .set_into_module(module, |key: ApiKey, text: ImmutableString| {
-                ImmutableString::from(format!("{key}{text}"))
-            });
     }
 }
 

@@ -28,12 +28,17 @@ mod call;
 mod check;
 mod configure;
 mod convert;
+mod error;
 mod host;
 mod key;
 mod namespace;
+mod opaque;
 mod options;
 mod package;
+mod pages;
+mod send;
 mod upload;
+mod webhook;
 
 pub use builder::{
     StripeBuilder, aliases, constructed_by, constructor_name, knows, setter, unknown_constructor, unknown_method,
@@ -44,6 +49,7 @@ pub use key::{ApiKey, InvalidKey};
 pub use namespace::reword;
 pub use options::OPTION_SETTERS;
 pub use package::StripePackage;
+pub use pages::StripePages;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

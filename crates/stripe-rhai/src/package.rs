@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use inflight_rhai::InflightPackage;
+use inflight_stripe::webhook::WebhookSecret;
 use rhai::packages::Package;
 use rhai::{Engine, Module, Shared};
 
@@ -11,6 +12,7 @@ use crate::configure;
 use crate::host::StripeHost;
 use crate::key::ApiKey;
 use crate::namespace::{ROOT, root_module};
+use crate::{opaque, pages};
 
 /// How deeply a script's functions may call one another.
 const MAX_CALL_LEVELS: usize = 64;
@@ -18,7 +20,8 @@ const MAX_CALL_LEVELS: usize = 64;
 const MAX_EXPRESSION_DEPTH: usize = 64;
 const MAX_EXPRESSION_DEPTH_IN_FUNCTIONS: usize = 32;
 
-/// `configure_stripe`, `new_product()` and its kin, the module `stripe` with every operation, and the constant `STRIPE_API_KEY`.
+/// `configure_stripe`, `new_product()` and its kin, the module `stripe` with every operation, and the constants `STRIPE_API_KEY`
+/// and `STRIPE_WEBHOOK_SECRET`.
 ///
 /// Built once per thread, registered in any number of its engines.
 #[derive(Clone)]
@@ -35,9 +38,13 @@ impl StripePackage {
         Self::init(&mut module);
         configure::register(&mut module, host);
         builder::register(&mut module, host);
+        pages::register(&mut module, host);
         if let Some(key) = &host.options().api_key {
             // A constant of the whole engine, so that a script's functions see it too.
             module.set_var("STRIPE_API_KEY", rhai::Dynamic::from(key.clone()));
+        }
+        if let Some(secret) = &host.options().webhook_secret {
+            module.set_var("STRIPE_WEBHOOK_SECRET", rhai::Dynamic::from(secret.clone()));
         }
         module.build_index();
         Self {
@@ -78,8 +85,10 @@ impl StripePackage {
         InflightPackage::new().register_into_engine(engine);
         self.register(engine);
         engine.register_type_with_name::<crate::StripeBuilder>("StripeBuilder");
+        engine.register_type_with_name::<crate::StripePages>("StripePages");
         engine.register_type_with_name::<ApiKey>("ApiKey");
         engine.register_type_with_name::<crate::convert::Unset>("unset");
+        engine.register_type_with_name::<WebhookSecret>("WebhookSecret");
         #[allow(
             deprecated,
             reason = "Rhai marks its volatile interfaces this way; the version is pinned to the minor"
@@ -99,7 +108,8 @@ impl std::fmt::Debug for StripePackage {
 
 impl Package for StripePackage {
     fn init(module: &mut Module) {
-        ApiKey::register(module);
+        opaque::register::<ApiKey>(module);
+        opaque::register::<WebhookSecret>(module);
     }
 
     fn as_shared_module(&self) -> Shared<Module> {

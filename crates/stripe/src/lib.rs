@@ -7,6 +7,8 @@
 //! - [`raw`]: any request, unchecked, for what the catalogue does not know yet.
 //! - [`form`]: the encoding of Stripe's v1 API, both ways.
 //! - [`StripePolicy`]: what an answer of Stripe's means.
+//! - [`pages`]: lists page by page, as a state machine and as a `Stream`.
+//! - [`webhook`]: what Stripe sends to us: signatures, events, duplicates.
 //!
 //! Deliberately absent: HTTP, threads, script engines. What comes out is a core [`Request`], plain data that compares with
 //! `==`.
@@ -23,6 +25,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod api_path;
 mod builder;
 mod catalogue;
 mod check;
@@ -30,12 +33,14 @@ pub mod form;
 mod generated;
 mod json;
 mod multipart;
+pub mod pages;
 mod param_error;
 mod policy;
 mod raw;
 mod redact;
 mod request;
 mod value;
+pub mod webhook;
 
 pub use builder::Call;
 pub use catalogue::{

@@ -310,7 +310,7 @@ impl Call {
     }
 }
 
-fn apply(options: &RequestOptions, mut request: Request, is_v2: bool) -> Result<Request, BuildError> {
+pub(crate) fn apply(options: &RequestOptions, mut request: Request, is_v2: bool) -> Result<Request, BuildError> {
     if options.stripe_account.is_some() && options.stripe_context.is_some() {
         return Err(BuildError::AccountAndContext);
     }

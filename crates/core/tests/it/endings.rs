@@ -198,3 +198,32 @@ fn a_deadline_beyond_what_the_clock_counts_is_none() {
     transport.next().succeed("prod_1");
     assert_eq!(registry.is_complete(id), Some(true));
 }
+
+#[test]
+fn what_is_given_up_is_called_back_or_no_longer_waited_for() {
+    let (registry, mut transport) = manual();
+    let session = registry.session();
+    let get = || Request::new(Method::Get, "/v1/products");
+    let (reading, writing) = (session.submit(get()).unwrap(), session.submit(post()).unwrap());
+    let (read, written) = (transport.next(), transport.next());
+    let unsent = session.submit(get()).unwrap();
+    assert_eq!(session.pending(), 3);
+
+    assert_eq!(session.abandon(unsent), Some(()));
+    assert_eq!((session.pending(), session.counts().cancelled), (2, 1));
+    assert!(transport.try_next().is_none());
+    assert_eq!(session.abandon(reading), Some(()));
+    assert_eq!(session.pending(), 1, "a sent read is not waited for");
+    assert_eq!(session.abandon(writing), Some(()));
+    assert_eq!(session.pending(), 1, "a sent write is");
+    for id in [unsent, reading, writing] {
+        assert_eq!((session.status(id), session.abandon(id)), (None, None));
+    }
+
+    // The endings are counted once, and nobody is told of the failure.
+    read.fail(failure(Effect::None));
+    assert_eq!(session.pending(), 1);
+    written.succeed("prod_1");
+    assert_eq!((session.pending(), registry.len()), (0, 0));
+    assert!(session.unobserved_failures().is_empty());
+}

@@ -7,6 +7,7 @@ use super::Finding;
 use crate::convert::parameter;
 use crate::namespace::{ROOT, operation_of, unknown_function};
 use crate::options::{OPTION_SETTERS, unknown_option};
+use crate::pages;
 
 /// Parameters that have a default of the script's configuration.
 const HAS_DEFAULT: &str = "currency";
@@ -30,6 +31,8 @@ pub(super) fn check(
         }
         return;
     };
+    // `list_all`: where a resource has an operation of that very name, it is not one of pages.
+    let is_paged = operation.verb() != call.name.as_str() && call.name.ends_with(pages::SUFFIX);
     let ids = operation.path_params.len();
     if !(ids..=ids + 2).contains(&call.args.len()) {
         findings.push(Finding::at(position, wrong_arguments(operation, &full)));
@@ -43,7 +46,8 @@ pub(super) fn check(
     }
     if let Some(Expr::Map(entries, _)) = call.args.get(ids + 1) {
         for (name, _) in &entries.0 {
-            if !OPTION_SETTERS.contains(&name.as_str()) {
+            let of_pages = is_paged && pages::SETTINGS.contains(&name.as_str());
+            if !of_pages && !OPTION_SETTERS.contains(&name.as_str()) {
                 seen.push(name.pos, unknown_option(&name.name));
             }
         }

@@ -1,5 +1,10 @@
 //! What scripts say becomes the right request, and what they get wrong is told.
 
+#[path = "scripts/pages.rs"]
+mod pages;
+#[path = "scripts/webhooks.rs"]
+mod webhooks;
+
 use std::sync::Arc;
 
 use inflight_core::testing::ManualTransport;
