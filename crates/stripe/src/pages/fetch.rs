@@ -40,7 +40,8 @@ pub struct PageFetch {
 #[derive(Debug)]
 enum State {
     Idle,
-    WaitsForRoom(SubmitWhenRoom),
+    // Boxed: it holds the request.
+    WaitsForRoom(Box<SubmitWhenRoom>),
     UnderWay(RequestId, Wait),
 }
 
@@ -76,7 +77,7 @@ impl PageFetch {
             match &mut self.state {
                 State::Idle => match pages.next_request()? {
                     None => return Poll::Ready(Ok(None)),
-                    Some(request) => self.state = State::WaitsForRoom(self.session.submit_when_room(request)),
+                    Some(request) => self.state = State::WaitsForRoom(Box::new(self.session.submit_when_room(request))),
                 },
                 State::WaitsForRoom(submission) => match ready!(Pin::new(submission).poll(cx)) {
                     Ok(id) => self.under_way(id),
