@@ -170,6 +170,11 @@ impl StripeConfig {
         })
     }
 
+    /// Whose work the script does, as text: tells what belongs to one account from what belongs to another.
+    pub(crate) fn tenant(&self) -> &str {
+        self.account_key.as_ref().map_or("", |key| &key.credential)
+    }
+
     /// What every request of the script to this server is sent with, unless its own options say otherwise.
     pub(crate) fn request_options(
         &self,
@@ -218,7 +223,7 @@ impl AccountKey {
     }
 
     /// The name for requests to this server. Everything goes to one where that was chosen.
-    pub(crate) fn credential_for(&self, host: &StripeHost, server: Host) -> Arc<str> {
+    fn credential_for(&self, host: &StripeHost, server: Host) -> Arc<str> {
         if server == Host::Api || self.has_base_url || !host.options.separate_hosts {
             return Arc::clone(&self.credential);
         }

@@ -14,7 +14,7 @@ use crate::configure::invalid;
 use crate::convert::{Unset, parameters, parameters_of};
 use crate::host::StripeHost;
 use crate::options::{add_options, shortened};
-use crate::pages::{StripePages, all_of, paged};
+use crate::pages::{self, StripePages};
 use crate::webhook;
 
 type Answer<T> = Result<T, Box<EvalAltResult>>;
@@ -34,14 +34,11 @@ pub(crate) fn root_module(host: &Arc<StripeHost>) -> Module {
         let module = tree.at(resource.name);
         for operation in resource.operations {
             add_operation(module, operation, host);
-            if Pages::gives(operation) {
-                add_pages(module, operation, host);
-            }
         }
     }
     let mut root = tree.into_module();
-    root.set_sub_module("webhook", webhook::module(host));
     add_raw(&mut root, host);
+    root.set_sub_module(webhook::NAME, webhook::module(host));
     root.set_var("unset", Unset);
     root.set_id(ROOT);
     root.build_index();
@@ -80,6 +77,9 @@ fn add_operation(module: &mut Module, operation: &'static Operation, host: &Arc<
         let ids: Vec<&str> = ids.iter().map(ImmutableString::as_str).collect();
         known(operation, &ids, params, options).wait(ctx, &now, true)
     });
+    if Pages::gives(operation) {
+        add_pages(module, operation, host);
+    }
     let later = Arc::clone(host);
     let name = format!("{}{ASYNC}", operation.verb());
     add(module, &name, ids, ids + 2, move |ctx, args| {
@@ -91,16 +91,24 @@ fn add_operation(module: &mut Module, operation: &'static Operation, host: &Arc<
     });
 }
 
-/// `list_all` and its kin: the last map also says how many objects, and from where.
+/// `list_all(ids, params, options)`, and `search_all`: all pages of it, for a `for` loop. Its options are those of the iteration and
+/// of its requests.
 fn add_pages(module: &mut Module, operation: &'static Operation, host: &Arc<StripeHost>) {
     let ids = operation.path_params.len();
     let host = Arc::clone(host);
-    add(module, &all_of(operation), ids, ids + 2, move |ctx, args| {
-        let settings = map(args.get(ids + 1).map(|arg| &**arg), "options")?;
-        let own = args.len().min(ids + 1);
-        let (ids, params, options) = arguments(operation, &host, &mut args[..own])?;
+    let name = format!("{}{}", operation.verb(), pages::SUFFIX);
+    add(module, &name, ids, ids + 2, move |ctx, args| {
+        let mut settings = Map::new();
+        if let Some(given) = args.get_mut(ids + 1)
+            && let Some(both) = map(Some(&**given), "options")?
+        {
+            let of_pages = |name: &str| pages::SETTINGS.contains(&name);
+            let (own, of_requests): (Map, Map) = both.into_iter().partition(|(name, _)| of_pages(name));
+            settings = own;
+            **given = of_requests.into();
+        }
+        let (ids, params, options) = arguments(operation, &host, args)?;
         let ids: Vec<&str> = ids.iter().map(ImmutableString::as_str).collect();
-        let settings = settings.unwrap_or_default();
         StripePages::open(ctx, &host, (operation, &ids), params, options, &settings).map(Dynamic::from)
     });
 }
@@ -238,13 +246,13 @@ fn options(value: Option<&Dynamic>) -> Answer<RequestOptions> {
     Ok(options)
 }
 
-/// The operation that `stripe::a::b::c` calls, without its root: `["a", "b"]` and `c` or `c_async`.
+/// The operation that `stripe::a::b::c` calls, without its root: `["a", "b"]` and `c`, `c_async` or `c_all`.
 pub(crate) fn operation_of(path: &[&str], function: &str) -> Option<&'static Operation> {
     let resource = inflight_stripe::Resource::by_name(&path.join("."))?;
     let by_verb = |verb: &str| resource.operation(verb);
     by_verb(function)
         .or_else(|| by_verb(function.strip_suffix(ASYNC)?))
-        .or_else(|| paged(resource, function))
+        .or_else(|| pages::paged(resource, function))
 }
 
 /// What is wrong with `stripe::a::b::c`, which does not exist, with the nearest that does.

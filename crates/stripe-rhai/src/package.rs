@@ -20,8 +20,8 @@ const MAX_CALL_LEVELS: usize = 64;
 const MAX_EXPRESSION_DEPTH: usize = 64;
 const MAX_EXPRESSION_DEPTH_IN_FUNCTIONS: usize = 32;
 
-/// `configure_stripe`, `new_product()` and its kin, the module `stripe` with every operation, and the constants
-/// `STRIPE_API_KEY` and `STRIPE_WEBHOOK_SECRET`.
+/// `configure_stripe`, `new_product()` and its kin, the module `stripe` with every operation, and the constants `STRIPE_API_KEY`
+/// and `STRIPE_WEBHOOK_SECRET`.
 ///
 /// Built once per thread, registered in any number of its engines.
 #[derive(Clone)]
@@ -87,8 +87,8 @@ impl StripePackage {
         engine.register_type_with_name::<crate::StripeBuilder>("StripeBuilder");
         engine.register_type_with_name::<crate::StripePages>("StripePages");
         engine.register_type_with_name::<ApiKey>("ApiKey");
-        engine.register_type_with_name::<WebhookSecret>("WebhookSecret");
         engine.register_type_with_name::<crate::convert::Unset>("unset");
+        engine.register_type_with_name::<WebhookSecret>("WebhookSecret");
         #[allow(
             deprecated,
             reason = "Rhai marks its volatile interfaces this way; the version is pinned to the minor"

@@ -15,14 +15,13 @@ use crate::builder::StripeBuilder;
 use crate::configure::invalid;
 use crate::error::with_field;
 use crate::host::{StripeConfig, StripeHost};
-use crate::options::{OPTION_SETTERS, add_options, shortened};
 
 type Answer<T> = Result<T, Box<EvalAltResult>>;
 
 /// What turns an operation that gives one page into the iterator over all of them: `list` into `list_all`.
-const SUFFIX: &str = "_all";
+pub(crate) const SUFFIX: &str = "_all";
 
-/// What the map of options may hold beside those of every request.
+/// What the map of options may hold.
 pub(crate) const SETTINGS: [&str; 3] = ["cursor", "max", "prefetch"];
 
 /// A list's objects, page by page. Clones are the same iteration: a loop that ended early is gone on with by another one.
@@ -46,16 +45,14 @@ impl StripePages {
         host: &StripeHost,
         (operation, ids): (&'static Operation, &[&str]),
         params: Params,
-        mut options: RequestOptions,
+        options: RequestOptions,
         settings: &Map,
     ) -> Answer<Self> {
-        let (settings, sending) = sorted(settings)?;
-        add_options(&mut options, &sending)?;
         let config = StripeConfig::of(&locals_of(ctx)?, host);
         let options = config.request_options(host, operation.host, options)?;
         let wrong = |error: PageError| invalid(&error.to_string());
         let pages = Pages::new(operation, ids, params, &options).map_err(wrong)?;
-        let (pages, prefetch) = set_up(pages, &settings)?;
+        let (pages, prefetch) = set_up(pages, settings)?;
         pages.next_request().map_err(wrong)?;
         Ok(Self {
             list: operation.name,
@@ -160,27 +157,14 @@ impl fmt::Debug for StripePages {
     }
 }
 
-/// What says how far to go, and what says how the requests are sent.
-fn sorted(settings: &Map) -> Answer<(Map, Map)> {
-    let known = || SETTINGS.into_iter().chain(OPTION_SETTERS);
-    if let Some(unknown) = settings.keys().find(|name| known().all(|known| known != name.as_str())) {
-        return Err(invalid(&unknown_setting(unknown)));
-    }
-    let is_ours = |name: &str| SETTINGS.contains(&name);
-    Ok(settings.clone().into_iter().partition(|(name, _)| is_ours(name)))
-}
-
-/// What is wrong with an option of pages that does not exist, with the nearest that does.
-pub(crate) fn unknown_setting(name: &str) -> String {
-    let known: Vec<&str> = SETTINGS.into_iter().chain(OPTION_SETTERS).collect();
-    let hint = nearest(name, known.iter().copied()).map_or_else(
-        || format!("known are {}", known.join(", ")),
-        |near| format!("did you mean `{near}`?"),
-    );
-    format!("`{}` is no option of these pages: {hint}", shortened(name))
-}
-
 fn set_up(mut pages: Pages, settings: &Map) -> Answer<(Pages, bool)> {
+    if let Some(unknown) = settings.keys().find(|name| !SETTINGS.contains(&name.as_str())) {
+        let hint = nearest(unknown, SETTINGS).map_or_else(
+            || format!("known are {}", SETTINGS.join(", ")),
+            |near| format!("did you mean `{near}`?"),
+        );
+        return Err(invalid(&format!("`{unknown}` is no option of these pages: {hint}")));
+    }
     let setting = |name: &str| settings.get(name).filter(|value| !value.is_unit());
     let wrong = |name: &str, what: &str| invalid(&format!("`{name}` must be {what}"));
     if let Some(max) = setting("max") {
@@ -205,15 +189,10 @@ pub(crate) fn paged(resource: &'static Resource, name: &str) -> Option<&'static 
     Pages::gives(operation).then_some(operation)
 }
 
-/// The function that goes through this operation's pages.
-pub(crate) fn all_of(operation: &Operation) -> String {
-    format!("{}{SUFFIX}", operation.verb())
-}
-
 /// The functions of this resource that go through pages, with the operation of each.
 pub(crate) fn paged_names(resource: &'static Resource) -> impl Iterator<Item = (String, &'static Operation)> {
     let operations = resource.operations.iter().filter(|operation| Pages::gives(operation));
-    operations.map(|operation| (all_of(operation), operation))
+    operations.map(|operation| (format!("{}{SUFFIX}", operation.verb()), operation))
 }
 
 /// `list_all` and its kin on builders, and what can be done with the pages that they give.

@@ -17,12 +17,11 @@ pub(crate) fn submit(ctx: &NativeCallContext, request: Request) -> Answer<Immuta
     Ok(id.to_string().into())
 }
 
-/// Submits the request as soon as there is room, and waits for its ending: what a script sees as a blocking call, and the same way in
-/// and out as the asynchronous one. Gives the whole object as a map, or its id.
-pub(crate) fn call(ctx: &NativeCallContext, request: Request, whole_object: bool) -> Answer<Dynamic> {
+/// Submits the request as soon as there is room, and waits for its ending: the whole object as a map.
+pub(crate) fn call(ctx: &NativeCallContext, request: Request) -> Answer<Dynamic> {
     let session = session_of(ctx)?;
     let id = wait(session.submit_when_room(request))?.map_err(|error| submit_error(&error))?;
-    let given = await_request(ctx, id, whole_object);
+    let given = await_request(ctx, id, true);
     // The script never learns this id, so it cannot ask again.
     uncharged(|| drop(session.take_result(id)));
     given

@@ -8,7 +8,7 @@ use inflight_rhai::{from_json, locals_of, script_error};
 use inflight_stripe::webhook::{
     DEFAULT_TOLERANCE, Event, EventNotification, SignatureError, Webhook, WebhookError, WebhookSecret,
 };
-use inflight_stripe::{BuildError, Host, RequestOptions};
+use inflight_stripe::{BuildError, RequestOptions};
 use rhai::{Blob, Dynamic, EvalAltResult, FuncRegistration, ImmutableString, Map, Module, NativeCallContext};
 use serde_json::Value;
 
@@ -147,7 +147,7 @@ fn register_fetching(module: &mut Module, host: &Arc<StripeHost>) {
         let (now, later) = (Arc::clone(host), Arc::clone(host));
         FuncRegistration::new(name).set_into_module(module, move |ctx: NativeCallContext, notification: Map| {
             match request(&ctx, &now, &notification, fetch)? {
-                Some(request) => send::call(&ctx, request, true),
+                Some(request) => send::call(&ctx, request),
                 None => Ok(Dynamic::UNIT),
             }
         });
@@ -171,7 +171,7 @@ fn request(
 ) -> Answer<Option<Request>> {
     let notification = notification_of(notification)?;
     let config = StripeConfig::of(&locals_of(ctx)?, host);
-    let mut options = config.request_options(host, Host::Api, RequestOptions::new())?;
+    let mut options = config.request_options(host, inflight_stripe::Host::Api, RequestOptions::new())?;
     // It is fetched where it happened, whichever account the script works for otherwise.
     if notification.context().is_some() {
         options.stripe_account = None;
@@ -233,11 +233,7 @@ fn id_of(ctx: &NativeCallContext, host: &StripeHost, event: &Dynamic) -> Answer<
         .filter(|id| !id.is_empty())
         .ok_or_else(|| invalid("an event, or the id of one, is needed"))?;
     let config = StripeConfig::of(&locals_of(ctx)?, host);
-    let tenant = config
-        .account_key
-        .as_ref()
-        .map(|key| key.credential_for(host, Host::Api));
-    Ok(format!("{} {id}", tenant.as_deref().unwrap_or_default()))
+    Ok(format!("{} {id}", config.tenant()))
 }
 
 fn bytes_of(payload: &Dynamic) -> Answer<Vec<u8>> {

@@ -33,7 +33,7 @@ use self::cursor::{Cursor, Repeats};
 pub use self::fetch::{FetchError, PageFetch};
 pub use self::stream::{PageStream, StreamError};
 use crate::api_path::is_api_path;
-use crate::catalogue::{Answer as Paged, Operation};
+use crate::catalogue::Operation;
 use crate::request::{BuildError, RequestOptions};
 use crate::value::{Params, Value};
 
@@ -86,10 +86,11 @@ impl Walk {
         if operation.method != Method::Get {
             return None;
         }
-        if operation.path.starts_with("/v2/") {
-            return (operation.answer == Paged::List).then_some(Self::Url);
-        }
         let takes = |name: &str| operation.param(name).is_some();
+        if operation.path.starts_with("/v2/") {
+            let lists = operation.verb().contains("list") || takes("limit");
+            return lists.then_some(Self::Url);
+        }
         match (takes("page"), takes("starting_after"), params.get("ending_before")) {
             (true, ..) => Some(Self::Search),
             (_, true, Some(_)) if takes("ending_before") => Some(Self::Backward),

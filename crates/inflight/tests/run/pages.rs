@@ -231,3 +231,31 @@ fn a_plain_engine_on_a_plain_thread_walks_as_well() {
         .unwrap_err();
     assert!(describe(&engine, &error).0.contains("`max`"));
 }
+
+#[test]
+fn the_functions_by_their_full_names_walk_too() {
+    let simulator = Simulator::builder().start().unwrap();
+    let inflight = assemble(&simulator);
+    let script = "for i in 0..25 { stripe::product::create(#{ name: `Mug ${i}` }); }
+        let seen = #{};
+        for product in stripe::product::list_all(#{ limit: 10 }) { seen[product.id] = 1; }
+        let pages = stripe::product::list_all(#{ limit: 3 }, #{ max: 7, priority: \"high\" });
+        let first = 0;
+        for product in pages { first += 1; if first == 4 { break; } }
+        let rest = 0;
+        for product in pages { rest += 1; }
+        let wrong = [];
+        try { stripe::product::list_all(#{ limti: 3 }) } catch (error) { wrong.push(error.message) }
+        try { stripe::product::list_all(#{}, #{ maxx: 3 }) } catch (error) { wrong.push(error.message) }
+        [seen.len(), first, rest, wrong]";
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let report = runtime.block_on(inflight.run(script, ScriptOptions::default()));
+    let value = report.result.unwrap();
+    assert_eq!(value[0], 25, "{value}");
+    assert_eq!((&value[1], &value[2]), (&4.into(), &3.into()), "{value}");
+    assert!(
+        value[3][0].as_str().unwrap().contains("did you mean `limit`?"),
+        "{value}"
+    );
+    assert!(value[3][1].as_str().unwrap().contains("`maxx`"), "{value}");
+}

@@ -7,7 +7,7 @@ use super::Finding;
 use crate::convert::parameter;
 use crate::namespace::{ROOT, operation_of, unknown_function};
 use crate::options::{OPTION_SETTERS, unknown_option};
-use crate::pages::{SETTINGS, all_of, unknown_setting};
+use crate::pages;
 
 /// Parameters that have a default of the script's configuration.
 const HAS_DEFAULT: &str = "currency";
@@ -31,6 +31,8 @@ pub(super) fn check(
         }
         return;
     };
+    // `list_all`: where a resource has an operation of that very name, it is not one of pages.
+    let is_paged = operation.verb() != call.name.as_str() && call.name.ends_with(pages::SUFFIX);
     let ids = operation.path_params.len();
     if !(ids..=ids + 2).contains(&call.args.len()) {
         findings.push(Finding::at(position, wrong_arguments(operation, &full)));
@@ -42,14 +44,11 @@ pub(super) fn check(
         None => seen.missing(operation.known_params(), |_| false, "", operation.name, position),
         Some(_) => {}
     }
-    let all = all_of(operation) == call.name.as_str();
     if let Some(Expr::Map(entries, _)) = call.args.get(ids + 1) {
         for (name, _) in &entries.0 {
-            match name.as_str() {
-                known if OPTION_SETTERS.contains(&known) => {}
-                known if all && SETTINGS.contains(&known) => {}
-                _ if all => seen.push(name.pos, unknown_setting(&name.name)),
-                _ => seen.push(name.pos, unknown_option(&name.name)),
+            let of_pages = is_paged && pages::SETTINGS.contains(&name.as_str());
+            if !of_pages && !OPTION_SETTERS.contains(&name.as_str()) {
+                seen.push(name.pos, unknown_option(&name.name));
             }
         }
     }

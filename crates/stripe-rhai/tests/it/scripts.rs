@@ -1,6 +1,8 @@
 //! What scripts say becomes the right request, and what they get wrong is told.
 
+#[path = "scripts/pages.rs"]
 mod pages;
+#[path = "scripts/webhooks.rs"]
 mod webhooks;
 
 use std::sync::Arc;

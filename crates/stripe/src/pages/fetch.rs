@@ -40,7 +40,7 @@ pub struct PageFetch {
 #[derive(Debug)]
 enum State {
     Idle,
-    // Boxed: a script may hold many fetches, and few of them wait for room.
+    // Boxed: it holds the request.
     WaitsForRoom(Box<SubmitWhenRoom>),
     UnderWay(RequestId, Wait),
 }

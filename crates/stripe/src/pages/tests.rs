@@ -16,8 +16,13 @@ fn search(params: Params) -> Pages {
 }
 
 fn v2(params: Params) -> Pages {
-    let operation = Operation::by_name("v2.core.event.list").unwrap();
-    Pages::new(operation, &[], params, &RequestOptions::new()).unwrap()
+    Pages::new(
+        Operation::by_name("v2.core.event.list").unwrap(),
+        &[],
+        params,
+        &RequestOptions::new(),
+    )
+    .unwrap()
 }
 
 fn query(target: &str) -> HashMap<&str, &str> {

@@ -211,7 +211,8 @@ impl EventNotification {
     }
 
     fn fetch(&self, operation: &'static str, target: String, options: &RequestOptions) -> Result<Request, BuildError> {
-        let mut request = apply(options, Request::new(Method::Get, target).operation(operation), false)?;
+        let is_v2 = crate::catalogue::is_v2(&target);
+        let mut request = apply(options, Request::new(Method::Get, target).operation(operation), is_v2)?;
         let has = |name: &str| {
             request
                 .headers

@@ -153,7 +153,7 @@ fn checking_a_script_knows_pages_and_webhooks() {
     }
     for (wrong, part) in [
         ("stripe::product::list_all(#{ activ: true })", "did you mean `active`?"),
-        ("stripe::product::list_all(#{}, #{ maxx: 5 })", "did you mean `max`?"),
+        ("stripe::product::list_all(#{}, #{ maxx: 5 })", "`maxx` is no option"),
         ("stripe::product::list(#{}, #{ max: 5 })", "no option of a request"),
         (
             "stripe::webhook::construct_evnt(`a`)",
