@@ -23,5 +23,8 @@ const camel = (name) => name.replace(/_(.)/g, (_, letter) => letter.toUpperCase(
         }
     }
     const payload = '{"id":"evt_1","object":"event","type":"a.b"}';
-    console.log(stripe.webhooks.generateTestHeaderString({ payload, secret: "whsec_sdk", timestamp: 1700000000 }));
+    // A delivery that the SDK signs and takes; we compare our own header with it.
+    const header = stripe.webhooks.generateTestHeaderString({ payload, secret: "whsec_sdk", timestamp: 1700000000 });
+    if (stripe.webhooks.constructEvent(payload, header, "whsec_sdk", 1e12).id !== "evt_1") throw new Error("not taken");
+    console.log(header);
 })();

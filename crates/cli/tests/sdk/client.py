@@ -21,7 +21,9 @@ for call in json.load(open(table, encoding="utf-8")):
         getattr(service, call["method"])(*call["ids"], params=call["params"], options=options)
     except stripe.StripeError as error:
         print(call, error, file=sys.stderr)
-# A delivery signed by us, the other way round: printed for us to verify.
+# A delivery that the SDK signs and takes; we compare our own header with it.
 payload = '{"id":"evt_1","object":"event","type":"a.b"}'
 signature = stripe.WebhookSignature._compute_signature("%d.%s" % (1700000000, payload), "whsec_sdk")
-print(f"t=1700000000,v1={signature}")
+header = f"t=1700000000,v1={signature}"
+assert stripe.Webhook.construct_event(payload, header, "whsec_sdk", tolerance=10**12).id == "evt_1"
+print(header)
