@@ -68,7 +68,7 @@ impl Wake {
     pub(crate) fn all(self) {
         let Some(waiters) = self.0 else { return };
         for (_, waker) in waiters.first.into_iter().chain(waiters.further) {
-            crate::wake_ups::wake(waker);
+            waker.wake();
         }
     }
 }

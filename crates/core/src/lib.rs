@@ -55,7 +55,6 @@ pub mod testing;
 mod transport;
 mod wait;
 mod waiters;
-mod wake_ups;
 
 pub use clock::{Clock, SystemClock};
 pub use counters::Counts;
@@ -76,7 +75,6 @@ pub use state::{Event, Ignored, InvalidEvent, RequestStatus, State, Transition, 
 pub use store::{MemoryRecord, MemoryStore, Row, Store, StoreError, Written};
 pub use transport::Transport;
 pub use wait::{Drained, Recorded, Room, SubmitWhenRoom, Wait, block_on, block_on_for};
-pub use wake_ups::{hold_wake_ups, release_wake_ups};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

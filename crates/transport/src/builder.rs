@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use inflight_core::{Credentials, PlainHttp, Policy, Queue, release_wake_ups};
+use inflight_core::{Credentials, PlainHttp, Policy, Queue};
 use reqwest::header::HeaderValue;
 
 use crate::client::{ClientConfiguration, Clients};
@@ -180,7 +180,6 @@ impl WorkerBuilder {
         let exchange = self.exchange()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .on_thread_park(release_wake_ups)
             .build()
             .map_err(StartError::Runtime)?;
         Worker::start(runtime, queue, drain_limit, |queue, control| {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
-use inflight_core::{Queue, hold_wake_ups, release_wake_ups};
+use inflight_core::Queue;
 use tokio::runtime::Runtime;
 
 use crate::WorkerBuilder;
@@ -15,9 +15,6 @@ use crate::dispatch::{Bell, Dispatch};
 /// How long a thread that was told to stop may take beyond its limit. Only a policy or an observer that blocks takes longer,
 /// and then the thread is left behind rather than waited for.
 const GRACE: Duration = Duration::from_secs(2);
-
-/// How many endings wake their waiters together while there is more to do: some dozens of microseconds each.
-const HELD_WAKE_UPS: usize = 16;
 
 /// What became of a worker's requests when it was shut down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -106,7 +103,6 @@ struct LastWord(Arc<Control>);
 
 impl Drop for LastWord {
     fn drop(&mut self) {
-        release_wake_ups();
         self.0.report(ShutdownReport::default());
     }
 }
@@ -143,12 +139,10 @@ impl Worker {
             .spawn(move || {
                 // Declared first, so that it speaks when all requests have ended.
                 let last_word = LastWord(told);
-                hold_wake_ups(HELD_WAKE_UPS);
                 let report = runtime.block_on(dispatch.run());
                 // Drops what is in flight, which ends it, and waits for nothing, such as a slow look-up of a name.
                 runtime.shutdown_background();
                 drop(dispatch);
-                release_wake_ups();
                 last_word.0.report(report);
             })
             .map_err(StartError::Thread)?;
