@@ -1,17 +1,26 @@
-//! The one way from a script to a request and back: by a builder, by `stripe::…::…()` and by `stripe::raw`.
+//! What a script calls as a request: by a builder, by `stripe::…::…()` and by `stripe::raw`.
 
 use inflight_core::Request;
-use inflight_rhai::{locals_of, session_of, submit_error, uncharged, wait};
+use inflight_rhai::{locals_of, uncharged};
 use inflight_stripe::{Method, Operation, Params, RequestOptions, raw};
 use rhai::{Dynamic, EvalAltResult, ImmutableString, NativeCallContext};
 
 use crate::configure::invalid;
 use crate::host::{StripeConfig, StripeHost};
+use crate::send;
 
 type Answer<T> = Result<T, Box<EvalAltResult>>;
 
+/// The parameter that has a default of the script's configuration.
+const CURRENCY: &str = "currency";
+
 /// Operations whose amounts are in the configured currency where they name none.
 const DEFAULT_CURRENCY_FOR: [&str; 2] = ["price.create", "payment_intent.create"];
+
+/// Whether this operation gets this parameter from the script's configuration where a script leaves it out.
+pub(crate) fn has_default(operation: &str, param: &str) -> bool {
+    param == CURRENCY && DEFAULT_CURRENCY_FOR.contains(&operation)
+}
 
 /// What is to be sent, before it is checked.
 pub(crate) enum Call<'a> {
@@ -34,28 +43,13 @@ pub(crate) enum Call<'a> {
 impl Call<'_> {
     /// Submits the request and gives its id at once.
     pub(crate) fn submit(self, ctx: &NativeCallContext, host: &StripeHost) -> Answer<ImmutableString> {
-        let session = session_of(ctx)?;
-        // The request outlives this call, and ends on another thread: it is not the script's memory.
-        let id = uncharged(|| {
-            let request = self.request(ctx, host)?;
-            session.submit(request).map_err(|error| submit_error(&error))
-        })?;
-        if let Some(recorded) = session.recorded(id) {
-            wait(recorded)?;
-        }
-        Ok(id.to_string().into())
+        send::submit(ctx, uncharged(|| self.request(ctx, host))?)
     }
 
-    /// Submits the request as soon as there is room, and waits for its ending: what a script sees as a blocking call, and the same
-    /// way in and out as the asynchronous one. Gives the whole object as a map, or its id.
+    /// Submits the request as soon as there is room, and waits for its ending: what a script sees as a blocking call. Gives the whole
+    /// object as a map, or its id.
     pub(crate) fn wait(self, ctx: &NativeCallContext, host: &StripeHost, whole_object: bool) -> Answer<Dynamic> {
-        let session = session_of(ctx)?;
-        let request = uncharged(|| self.request(ctx, host))?;
-        let id = wait(session.submit_when_room(request))?.map_err(|error| submit_error(&error))?;
-        let given = inflight_rhai::await_request(ctx, id, whole_object);
-        // The script never learns this id, so it cannot ask again.
-        uncharged(|| drop(session.take_result(id)));
-        given
+        send::call(ctx, uncharged(|| self.request(ctx, host))?, whole_object)
     }
 
     fn request(self, ctx: &NativeCallContext, host: &StripeHost) -> Answer<Request> {
@@ -67,8 +61,8 @@ impl Call<'_> {
                 mut params,
                 options,
             } => {
-                if DEFAULT_CURRENCY_FOR.contains(&operation.name) && params.get("currency").is_none() {
-                    params.set("currency", config.currency.as_str());
+                if has_default(operation.name, CURRENCY) && params.get(CURRENCY).is_none() {
+                    params.set(CURRENCY, config.currency.as_str());
                 }
                 let options = config.request_options(host, operation.host, options)?;
                 operation.request(ids, params, &options)

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use inflight_core::Priority;
 use inflight_rhai::{duration, locals_of, script_error};
-use inflight_stripe::nearest;
 use rhai::{Dynamic, EvalAltResult, FuncRegistration, ImmutableString, Map, Module, NativeCallContext};
 
 use crate::host::{AccountKey, StripeConfig, StripeHost};
 use crate::key::{ApiKey, key_of};
+use crate::options::unknown_name;
 
 type Answer<T> = Result<T, Box<EvalAltResult>>;
 
@@ -49,12 +49,10 @@ fn configure(ctx: &NativeCallContext, host: &StripeHost, settings: &Map) -> Answ
         ..host.initial()
     };
     if let Some(unknown) = settings.keys().find(|name| !SETTINGS.contains(&name.as_str())) {
-        let hint = nearest(unknown, SETTINGS).map_or_else(
-            || format!("known are {}", SETTINGS.join(", ")),
-            |near| format!("did you mean `{near}`?"),
-        );
-        return Err(invalid(&format!(
-            "`{unknown}` is no setting of configure_stripe: {hint}"
+        return Err(invalid(&unknown_name(
+            unknown,
+            "setting of configure_stripe",
+            &SETTINGS,
         )));
     }
     let base_url = text(settings, "base_url")?;

@@ -51,11 +51,16 @@ pub(crate) fn add_options(options: &mut RequestOptions, map: &Map) -> Answer<()>
 
 /// What is wrong with an option that does not exist, with the nearest that does.
 pub(crate) fn unknown_option(name: &str) -> String {
-    let hint = nearest(name, OPTION_SETTERS).map_or_else(
-        || format!("known are {}", OPTION_SETTERS.join(", ")),
+    unknown_name(name, "option of a request", &OPTION_SETTERS)
+}
+
+/// What is wrong with a name that is none of those known, with the nearest that is.
+pub(crate) fn unknown_name(name: &str, what: &str, known: &[&str]) -> String {
+    let hint = nearest(name, known.iter().copied()).map_or_else(
+        || format!("known are {}", known.join(", ")),
         |near| format!("did you mean `{near}`?"),
     );
-    format!("`{}` is no option of a request: {hint}", shortened(name))
+    format!("`{}` is no {what}: {hint}", shortened(name))
 }
 
 pub(crate) fn shortened(name: &str) -> String {

@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use inflight_core::Session;
 use inflight_rhai::{failure_error, locals_of, script_error, session_of, uncharged, wait};
 use inflight_stripe::pages::{FetchError, PageError, PageFetch, Pages};
-use inflight_stripe::{Operation, Params, RequestOptions, Resource, nearest};
+use inflight_stripe::{Operation, Params, RequestOptions, Resource};
 use rhai::{Dynamic, EvalAltResult, FuncRegistration, INT, ImmutableString, Map, Module, NativeCallContext};
 
 use crate::builder::StripeBuilder;
 use crate::configure::invalid;
 use crate::error::with_field;
 use crate::host::{StripeConfig, StripeHost};
+use crate::options::unknown_name;
 
 type Answer<T> = Result<T, Box<EvalAltResult>>;
 
@@ -159,11 +160,7 @@ impl fmt::Debug for StripePages {
 
 fn set_up(mut pages: Pages, settings: &Map) -> Answer<(Pages, bool)> {
     if let Some(unknown) = settings.keys().find(|name| !SETTINGS.contains(&name.as_str())) {
-        let hint = nearest(unknown, SETTINGS).map_or_else(
-            || format!("known are {}", SETTINGS.join(", ")),
-            |near| format!("did you mean `{near}`?"),
-        );
-        return Err(invalid(&format!("`{unknown}` is no option of these pages: {hint}")));
+        return Err(invalid(&unknown_name(unknown, "option of these pages", &SETTINGS)));
     }
     let setting = |name: &str| settings.get(name).filter(|value| !value.is_unit());
     let wrong = |name: &str, what: &str| invalid(&format!("`{name}` must be {what}"));

@@ -4,12 +4,12 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path};
 
-use inflight_stripe::{Upload, nearest};
+use inflight_stripe::Upload;
 use rhai::{Blob, Dynamic, EvalAltResult, ImmutableString, Map};
 
 use crate::configure::invalid;
 use crate::host::StripeHost;
-use crate::options::shortened;
+use crate::options::{shortened, unknown_name};
 
 type Answer<T> = Result<T, Box<EvalAltResult>>;
 
@@ -35,14 +35,7 @@ pub(crate) fn upload(host: &StripeHost, value: &Dynamic) -> Answer<Upload> {
         )));
     };
     if let Some(unknown) = map.keys().find(|name| !FIELDS.contains(&name.as_str())) {
-        let hint = nearest(unknown, FIELDS).map_or_else(
-            || format!("known are {}", FIELDS.join(", ")),
-            |near| format!("did you mean `{near}`?"),
-        );
-        return Err(invalid(&format!(
-            "`{}` says nothing of a file: {hint}",
-            shortened(unknown)
-        )));
+        return Err(invalid(&unknown_name(unknown, "field of a file", &FIELDS)));
     }
     let given = |name: &str| map.get(name).filter(|value| !value.is_unit());
     let (name, bytes) = match (given("data"), given("path")) {

@@ -147,7 +147,7 @@ fn register_fetching(module: &mut Module, host: &Arc<StripeHost>) {
         let (now, later) = (Arc::clone(host), Arc::clone(host));
         FuncRegistration::new(name).set_into_module(module, move |ctx: NativeCallContext, notification: Map| {
             match request(&ctx, &now, &notification, fetch)? {
-                Some(request) => send::call(&ctx, request),
+                Some(request) => send::call(&ctx, request, true),
                 None => Ok(Dynamic::UNIT),
             }
         });

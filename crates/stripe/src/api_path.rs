@@ -12,8 +12,13 @@ pub(crate) fn is_api_path(url: &str) -> bool {
     let path = url.split('?').next().unwrap_or_default();
     plain
         && (path.starts_with("/v1/") || path.starts_with("/v2/"))
-        && path.split('/').skip(1).all(|segment| {
-            let dots = segment.replace("%2e", ".").replace("%2E", ".");
-            !matches!(&*dots, "" | "." | "..")
-        })
+        && path
+            .split('/')
+            .skip(1)
+            .all(|segment| !segment.is_empty() && !is_step(segment))
+}
+
+/// Whether a path's segment is `.` or `..`, however it is written: a URL takes it as a step, not as a name.
+pub(crate) fn is_step(segment: &str) -> bool {
+    matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..")
 }

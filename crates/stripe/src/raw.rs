@@ -2,6 +2,7 @@
 
 use inflight_core::{Method, Request};
 
+use crate::api_path::is_step;
 use crate::catalogue::{Encoding, Host, Operation, is_v2};
 use crate::form;
 use crate::request::{BuildError, Call, RequestOptions};
@@ -90,9 +91,8 @@ fn route(method: Method, path: &str) -> Option<&'static Operation> {
 fn check_path(path: &str) -> Result<(), BuildError> {
     let rest = path.strip_prefix('/').ok_or(BuildError::Path)?;
     let odd = |c: char| c.is_control() || matches!(c, '\\' | '#');
-    let steps = |segment: &str| matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
-    let segments = rest.split('?').next().unwrap_or_default().split('/');
-    if rest.starts_with('/') || rest.contains(odd) || segments.into_iter().any(steps) {
+    let mut segments = rest.split('?').next().unwrap_or_default().split('/');
+    if rest.starts_with('/') || rest.contains(odd) || segments.any(is_step) {
         return Err(BuildError::Path);
     }
     Ok(())

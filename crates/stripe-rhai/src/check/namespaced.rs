@@ -4,13 +4,11 @@ use inflight_stripe::{Kind, Operation, Param, Value, nearest};
 use rhai::{Expr, FnCallExpr, Position};
 
 use super::Finding;
+use crate::call::has_default;
 use crate::convert::parameter;
 use crate::namespace::{ROOT, operation_of, unknown_function};
 use crate::options::{OPTION_SETTERS, unknown_option};
 use crate::pages;
-
-/// Parameters that have a default of the script's configuration.
-const HAS_DEFAULT: &str = "currency";
 
 /// What is wrong with a qualified call, whose full name (`stripe::product::create`) the engine knows or not.
 pub(super) fn check(
@@ -98,7 +96,7 @@ impl Seen<'_> {
         position: Position,
     ) {
         for param in params.filter(|param| param.required && !given(param.name)) {
-            if !(param.name == HAS_DEFAULT && matches!(operation, "price.create" | "payment_intent.create")) {
+            if !has_default(operation, param.name) {
                 self.push(position, format!("missing required parameter `{path}{}`", param.name));
             }
         }
