@@ -302,7 +302,9 @@ impl Resource {
     /// The operation of that name without the resource: `create`.
     #[must_use]
     pub fn operation(&self, verb: &str) -> Option<&'static Operation> {
-        let at = self.operations.binary_search_by(|o| o.verb().cmp(verb)).ok()?;
+        // All names begin with the resource's and a dot.
+        let verb_of = |operation: &Operation| operation.name.get(self.name.len() + 1..);
+        let at = self.operations.binary_search_by(|o| verb_of(o).cmp(&Some(verb))).ok()?;
         self.operations.get(at)
     }
 }
