@@ -1,5 +1,7 @@
 //! Functions of Rhai's own packages that allocate out of proportion to what the script holds, each with a look at the script's
-//! heap limit before it begins.
+//! heap limit before it begins; and those that take long over a long text, in a way that does not.
+
+use std::ops::{Range, RangeInclusive};
 
 use rhai::{Array, Blob, Dynamic, EvalAltResult, FuncRegistration, INT, ImmutableString, Module};
 
@@ -36,6 +38,7 @@ pub(crate) fn register(module: &mut Module) {
     register_blob(module);
     register_replace(module);
     register_split(module);
+    register_crop(module);
 }
 
 fn function(name: &str) -> FuncRegistration {
@@ -166,6 +169,59 @@ fn register_split(module: &mut Module) {
     });
 }
 
+/// `crop` and `set`, in the text as it is: Rhai's own take it apart into characters and put it together again.
+fn register_crop(module: &mut Module) {
+    function("crop").set_into_module(module, crop);
+    function("crop").set_into_module(module, |string: &mut ImmutableString, start: INT| {
+        crop(string, start, INT::MAX);
+    });
+    function("crop").set_into_module(module, |string: &mut ImmutableString, range: Range<INT>| {
+        let start = range.start.max(0);
+        crop(string, start, range.end.max(start) - start);
+    });
+    function("crop").set_into_module(module, |string: &mut ImmutableString, range: RangeInclusive<INT>| {
+        let start = (*range.start()).max(0);
+        let end = (*range.end()).max(start).min(INT::MAX - 1);
+        crop(string, start, (end - start).saturating_add(1));
+    });
+    function("set").set_into_module(module, |string: &mut ImmutableString, index: INT, character: char| {
+        let Some(at) = byte_offset(string, index) else { return };
+        let Some(old) = string[at..].chars().next() else { return };
+        string
+            .make_mut()
+            .replace_range(at..at + old.len_utf8(), character.encode_utf8(&mut [0; 4]));
+    });
+}
+
+/// Keeps `len` characters from `start` on. A negative start counts from the end, and is the beginning where it lies before it.
+fn crop(string: &mut ImmutableString, start: INT, len: INT) {
+    let from = match byte_offset(string, start) {
+        Some(at) => at,
+        None if start < 0 => 0,
+        None => string.len(),
+    };
+    let kept = usize::try_from(len).unwrap_or(0);
+    let to = string[from..]
+        .char_indices()
+        .nth(kept)
+        .map_or(string.len(), |(bytes, _)| from + bytes);
+    if (from, to) != (0, string.len()) {
+        let text = string.make_mut();
+        text.truncate(to);
+        text.drain(..from);
+    }
+}
+
+/// Where the character of this number begins; negative ones count from the end.
+fn byte_offset(string: &str, index: INT) -> Option<usize> {
+    if index >= 0 {
+        let index = usize::try_from(index).ok()?;
+        return string.char_indices().nth(index).map(|(at, _)| at);
+    }
+    let back = usize::try_from(index.unsigned_abs()).ok()?;
+    string.char_indices().rev().nth(back - 1).map(|(at, _)| at)
+}
+
 fn pure(name: &str) -> FuncRegistration {
     function(name).with_purity(true)
 }
@@ -182,4 +238,38 @@ fn pieces(string: &str, by: &str, most: usize, reverse: bool) -> Answer<Array> {
 
 fn text(piece: &str) -> Dynamic {
     ImmutableString::from(piece).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use rhai::packages::Package;
+    use rhai::{Engine, INT};
+
+    #[test]
+    fn crop_and_set_do_what_those_of_rhai_do() {
+        let own = Engine::new();
+        let mut ours = Engine::new();
+        crate::InflightPackage::new().register_into_engine(&mut ours);
+        let numbers = [INT::MIN, -9, -5, -4, -1, 0, 1, 3, 4, 5, 9, INT::MAX];
+        let mut calls = vec!["crop(2..)".to_owned(), "crop(..2)".to_owned(), "crop(..=2)".to_owned()];
+        for a in numbers {
+            calls.extend([format!("crop({a})"), format!("set({a}, 'ß')")]);
+            for b in numbers {
+                calls.extend([
+                    format!("crop({a}, {b})"),
+                    format!("crop({a}..{b})"),
+                    format!("crop({a}..={b})"),
+                ]);
+            }
+        }
+        for text in ["", "a", "añb日c", "hello"] {
+            for call in &calls {
+                let script = format!("let s = `{text}`; s.{call}; s")
+                    .replace(&INT::MIN.to_string(), "(-9223372036854775807 - 1)");
+                let [expected, seen] =
+                    [&own, &ours].map(|engine| engine.eval::<String>(&script).map_err(|e| e.to_string()));
+                assert_eq!(seen, expected, "{script}");
+            }
+        }
+    }
 }
