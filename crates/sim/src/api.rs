@@ -6,15 +6,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use inflight_stripe::{API_VERSION, IDEMPOTENCY_KEY_MAX, Method, Operation, Params, form};
+use inflight_stripe::{API_VERSION, Encoding, IDEMPOTENCY_KEY_MAX, Method, Operation, Params, form};
 
 use crate::auth::authenticate;
 use crate::error::{ApiError, shortened};
 use crate::idempotency::{Known, Saved, fingerprint};
 use crate::latency::Latency;
-use crate::object::Type;
+use crate::multipart;
+use crate::plan::{Plan, Verb, plan};
 use crate::random::Random;
-use crate::resources::{Context, execute};
+use crate::resources::{Answered, Context, execute};
+use crate::schema::SchemaId;
 use crate::store::DataSet;
 
 /// Tells the present as Unix time in seconds.
@@ -56,8 +58,10 @@ pub struct ApiRequest<'a> {
 pub struct ApiResponse {
     /// The HTTP status.
     pub status: u16,
-    /// JSON.
+    /// JSON, or a file.
     pub body: Bytes,
+    /// `Content-Type`
+    pub content_type: &'static str,
     /// `Request-Id`
     pub request_id: String,
     /// `Stripe-Version`
@@ -167,25 +171,28 @@ impl Api {
         self.random = Random::new(self.seed);
     }
 
-    /// All objects of a type (`product`) in the keys' own account, oldest first. Empty for types that are not simulated.
+    /// All objects of a type (`product`) in the keys' own account, oldest first. Empty for types that do not exist.
+    ///
+    /// A type is what the objects' `object` says: `checkout.session`. Events are left out; `GET /v1/events` lists them.
     #[must_use]
     pub fn objects(&self, r#type: &str) -> Vec<serde_json::Value> {
-        let (Some(data), Some(r#type)) = (self.accounts.get(""), Type::by_resource(r#type)) else {
+        let (Some(data), Some(schema)) = (self.accounts.get(""), SchemaId::by_object(r#type)) else {
             return Vec::new();
         };
         let json = |object: &crate::object::Object| {
             let mut out = String::new();
-            object.push_json(&mut out, data, &[]);
+            object.push_json(&mut out, data);
             serde_json::from_str(&out).unwrap_or_default()
         };
-        data.table(r#type).iter().map(json).collect()
+        data.table(schema).iter().map(json).collect()
     }
 
     /// How many objects of a type there are in the keys' own account.
     #[must_use]
     pub fn count(&self, r#type: &str) -> usize {
-        match (self.accounts.get(""), Type::by_resource(r#type)) {
-            (Some(data), Some(r#type)) => data.table(r#type).len(),
+        match (self.accounts.get(""), SchemaId::by_object(r#type)) {
+            (Some(data), Some(crate::generated::EVENT)) => data.events.len(),
+            (Some(data), Some(schema)) => data.table(schema).len(),
             _ => 0,
         }
     }
@@ -203,6 +210,7 @@ impl Api {
         let mut response = ApiResponse {
             status: 200,
             body: Bytes::new(),
+            content_type: "application/json",
             request_id: self.random.id("req_", 14),
             stripe_version: request.stripe_version.unwrap_or(API_VERSION).to_owned(),
             replay_of: None,
@@ -212,7 +220,7 @@ impl Api {
         self.counts.requests += 1;
         if let Err(error) = self.answer(request, now, &mut response) {
             response.status = error.status;
-            response.body = error.json().into();
+            response.body = error_body(&error, request.path).into();
         }
         match response.status {
             _ if response.replay_of.is_some() => self.counts.replays += 1,
@@ -227,10 +235,12 @@ impl Api {
     fn answer(&mut self, request: &ApiRequest<'_>, now: Instant, response: &mut ApiResponse) -> Result<(), ApiError> {
         authenticate(request.authorization)?;
         let account = account(request.stripe_account)?;
-        let (operation, id) = route(request)?;
+        if let Some(id) = contents_of(request) {
+            return self.contents(account, id, response);
+        }
+        let Route { operation, plan, ids } = route(request)?;
         response.operation = Some(operation.name);
-        let form = form_body(request)?;
-        let params = decode(request.query, form)?;
+        let mut params = decode(request, operation)?;
         let key = idempotency_key(request)?;
         if !self.accounts.contains_key(account) {
             self.accounts.insert(account.into(), DataSet::default());
@@ -238,7 +248,11 @@ impl Api {
         let Some(data) = self.accounts.get_mut(account) else {
             return Err(ApiError::invalid("No such account."));
         };
-        let fingerprint = fingerprint(request.path, request.query, form);
+        let fingerprint = match operation.encoding {
+            // The boundary between parts is drawn anew for each request.
+            Encoding::Multipart => fingerprint(request.path, &format!("{:?}", params.get("purpose")), ""),
+            _ => fingerprint(request.path, request.query, std::str::from_utf8(request.body).unwrap_or_default()),
+        };
         if let Some(key) = key {
             match data.keys.look_up(key, fingerprint, now) {
                 Known::New => {}
@@ -253,11 +267,13 @@ impl Api {
             }
         }
         operation.check_all(&params)?;
+        add_owner(operation, plan, &ids, &mut params);
 
         // Execution begins: from here on success and failure are saved.
         let mut context = Context {
             operation,
-            id: &id,
+            plan,
+            ids: &ids,
             params: &params,
             data,
             random: &mut self.random,
@@ -265,8 +281,12 @@ impl Api {
             effect: false,
         };
         (response.status, response.body) = match execute(&mut context) {
-            Ok(json) => (200, json.into()),
-            Err(error) => (error.status, error.json().into()),
+            Ok(Answered::Json(json)) => (200, json.into()),
+            Ok(Answered::File(bytes, kind)) => {
+                response.content_type = kind;
+                (200, bytes)
+            }
+            Err(error) => (error.status, error_body(&error, request.path).into()),
         };
         let effect = context.effect;
         self.counts.effects += u64::from(effect);
@@ -282,6 +302,14 @@ impl Api {
             saved.effect = effect;
             data.keys.save(key, now, saved);
         }
+        Ok(())
+    }
+
+    /// What was uploaded: the one route that the specification leaves out.
+    fn contents(&self, account: &str, id: &str, response: &mut ApiResponse) -> Result<(), ApiError> {
+        let contents = self.accounts.get(account).and_then(|data| data.contents.get(id));
+        response.body = contents.cloned().ok_or_else(|| ApiError::no_such("file", id, "file").status(404))?;
+        response.content_type = "application/octet-stream";
         Ok(())
     }
 }
@@ -311,8 +339,21 @@ fn account(header: Option<&str>) -> Result<&str, ApiError> {
     Err(ApiError::invalid(message).status(403).code("account_invalid"))
 }
 
-/// The operation, and the id in the path.
-fn route(request: &ApiRequest<'_>) -> Result<(&'static Operation, String), ApiError> {
+/// `/v1/files/{file}/contents`
+fn contents_of<'a>(request: &ApiRequest<'a>) -> Option<&'a str> {
+    let id = request.path.strip_prefix("/v1/files/")?.strip_suffix("/contents")?;
+    (request.method == "GET" && !id.contains('/')).then_some(id)
+}
+
+/// What a request's method and path lead to.
+struct Route {
+    operation: &'static Operation,
+    plan: &'static Plan,
+    /// The ids in the path.
+    ids: Vec<String>,
+}
+
+fn route(request: &ApiRequest<'_>) -> Result<Route, ApiError> {
     let unrecognized = || {
         let message = format!(
             "Unrecognized request URL ({}: {}). Please see https://docs.stripe.com.",
@@ -328,38 +369,70 @@ fn route(request: &ApiRequest<'_>) -> Result<(&'static Operation, String), ApiEr
         _ => return Err(unrecognized()),
     };
     let (operation, ids) = Operation::by_route(method, request.path).ok_or_else(unrecognized)?;
-    if Type::by_resource(operation.resource()).is_none() {
-        return Err(unrecognized());
+    let ids: Option<Vec<String>> = ids.into_iter().map(form::decode_segment).collect();
+    Ok(Route {
+        operation,
+        plan: plan(operation).ok_or_else(unrecognized)?,
+        ids: ids.ok_or_else(unrecognized)?,
+    })
+}
+
+/// The object in the path is a parameter like any other to what is made in it.
+fn add_owner(operation: &'static Operation, plan: &Plan, ids: &[String], params: &mut Params) {
+    let owner = plan.owner.as_ref().filter(|_| plan.verb == Verb::Create);
+    if let Some((_, place)) = owner
+        && let (Some(id), Some(name)) = (ids.get(*place), operation.path_params.get(*place))
+        && params.get(name).is_none()
+    {
+        params.set(*name, id.as_str());
     }
-    let id = ids.first().copied().unwrap_or_default();
-    Ok((operation, form::decode_segment(id).ok_or_else(unrecognized)?))
+}
+
+fn error_body(error: &ApiError, path: &str) -> String {
+    if path.starts_with("/v2/") { error.json_v2() } else { error.json() }
+}
+
+fn decode(request: &ApiRequest<'_>, operation: &'static Operation) -> Result<Params, ApiError> {
+    let malformed = |error: form::DecodeError| ApiError::invalid(format!("Invalid request: {error}."));
+    let mut params = match operation.encoding {
+        _ if request.method != "POST" || request.body.is_empty() => Params::new(),
+        Encoding::Json => json_body(request.body)?,
+        Encoding::Multipart if is_multipart(request) => multipart::decode(request.content_type.unwrap_or_default(), request.body)?,
+        _ => form::decode(form_body(request)?).map_err(malformed)?,
+    };
+    if !request.query.is_empty() {
+        for (name, value) in form::decode(request.query).map_err(malformed)? {
+            params.set(name, value);
+        }
+    }
+    Ok(params)
+}
+
+fn media_type<'a>(request: &ApiRequest<'a>) -> &'a str {
+    let content_type = request.content_type.unwrap_or("application/x-www-form-urlencoded");
+    content_type.split(';').next().unwrap_or_default().trim()
+}
+
+fn is_multipart(request: &ApiRequest<'_>) -> bool {
+    media_type(request).eq_ignore_ascii_case("multipart/form-data")
+}
+
+fn json_body(body: &[u8]) -> Result<Params, ApiError> {
+    match serde_json::from_slice(body) {
+        Ok(serde_json::Value::Object(fields)) => Ok(fields.into()),
+        _ => Err(ApiError::invalid("Invalid request: the body is not a JSON object.")),
+    }
 }
 
 fn form_body<'a>(request: &ApiRequest<'a>) -> Result<&'a str, ApiError> {
-    if request.method != "POST" || request.body.is_empty() {
-        return Ok("");
-    }
-    let content_type = request.content_type.unwrap_or("application/x-www-form-urlencoded");
-    let media_type = content_type.split(';').next().unwrap_or_default().trim();
     let form = std::str::from_utf8(request.body).ok();
     match form {
-        Some(form) if media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded") => Ok(form),
+        Some(form) if media_type(request).eq_ignore_ascii_case("application/x-www-form-urlencoded") => Ok(form),
         _ => Err(ApiError::invalid(
             "Invalid request (check that your POST content type is application/x-www-form-urlencoded). If you have any \
              questions, we can help at https://support.stripe.com/.",
         )),
     }
-}
-
-fn decode(query: &str, form: &str) -> Result<Params, ApiError> {
-    let malformed = |error: form::DecodeError| ApiError::invalid(format!("Invalid request: {error}."));
-    let mut params = form::decode(form).map_err(malformed)?;
-    if !query.is_empty() {
-        for (name, value) in form::decode(query).map_err(malformed)? {
-            params.set(name, value);
-        }
-    }
-    Ok(params)
 }
 
 /// Keys do something on a POST only.

@@ -136,7 +136,7 @@ fn http_response(request: &ApiRequest<'_>, answer: ApiResponse) -> Response<Full
     let mut response = Response::new(Full::new(answer.body));
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
     let replayed = answer.replay_of.as_ref().map(|_| "true");
     for (name, value) in [
         ("request-id", Some(answer.request_id.as_str())),

@@ -1,12 +1,11 @@
-use super::{Context, deletion_stub};
+use super::Context;
 use crate::error::{ApiError, shortened};
 use crate::json;
-use crate::object::{Object, Type};
+use crate::generated as g;
 
 pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     check_email(context)?;
-    let id = context.random.id("cus_", 14);
-    let mut customer = Object::new(Type::Customer, id, context.now);
+    let mut customer = context.fresh(g::CUSTOMER);
     customer.set("invoice_prefix", json::text(&context.random.capitals(8)));
     context.apply(&mut customer)?;
     context.insert(customer)
@@ -14,20 +13,7 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
 
 pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
     check_email(context)?;
-    context.update(Type::Customer, |_, _| Ok(()))
-}
-
-pub(super) fn retrieve(context: &mut Context<'_>) -> Result<String, ApiError> {
-    if context.data.deleted_customers.contains(context.id) {
-        return Ok(deletion_stub(Type::Customer, context.id));
-    }
-    context.retrieve(Type::Customer)
-}
-
-pub(super) fn delete(context: &mut Context<'_>) -> Result<String, ApiError> {
-    let stub = context.delete(Type::Customer)?;
-    context.data.deleted_customers.insert(context.id.into());
-    Ok(stub)
+    context.update(g::CUSTOMER, |_, _| Ok(()))
 }
 
 fn check_email(context: &Context<'_>) -> Result<(), ApiError> {

@@ -9,4 +9,7 @@ mod lists;
 mod objects;
 mod payments;
 mod properties;
+mod sample;
+mod schema;
 mod server;
+mod sweep;
