@@ -382,6 +382,7 @@ fn add_owner(operation: &'static Operation, plan: &Plan, ids: &[String], params:
     let owner = plan.owner.as_ref().filter(|_| plan.verb == Verb::Create);
     if let Some((_, place)) = owner
         && let (Some(id), Some(name)) = (ids.get(*place), operation.path_params.get(*place))
+        && *name != "id"
         && params.get(name).is_none()
     {
         params.set(*name, id.as_str());

@@ -123,7 +123,7 @@ impl Reads {
             (Method::Delete, _) => Verb::Delete,
             (Method::Get, _) if by_id => Verb::Retrieve,
             (_, _) if by_id => Verb::Update,
-            (_, "preview" | "create_preview") => Verb::Preview,
+            (_, "preview" | "create_preview" | "ping") => Verb::Preview,
             (_, "find") => Verb::Find,
             (_, "delete") => Verb::Delete,
             (Method::Get, _) => Verb::Singleton,

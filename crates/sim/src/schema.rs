@@ -60,6 +60,15 @@ impl Shape {
         }
     }
 
+    /// The stub that tells of a deletion, where this may be one.
+    pub(crate) fn deletion_stub(self) -> Option<SchemaId> {
+        match self {
+            Self::Object(schema) => Some(schema).filter(|schema| schema.is_deletion_stub()),
+            Self::AnyOf(index) => Self::alternatives(index).iter().find_map(|shape| shape.deletion_stub()),
+            _ => None,
+        }
+    }
+
     /// The kinds of object with an id of their own that this may be.
     pub(crate) fn resources(self) -> Vec<SchemaId> {
         let mut objects = self.objects();

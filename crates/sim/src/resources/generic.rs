@@ -3,7 +3,7 @@
 use inflight_stripe::Value;
 
 use super::{Context, clears, text_of};
-use crate::defaults::of_type;
+use crate::defaults::{filled, of_type};
 use crate::error::ApiError;
 use crate::generated as g;
 use crate::json::text;
@@ -27,7 +27,7 @@ pub(super) fn execute(context: &mut Context<'_>) -> Result<String, ApiError> {
 
 pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     let Some(schema) = kind_to_create(context) else {
-        return Ok(crate::defaults::filled("", context.plan.shape, 0));
+        return Ok(filled("", context.plan.shape, 0));
     };
     let object = build(context, schema)?;
     context.insert(object)
@@ -119,7 +119,7 @@ fn kind_in_path(context: &mut Context<'_>) -> Result<SchemaId, ApiError> {
 fn retrieve(context: &mut Context<'_>) -> Result<String, ApiError> {
     let is_deleted = |schema: &&SchemaId| context.data.deleted.contains(&(**schema, context.id().into()));
     if let Some(schema) = context.plan.schemas.iter().find(is_deleted) {
-        return Ok(deletion_stub(*schema, context.id()));
+        return Ok(stub(context.plan.shape, &Object::new(*schema, context.id(), 0)));
     }
     let schema = kind_in_path(context)?;
     let object = context.existing(schema)?;
@@ -150,7 +150,7 @@ pub(super) fn delete(context: &mut Context<'_>) -> Result<String, ApiError> {
     if is_still_answered_for(schema) {
         context.data.deleted.insert((schema, context.id().into()));
     }
-    Ok(deletion_stub(schema, context.id()))
+    Ok(stub(context.plan.shape, &object))
 }
 
 /// What there is one of to each owner, such as a discount, or what parameters name, such as a secret.
@@ -161,14 +161,14 @@ fn delete_by_owner(context: &mut Context<'_>) -> Result<String, ApiError> {
         if context.plan.shape.resources().contains(&schema) {
             return Ok(context.json(&object));
         }
-        return Ok(deletion_stub(schema, &object.id));
+        return Ok(stub(context.plan.shape, &object));
     }
     match context.plan.schema() {
         Some(schema) if context.operation.path_params.is_empty() => {
             let object = build(context, schema)?;
             Ok(context.json(&object))
         }
-        _ => Ok(crate::defaults::filled("", context.plan.shape, 0).replace("\"deleted\":false", "\"deleted\":true")),
+        _ => Ok(filled("", context.plan.shape, 0).replace("\"deleted\":false", "\"deleted\":true")),
     }
 }
 
@@ -176,12 +176,23 @@ fn is_still_answered_for(schema: SchemaId) -> bool {
     [g::CUSTOMER, g::TERMINAL_CONFIGURATION, g::TERMINAL_LOCATION, g::TERMINAL_READER].contains(&schema)
 }
 
-pub(super) fn deletion_stub(schema: SchemaId, id: &str) -> String {
-    let id = text(id);
-    if schema.is_v2() {
-        return format!("{{\"id\":{id},\"object\":\"{}\"}}", schema.name());
+/// What is left of a deleted object, in the shape that the answer has.
+pub(super) fn stub(shape: Shape, object: &Object) -> String {
+    let id = text(&object.id);
+    let name = object.schema.name();
+    if object.schema.is_v2() {
+        return format!("{{\"id\":{id},\"object\":\"{name}\"}}");
     }
-    format!("{{\"id\":{id},\"object\":\"{}\",\"deleted\":true}}", schema.name())
+    // Some stubs say more than that.
+    let of_kind = |schema: &SchemaId| schema.name() == name;
+    let more = shape.deletion_stub().filter(of_kind).map_or(&[][..], |schema| schema.get().fields);
+    let mut out = format!("{{\"id\":{id},\"object\":\"{name}\",\"deleted\":true");
+    for field in more.iter().filter(|field| field.required && !matches!(field.name, "id" | "object" | "deleted")) {
+        let json = if object.has(field.name) { object.json(field.name) } else { &filled(field.name, field.shape, 0) };
+        out.push_str(&format!(",\"{}\":{json}", field.name));
+    }
+    out.push('}');
+    out
 }
 
 fn act(context: &mut Context<'_>, word: &str) -> Result<String, ApiError> {
@@ -256,7 +267,7 @@ fn set_state(object: &mut Object, word: &str, now: i64) -> bool {
 /// The one object of its kind, or of its owner: made when it is first asked for.
 fn singleton(context: &mut Context<'_>) -> Result<String, ApiError> {
     let Some(schema) = context.plan.schema() else {
-        return Ok(crate::defaults::filled("", context.plan.shape, 0));
+        return Ok(filled("", context.plan.shape, 0));
     };
     let changes = !context.params.is_empty() && context.operation.method == inflight_stripe::Method::Post;
     let Some(mut object) = of_owner(context, schema) else {
@@ -319,6 +330,6 @@ pub(super) fn preview(context: &mut Context<'_>) -> Result<String, ApiError> {
             let object = build(context, schema)?;
             Ok(context.json(&object))
         }
-        None => Ok(crate::defaults::filled("", context.plan.shape, 0)),
+        None => Ok(filled("", context.plan.shape, 0)),
     }
 }

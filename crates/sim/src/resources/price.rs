@@ -112,7 +112,7 @@ fn set_recurring(price: &mut Object, params: &Params) -> Result<(), ApiError> {
     price.set(
         "recurring",
         format!(
-            "{{\"interval\":{},\"interval_count\":{count},\"meter\":{meter},\"trial_period_days\":null,\"usage_type\":{}}}",
+            "{{\"interval\":{},\"interval_count\":{count},\"meter\":{meter},\"usage_type\":{}}}",
             json::text(interval),
             json::text(usage)
         ),

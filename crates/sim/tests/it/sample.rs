@@ -67,7 +67,9 @@ impl Sampler<'_> {
                 Extent::Minimal => param.required,
                 Extent::Maximal(_) => param.required || !excluded(param),
             };
-            if wanted && !matches!(param.name, "expand" | "starting_after" | "ending_before" | "page" | "id") {
+            if wanted
+                && !matches!(param.name, "expand" | "starting_after" | "ending_before" | "page")
+                && (param.name != "id" || param.required) {
                 map.insert(param.name.to_owned(), self.value(param.name, &param.kind));
             }
         }
@@ -116,6 +118,7 @@ impl Sampler<'_> {
             return id.clone();
         }
         match name {
+            "default_price" => return self.world.get("once").cloned().unwrap_or_default(),
             "currency" | "settlement_currency" | "default_currency" | "minimum_amount_currency" => "usd",
             "email" | "receipt_email" => "a@example.com",
             "country" => "US",

@@ -279,7 +279,7 @@ pub(crate) fn delete(context: &mut Context<'_>) -> Result<String, ApiError> {
     let item = change.items.remove(at);
     change.prorate(context, &item, -1);
     finish(context, &mut subscription, change);
-    Ok(crate::resources::generic::deletion_stub(g::SUBSCRIPTION_ITEM, &item.id))
+    Ok(crate::resources::generic::stub(context.plan.shape, &item))
 }
 
 /// The subscription of the item in the path, its items, and which one it is.
