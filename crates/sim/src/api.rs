@@ -251,7 +251,11 @@ impl Api {
         let fingerprint = match operation.encoding {
             // The boundary between parts is drawn anew for each request.
             Encoding::Multipart => fingerprint(request.path, &format!("{:?}", params.get("purpose")), ""),
-            _ => fingerprint(request.path, request.query, std::str::from_utf8(request.body).unwrap_or_default()),
+            _ => fingerprint(
+                request.path,
+                request.query,
+                std::str::from_utf8(request.body).unwrap_or_default(),
+            ),
         };
         if let Some(key) = key {
             match data.keys.look_up(key, fingerprint, now) {
@@ -308,7 +312,9 @@ impl Api {
     /// What was uploaded: the one route that the specification leaves out.
     fn contents(&self, account: &str, id: &str, response: &mut ApiResponse) -> Result<(), ApiError> {
         let contents = self.accounts.get(account).and_then(|data| data.contents.get(id));
-        response.body = contents.cloned().ok_or_else(|| ApiError::no_such("file", id, "file").status(404))?;
+        response.body = contents
+            .cloned()
+            .ok_or_else(|| ApiError::no_such("file", id, "file").status(404))?;
         response.content_type = "application/octet-stream";
         Ok(())
     }
@@ -390,7 +396,11 @@ fn add_owner(operation: &'static Operation, plan: &Plan, ids: &[String], params:
 }
 
 fn error_body(error: &ApiError, path: &str) -> String {
-    if path.starts_with("/v2/") { error.json_v2() } else { error.json() }
+    if path.starts_with("/v2/") {
+        error.json_v2()
+    } else {
+        error.json()
+    }
 }
 
 fn decode(request: &ApiRequest<'_>, operation: &'static Operation) -> Result<Params, ApiError> {
@@ -398,7 +408,9 @@ fn decode(request: &ApiRequest<'_>, operation: &'static Operation) -> Result<Par
     let mut params = match operation.encoding {
         _ if request.method != "POST" || request.body.is_empty() => Params::new(),
         Encoding::Json => json_body(request.body)?,
-        Encoding::Multipart if is_multipart(request) => multipart::decode(request.content_type.unwrap_or_default(), request.body)?,
+        Encoding::Multipart if is_multipart(request) => {
+            multipart::decode(request.content_type.unwrap_or_default(), request.body)?
+        }
         _ => form::decode(form_body(request)?).map_err(malformed)?,
     };
     if !request.query.is_empty() {

@@ -41,7 +41,14 @@ pub(crate) struct Ready {
 /// The fields of a schema in its order.
 pub(crate) fn ready(schema: SchemaId) -> &'static [Ready] {
     static READY: [OnceLock<Vec<Ready>>; SCHEMAS.len()] = [const { OnceLock::new() }; SCHEMAS.len()];
-    READY[schema.index()].get_or_init(|| schema.get().fields.iter().map(|field| make_ready(schema, field)).collect())
+    READY[schema.index()].get_or_init(|| {
+        schema
+            .get()
+            .fields
+            .iter()
+            .map(|field| make_ready(schema, field))
+            .collect()
+    })
 }
 
 fn make_ready(schema: SchemaId, field: &Field) -> Ready {
@@ -128,7 +135,10 @@ pub(crate) fn filled(name: &str, shape: Shape, depth: usize) -> String {
 /// fields is meant, that one is there.
 pub(crate) fn nested(schema: SchemaId, given: &[(&str, String)], depth: usize) -> String {
     let value = |field: &Field| {
-        let given = given.iter().find(|(name, _)| *name == field.name).map(|(_, json)| json.clone());
+        let given = given
+            .iter()
+            .find(|(name, _)| *name == field.name)
+            .map(|(_, json)| json.clone());
         given.or_else(|| match field.name {
             "id" if schema.is_resource() => Some(text(&format!("{}0", prefix(schema).0))),
             "object" if !schema.name().is_empty() => Some(text(schema.name())),
@@ -179,7 +189,10 @@ fn empty_page(item: Shape) -> String {
 
 /// A list object.
 pub(crate) fn page(data: &str, has_more: bool, url: &str) -> String {
-    format!("{{\"object\":\"list\",\"data\":{data},\"has_more\":{has_more},\"url\":{}}}", text(url))
+    format!(
+        "{{\"object\":\"list\",\"data\":{data},\"has_more\":{has_more},\"url\":{}}}",
+        text(url)
+    )
 }
 
 #[cfg(test)]

@@ -70,7 +70,9 @@ impl Object {
 
     /// Whether a field was set.
     pub(crate) fn has(&self, field: &str) -> bool {
-        self.schema.index_of(field).is_some_and(|index| self.fields.iter().any(|(i, _)| *i == index))
+        self.schema
+            .index_of(field)
+            .is_some_and(|index| self.fields.iter().any(|(i, _)| *i == index))
     }
 
     /// A field's JSON; `null` if the schema does not have it.
@@ -80,7 +82,10 @@ impl Object {
         };
         match self.fields.binary_search_by_key(&index, |(i, _)| *i) {
             Ok(at) => &self.fields[at].1,
-            Err(_) => ready(self.schema)[usize::from(index)].default.as_deref().unwrap_or("null"),
+            Err(_) => ready(self.schema)[usize::from(index)]
+                .default
+                .as_deref()
+                .unwrap_or("null"),
         }
     }
 

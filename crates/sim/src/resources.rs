@@ -207,7 +207,9 @@ impl<'a> Context<'a> {
     pub(crate) fn referred(&self, schema: SchemaId, name: &str) -> Result<Option<Object>, ApiError> {
         let Some(id) = self.text(name) else { return Ok(None) };
         let found = self.find(schema, id);
-        found.map(Some).ok_or_else(|| ApiError::no_such(schema_name(schema), id, name))
+        found
+            .map(Some)
+            .ok_or_else(|| ApiError::no_such(schema_name(schema), id, name))
     }
 
     /// That the object of the path does not exist.

@@ -176,12 +176,18 @@ mod tests {
         }
         assert_eq!(SchemaId::by_object("customer"), Some(CUSTOMER));
         assert_eq!(SchemaId::by_object("zebra"), None);
-        assert_eq!(CHARGE.field("customer").map(|field| field.shape.resources()), Some(vec![CUSTOMER]));
+        assert_eq!(
+            CHARGE.field("customer").map(|field| field.shape.resources()),
+            Some(vec![CUSTOMER])
+        );
     }
 
     #[test]
     fn every_operation_has_its_answer() {
-        let files: Vec<&str> = all_operations().filter(|o| response(o).is_none()).map(|o| o.path).collect();
+        let files: Vec<&str> = all_operations()
+            .filter(|o| response(o).is_none())
+            .map(|o| o.path)
+            .collect();
         assert_eq!(files, ["/v1/quotes/{quote}/pdf"]);
     }
 }

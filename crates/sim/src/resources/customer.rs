@@ -1,8 +1,8 @@
 use super::{Context, payment_method};
 use crate::error::{ApiError, shortened};
+use crate::generated as g;
 use crate::json;
 use crate::object::Object;
-use crate::generated as g;
 
 pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     check_email(context)?;
@@ -28,7 +28,10 @@ pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
 
 /// A token becomes the customer's card.
 fn set_source(context: &mut Context<'_>, customer: &mut Object) -> Result<(), ApiError> {
-    let token = context.text("source").or(context.text("card")).filter(|token| token.starts_with("tok_"));
+    let token = context
+        .text("source")
+        .or(context.text("card"))
+        .filter(|token| token.starts_with("tok_"));
     if let Some(token) = token {
         let source = payment_method::source_of(context, customer, token)?;
         customer.set_text("default_source", &source.id);

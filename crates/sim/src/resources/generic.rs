@@ -58,12 +58,20 @@ pub(super) fn build(context: &mut Context<'_>, schema: SchemaId) -> Result<Objec
 fn complete(context: &mut Context<'_>, object: &mut Object) {
     let secret = format!("{}_secret_{}", object.id, context.random.id("", 25));
     let schema = object.schema;
-    let is_text = |name: &str| schema.field(name).is_some_and(|field| matches!(field.shape, Shape::Text));
+    let is_text = |name: &str| {
+        schema
+            .field(name)
+            .is_some_and(|field| matches!(field.shape, Shape::Text))
+    };
     if is_text("client_secret") {
         object.set_text("client_secret", &secret);
     }
     if is_text("secret") && !object.has("secret") {
-        let prefix = if object.schema == g::WEBHOOK_ENDPOINT { "whsec_" } else { "ek_test_" };
+        let prefix = if object.schema == g::WEBHOOK_ENDPOINT {
+            "whsec_"
+        } else {
+            "ek_test_"
+        };
         let secret = context.random.id(prefix, 32);
         object.set_text("secret", &secret);
     }
@@ -90,7 +98,11 @@ fn kind_to_create(context: &Context<'_>) -> Option<SchemaId> {
             Some(Value::Map(given)) => text_of(given, "object") == Some("bank_account"),
             _ => false,
         };
-        return Some(if is_bank || context.given("bank_account") { g::BANK_ACCOUNT } else { g::CARD });
+        return Some(if is_bank || context.given("bank_account") {
+            g::BANK_ACCOUNT
+        } else {
+            g::CARD
+        });
     }
     schemas.first().copied()
 }
@@ -155,7 +167,10 @@ pub(super) fn delete(context: &mut Context<'_>) -> Result<String, ApiError> {
 
 /// What there is one of to each owner, such as a discount, or what parameters name, such as a secret.
 fn delete_by_owner(context: &mut Context<'_>) -> Result<String, ApiError> {
-    let found = context.plan.schema().and_then(|schema| Some((schema, of_owner(context, schema)?)));
+    let found = context
+        .plan
+        .schema()
+        .and_then(|schema| Some((schema, of_owner(context, schema)?)));
     if let Some((schema, object)) = found {
         context.remove(schema, &object.id);
         if context.plan.shape.resources().contains(&schema) {
@@ -173,7 +188,13 @@ fn delete_by_owner(context: &mut Context<'_>) -> Result<String, ApiError> {
 }
 
 fn is_still_answered_for(schema: SchemaId) -> bool {
-    [g::CUSTOMER, g::TERMINAL_CONFIGURATION, g::TERMINAL_LOCATION, g::TERMINAL_READER].contains(&schema)
+    [
+        g::CUSTOMER,
+        g::TERMINAL_CONFIGURATION,
+        g::TERMINAL_LOCATION,
+        g::TERMINAL_READER,
+    ]
+    .contains(&schema)
 }
 
 /// What is left of a deleted object, in the shape that the answer has.
@@ -185,10 +206,20 @@ pub(super) fn stub(shape: Shape, object: &Object) -> String {
     }
     // Some stubs say more than that.
     let of_kind = |schema: &SchemaId| schema.name() == name;
-    let more = shape.deletion_stub().filter(of_kind).map_or(&[][..], |schema| schema.get().fields);
+    let more = shape
+        .deletion_stub()
+        .filter(of_kind)
+        .map_or(&[][..], |schema| schema.get().fields);
     let mut out = format!("{{\"id\":{id},\"object\":\"{name}\",\"deleted\":true");
-    for field in more.iter().filter(|field| field.required && !matches!(field.name, "id" | "object" | "deleted")) {
-        let json = if object.has(field.name) { object.json(field.name) } else { &filled(field.name, field.shape, 0) };
+    for field in more
+        .iter()
+        .filter(|field| field.required && !matches!(field.name, "id" | "object" | "deleted"))
+    {
+        let json = if object.has(field.name) {
+            object.json(field.name)
+        } else {
+            &filled(field.name, field.shape, 0)
+        };
         out.push_str(&format!(",\"{}\":{json}", field.name));
     }
     out.push('}');
@@ -250,15 +281,26 @@ fn set_state(object: &mut Object, word: &str, now: i64) -> bool {
         _ => None,
     };
     if let Some(active) = active
-        && object.schema.field("active").is_some_and(|field| field.shape == Shape::Boolean)
+        && object
+            .schema
+            .field("active")
+            .is_some_and(|field| field.shape == Shape::Boolean)
     {
         object.set("active", active);
     }
-    let state = candidates.iter().copied().chain([past.as_str()]).find(|state| values.contains(state));
+    let state = candidates
+        .iter()
+        .copied()
+        .chain([past.as_str()])
+        .find(|state| values.contains(state));
     let Some(state) = state else { return false };
     object.set_text("status", state);
     let at = format!("{state}_at");
-    if object.schema.field(&at).is_some_and(|field| field.shape == Shape::Timestamp) {
+    if object
+        .schema
+        .field(&at)
+        .is_some_and(|field| field.shape == Shape::Timestamp)
+    {
         object.set_integer(&at, now);
     }
     true
@@ -287,7 +329,11 @@ fn singleton(context: &mut Context<'_>) -> Result<String, ApiError> {
 
 /// The object of a kind that belongs to the object in the path; without one there, the first of its kind.
 fn of_owner(context: &Context<'_>, schema: SchemaId) -> Option<Object> {
-    let owner = context.plan.owner.as_ref().and_then(|(_, place)| context.ids.get(*place));
+    let owner = context
+        .plan
+        .owner
+        .as_ref()
+        .and_then(|(_, place)| context.ids.get(*place));
     let mut objects = context.data.table(schema).iter();
     let found = match owner {
         Some(owner) => objects.find(|object| object.parent.as_deref() == Some(owner)),

@@ -160,10 +160,10 @@ pub(super) fn attach(context: &mut Context<'_>) -> Result<String, ApiError> {
     if let Some(owner) = method.word("customer")
         && owner != customer
     {
-        return Err(ApiError::invalid(
-            "The payment method you provided has already been attached to a customer.",
-        )
-        .code("payment_method_already_attached"));
+        return Err(
+            ApiError::invalid("The payment method you provided has already been attached to a customer.")
+                .code("payment_method_already_attached"),
+        );
     }
     if let Some(refusal) = refused_at_once(&last4(&method)) {
         return Err(refusal.error(None, None));
@@ -217,7 +217,10 @@ pub(super) fn create_token(context: &mut Context<'_>) -> Result<String, ApiError
 
 /// A card on a customer or an account, from a token: the way before payment methods. `None` if that is not what is asked for.
 pub(super) fn create_source(context: &mut Context<'_>) -> Result<Option<String>, ApiError> {
-    let token = context.text("source").or(context.text("card")).filter(|token| token.starts_with("tok_"));
+    let token = context
+        .text("source")
+        .or(context.text("card"))
+        .filter(|token| token.starts_with("tok_"));
     let (Some(token), Some(owner)) = (token, context.ids.first()) else {
         return Ok(None);
     };

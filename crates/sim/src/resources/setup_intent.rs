@@ -41,7 +41,9 @@ pub(super) fn confirm(context: &mut Context<'_>) -> Result<String, ApiError> {
     }
     let method = match method_of(context)? {
         Some(method) => Some(method),
-        None => intent.word("payment_method").and_then(|id| context.find(g::PAYMENT_METHOD, id)),
+        None => intent
+            .word("payment_method")
+            .and_then(|id| context.find(g::PAYMENT_METHOD, id)),
     };
     context.apply(&mut intent)?;
     let outcome = set_up(context, &mut intent, method);
