@@ -118,7 +118,7 @@ pub(super) fn capture(context: &mut Context<'_>, id: &str, amount: i64) {
         charge.set_integer("amount_refunded", rest);
     }
     settle(context, &mut charge, id, amount);
-    context.put(charge);
+    context.put_as(charge, None);
     context.emit("charge.captured", g::CHARGE, id);
 }
 

@@ -170,7 +170,8 @@ pub(super) fn attach(context: &mut Context<'_>) -> Result<String, ApiError> {
     }
     method.set_text("customer", customer);
     let id = method.id.clone();
-    let json = context.replace(method)?;
+    let json = context.json(&method);
+    context.put_as(method, None);
     context.emit("payment_method.attached", g::PAYMENT_METHOD, &id);
     Ok(json)
 }
@@ -184,7 +185,8 @@ pub(super) fn detach(context: &mut Context<'_>) -> Result<String, ApiError> {
     }
     method.clear("customer");
     let id = method.id.clone();
-    let json = context.replace(method)?;
+    let json = context.json(&method);
+    context.put_as(method, None);
     context.emit("payment_method.detached", g::PAYMENT_METHOD, &id);
     Ok(json)
 }

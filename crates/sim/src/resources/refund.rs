@@ -13,10 +13,7 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     let mut refund = generic::build(context, g::REFUND)?;
     let amount = checked_amount(context, &charge)?;
     move_money(context, charge, &mut refund, amount);
-    let id = refund.id.clone();
-    let json = context.insert(refund)?;
-    context.emit("refund.created", g::REFUND, &id);
-    Ok(json)
+    context.insert(refund)
 }
 
 /// `POST /v1/charges/{charge}/refund`: the answer is the charge.
@@ -52,7 +49,7 @@ fn move_money(context: &mut Context<'_>, mut charge: Object, refund: &mut Object
         charge.set("refunded", "true");
     }
     let id = charge.id.clone();
-    context.put(charge);
+    context.put_as(charge, None);
     context.emit("charge.refunded", g::CHARGE, &id);
 }
 

@@ -90,7 +90,7 @@ fn set_up(context: &mut Context<'_>, intent: &mut Object, method: Option<Object>
     {
         method.set("customer", text(customer));
         let id = method.id.clone();
-        context.put(method);
+        context.put_as(method, None);
         context.emit("payment_method.attached", g::PAYMENT_METHOD, &id);
     }
     Ok(())

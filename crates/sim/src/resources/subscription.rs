@@ -295,14 +295,7 @@ pub(super) fn cancel(context: &mut Context<'_>) -> Result<String, ApiError> {
     let id = subscription.id.clone();
     let json = context.json(&subscription);
     // Its end is told of as a deletion, not as an update.
-    if let Some(old) = context.find(g::SUBSCRIPTION, &id) {
-        context.data.events.keep(&old);
-    }
-    subscription.event = 0;
-    context.effect = true;
-    if let Some(place) = context.data.table_mut(g::SUBSCRIPTION).get_mut(&id) {
-        *place = subscription;
-    }
+    context.put_as(subscription, None);
     context.emit("customer.subscription.deleted", g::SUBSCRIPTION, &id);
     Ok(json)
 }

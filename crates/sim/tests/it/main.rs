@@ -1,14 +1,17 @@
 //! The simulator over real sockets on loopback.
 
+mod billing;
 mod client;
 mod errors;
 mod hostile;
 mod http2;
 mod idempotency;
 mod lists;
+mod money;
 mod objects;
 mod payments;
 mod properties;
+mod reading;
 mod sample;
 mod schema;
 mod server;
