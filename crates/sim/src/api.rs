@@ -1,6 +1,6 @@
 //! The simulator without its socket: one request in, one answer out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -17,6 +17,7 @@ use crate::plan::{Plan, Verb, plan};
 use crate::random::Random;
 use crate::resources::{Answered, Context, execute};
 use crate::schema::SchemaId;
+use crate::state::{self, StateError};
 use crate::store::DataSet;
 
 /// Tells the present as Unix time in seconds.
@@ -74,6 +75,22 @@ pub struct ApiResponse {
     pub latency: Duration,
 }
 
+impl ApiResponse {
+    /// An answer in JSON that no operation gave.
+    pub(crate) fn of(status: u16, body: Bytes) -> Self {
+        Self {
+            status,
+            body,
+            content_type: "application/json",
+            request_id: String::new(),
+            stripe_version: API_VERSION.to_owned(),
+            replay_of: None,
+            operation: None,
+            latency: Duration::ZERO,
+        }
+    }
+}
+
 /// How often something happened since the start or the last reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -115,6 +132,8 @@ pub struct Api {
     /// By `Stripe-Account`; the empty name is the account of all keys.
     accounts: HashMap<Box<str>, DataSet>,
     counts: Counts,
+    /// How often each operation was asked for, by name, or by path where it has no name.
+    operations: BTreeMap<&'static str, u64>,
 }
 
 impl Api {
@@ -133,6 +152,7 @@ impl Api {
             clock: Arc::new(now),
             accounts: HashMap::new(),
             counts: Counts::default(),
+            operations: BTreeMap::new(),
         }
     }
 
@@ -168,6 +188,7 @@ impl Api {
     pub fn reset(&mut self) {
         self.accounts.clear();
         self.counts = Counts::default();
+        self.operations.clear();
         self.random = Random::new(self.seed);
     }
 
@@ -197,6 +218,38 @@ impl Api {
         }
     }
 
+    /// How often each operation was asked for since the start or the last reset, by its name in the SDKs: `product.create`. Old
+    /// aliases without a name stand by their path.
+    #[must_use]
+    pub fn operations(&self) -> &BTreeMap<&'static str, u64> {
+        &self.operations
+    }
+
+    /// How many objects of each type there are in the keys' own account.
+    #[must_use]
+    pub fn totals(&self) -> BTreeMap<&'static str, usize> {
+        self.accounts.get("").map(DataSet::totals).unwrap_or_default()
+    }
+
+    /// Everything that the simulator holds, as text. Idempotency keys and counts are left out.
+    ///
+    /// # Errors
+    /// What is held cannot be written as JSON, which does not happen.
+    pub fn save(&self) -> Result<String, StateError> {
+        state::to_json(self.random.state(), &self.accounts)
+    }
+
+    /// Holds what a text of [`save`](Self::save) says, and nothing else.
+    ///
+    /// # Errors
+    /// The text is no such text, or one of another format. Then nothing changes.
+    pub fn load(&mut self, text: &str) -> Result<(), StateError> {
+        let (random, accounts) = state::from_json(text)?;
+        self.random = Random::new(random);
+        self.accounts = accounts;
+        Ok(())
+    }
+
     /// Whether a request with this idempotency key changed something in the keys' own account. `None` for unknown keys.
     #[must_use]
     pub fn effect_of_key(&self, key: &str) -> Option<bool> {
@@ -207,16 +260,12 @@ impl Api {
     /// flight.
     pub fn handle(&mut self, request: &ApiRequest<'_>, now: Instant) -> ApiResponse {
         let latency = self.latency.draw(&mut self.random);
-        let mut response = ApiResponse {
-            status: 200,
-            body: Bytes::new(),
-            content_type: "application/json",
-            request_id: self.random.id("req_", 14),
-            stripe_version: request.stripe_version.unwrap_or(API_VERSION).to_owned(),
-            replay_of: None,
-            operation: None,
-            latency,
-        };
+        let mut response = ApiResponse::of(200, Bytes::new());
+        response.request_id = self.random.id("req_", 14);
+        response.latency = latency;
+        if let Some(version) = request.stripe_version {
+            version.clone_into(&mut response.stripe_version);
+        }
         self.counts.requests += 1;
         if let Err(error) = self.answer(request, now, &mut response) {
             response.status = error.status;
@@ -240,6 +289,12 @@ impl Api {
         }
         let Route { operation, plan, ids } = route(request)?;
         response.operation = Some(operation.name);
+        let name = if operation.name.is_empty() {
+            operation.path
+        } else {
+            operation.name
+        };
+        *self.operations.entry(name).or_default() += 1;
         let mut params = decode(request, operation)?;
         let key = idempotency_key(request)?;
         if !self.accounts.contains_key(account) {

@@ -25,14 +25,14 @@ const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop
 pub(crate) struct Event {
     pub(crate) kind: &'static str,
     pub(crate) created: i64,
-    schema: SchemaId,
-    object: Box<str>,
+    pub(crate) schema: SchemaId,
+    pub(crate) object: Box<str>,
     /// The object as it was, once it has changed.
-    snapshot: Option<Snapshot>,
+    pub(crate) snapshot: Option<Snapshot>,
     /// The object before an update.
-    before: Option<Snapshot>,
+    pub(crate) before: Option<Snapshot>,
     /// The event before this one that shows the same state of the same object; 0 if there is none.
-    earlier: u32,
+    pub(crate) earlier: u32,
 }
 
 /// The events of one account.
@@ -60,6 +60,18 @@ impl Events {
             earlier: object.event,
         });
         object.event = self.newest();
+    }
+
+    /// Events that were saved, oldest first.
+    pub(crate) fn from_saved(events: impl Iterator<Item = Event>, forgotten: u32) -> Self {
+        Self {
+            kept: events.collect(),
+            forgotten,
+        }
+    }
+
+    pub(crate) fn forgotten(&self) -> u32 {
+        self.forgotten
     }
 
     fn newest(&self) -> u32 {

@@ -33,6 +33,7 @@
 mod api;
 mod auth;
 mod calendar;
+mod control;
 mod defaults;
 mod error;
 mod event;
@@ -51,11 +52,13 @@ mod resources;
 mod schema;
 mod server;
 mod simulator;
+mod state;
 mod store;
 
 pub use api::{Api, ApiRequest, ApiResponse, Counts};
 pub use latency::Latency;
 pub use simulator::{Builder, RequestRecord, Simulator, StartError};
+pub use state::StateError;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -68,6 +68,14 @@ impl Object {
         }
     }
 
+    /// The fields that were set, with their JSON.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let known = self.schema.get().fields;
+        self.fields
+            .iter()
+            .filter_map(|(index, json)| Some((known.get(usize::from(*index))?.name, &**json)))
+    }
+
     /// Whether a field was set.
     pub(crate) fn has(&self, field: &str) -> bool {
         self.schema

@@ -127,15 +127,25 @@ impl SchemaId {
         self.get().name.starts_with("v2.")
     }
 
-    /// The resource whose `object` says this.
-    pub(crate) fn by_object(object: &str) -> Option<Self> {
-        // The schema's name and what `object` says differ for a few only.
-        let resources = SCHEMAS.get(..RESOURCES)?;
-        let by_name = |name: &str| resources.binary_search_by(|schema| schema.name.cmp(name)).ok();
-        let found = by_name(object)
-            .filter(|index| resources[*index].object == object)
-            .or_else(|| resources.iter().position(|schema| schema.object == object))?;
+    /// The resource of that name in the specification.
+    pub(crate) fn by_name(name: &str) -> Option<Self> {
+        let found = SCHEMAS
+            .get(..RESOURCES)?
+            .binary_search_by(|schema| schema.name.cmp(name))
+            .ok()?;
         u16::try_from(found).ok().map(Self)
+    }
+
+    /// The resource whose `object` says this. That is its name in the specification but for a few.
+    pub(crate) fn by_object(object: &str) -> Option<Self> {
+        let of_name = Self::by_name(object).filter(|schema| schema.name() == object);
+        of_name.or_else(|| {
+            let found = SCHEMAS
+                .get(..RESOURCES)?
+                .iter()
+                .position(|schema| schema.object == object)?;
+            u16::try_from(found).ok().map(Self)
+        })
     }
 
     pub(crate) fn field(self, name: &str) -> Option<&'static Field> {

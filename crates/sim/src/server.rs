@@ -1,8 +1,9 @@
 //! HTTP/1.1 and HTTP/2 on one port, all on one thread.
 
 use std::convert::Infallible;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,11 +14,14 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::api::{Api, ApiRequest, ApiResponse};
+use crate::control::{self, Control, control};
 use crate::error::ApiError;
 use crate::simulator::{Hook, RequestRecord};
+use crate::state::{self, StateError};
 
 /// The largest body that is read.
 const BODY_MAX: usize = 1 << 20;
@@ -36,6 +40,36 @@ pub(crate) struct Shared {
     pub(crate) api: Mutex<Api>,
     pub(crate) hook: Option<Hook>,
     pub(crate) read_timeout: Duration,
+    /// Where the state is kept from one run to the next.
+    pub(crate) state: Option<PathBuf>,
+}
+
+impl Shared {
+    pub(crate) fn api(&self) -> MutexGuard<'_, Api> {
+        self.api.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes the state to its file. `false` if it has none.
+    pub(crate) fn save(&self) -> Result<bool, StateError> {
+        let Some(path) = &self.state else { return Ok(false) };
+        let text = self.api().save()?;
+        state::write(path, &text).map(|()| true)
+    }
+
+    fn control(&self, asked: Control) -> Result<serde_json::Value, ApiError> {
+        match asked {
+            Control::Health => Ok(json!({ "status": "ok" })),
+            Control::Stats => Ok(control::stats(&self.api())),
+            Control::Reset => {
+                self.api().reset();
+                Ok(json!({ "reset": true }))
+            }
+            Control::Save => match self.save() {
+                Ok(saved) => Ok(json!({ "saved": saved })),
+                Err(error) => Err(ApiError::invalid(error.to_string()).status(500)),
+            },
+        }
+    }
 }
 
 /// Serves until it is dropped.
@@ -102,9 +136,9 @@ async fn respond(shared: &Shared, request: Request<Incoming>) -> Response<Full<B
         stripe_version: text(&head.headers, "stripe-version"),
         body: &body,
     };
-    let response = {
-        let mut api = shared.api.lock().unwrap_or_else(PoisonError::into_inner);
-        api.handle(&request, Instant::now())
+    let response = match control(&request) {
+        Some(asked) => control::answer(asked.and_then(|asked| shared.control(asked))),
+        None => shared.api().handle(&request, Instant::now()),
     };
     if let Some(hook) = &shared.hook {
         hook(&record(&request, &response));

@@ -2,6 +2,7 @@
 
 mod billing;
 mod client;
+mod control;
 mod errors;
 mod hostile;
 mod http2;

@@ -137,7 +137,10 @@ fn test_cards_are_declined_as_they_say() {
         assert_eq!((&charge["status"], &charge["paid"]), (&json!("failed"), &json!(false)));
     }
     assert_eq!(balance(&mut client), 0);
-    let wrong = client.call(post("/v1/payment_methods", "type=card&card[number]=4242424242424241"));
+    let wrong = client.call(post(
+        "/v1/payment_methods",
+        "type=card&card[number]=4242424242424241&card[exp_month]=1&card[exp_year]=2031",
+    ));
     assert_eq!(wrong.error(), (402, "card_error", "incorrect_number", "number"));
     let charge = client.call(post("/v1/charges", "amount=500&currency=usd&source=tok_chargeDeclined"));
     assert_eq!(charge.error(), (402, "card_error", "card_declined", ""));
