@@ -85,6 +85,8 @@ fn by_hand(context: &mut Context<'_>) -> Result<String, ApiError> {
         (g::PRODUCT, Verb::Delete) => product::delete(context),
         (g::PRICE, Verb::Create) => price::create(context),
         (g::PRICE, Verb::Update) => price::update(context),
+        (g::PLAN, Verb::Create) => price::create_plan(context),
+        (g::QUOTE | g::PAYMENT_LINK, Verb::Create) => checkout::with_lines(context, schema),
         (g::COUPON, Verb::Create) => coupon::create(context),
         (g::CUSTOMER, Verb::Create) => customer::create(context),
         (g::CUSTOMER, Verb::Update) => customer::update(context),

@@ -17,3 +17,4 @@ mod sample;
 mod schema;
 mod server;
 mod sweep;
+mod world;
