@@ -349,7 +349,7 @@ fn check_range(name: &str, shape: Shape, value: &Value) -> Result<(), ApiError> 
 pub(crate) fn schema_name(schema: SchemaId) -> &'static str {
     match schema {
         g::PAYMENT_METHOD => "PaymentMethod",
-        _ => schema.name(),
+        _ => schema.object(),
     }
 }
 

@@ -128,7 +128,7 @@ impl DataSet {
             .tables
             .iter()
             .flatten()
-            .filter_map(|table| Some((table.iter().next()?.schema.name(), table.len())));
+            .filter_map(|table| Some((table.iter().next()?.schema.object(), table.len())));
         let mut totals: BTreeMap<&'static str, usize> = filled.collect();
         totals.insert("event", self.events.len());
         totals
