@@ -1,6 +1,8 @@
 //! `inflight sim`.
 
 use std::io;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
 
 use inflight::sim::{RequestRecord, Simulator};
 
@@ -9,6 +11,9 @@ use crate::args::SimArguments;
 use crate::descriptors::concurrency_within_limit;
 use crate::signals::Signals;
 use crate::stream::say;
+
+/// So many lines of the log may wait for a slow reader.
+const LOG_LINES_MAX: usize = 10_000;
 
 /// Serves the simulator until a signal comes.
 pub(crate) fn sim(arguments: &SimArguments) -> Result<u8, Box<dyn std::error::Error>> {
@@ -27,7 +32,9 @@ pub(crate) fn sim(arguments: &SimArguments) -> Result<u8, Box<dyn std::error::Er
         builder = builder.state(file);
     }
     if arguments.log {
-        builder = builder.on_request(|record| say(io::stderr(), &line(record)));
+        let lines = log()?;
+        // What nobody reads in time is not logged: the simulator goes on.
+        builder = builder.on_request(move |record| drop(lines.try_send(line(record))));
     }
     let simulator = builder.start()?;
     say(io::stdout(), &format!("Stripe simulator at {}\n", simulator.url()));
@@ -42,6 +49,15 @@ pub(crate) fn sim(arguments: &SimArguments) -> Result<u8, Box<dyn std::error::Er
     simulator.save()?;
     simulator.shutdown();
     Ok(OK)
+}
+
+/// Writes lines to standard error, on a thread of its own.
+fn log() -> io::Result<SyncSender<String>> {
+    let (sender, lines) = sync_channel(LOG_LINES_MAX);
+    thread::Builder::new()
+        .name("log".to_owned())
+        .spawn(move || lines.iter().for_each(|line: String| say(io::stderr(), &line)))?;
+    Ok(sender)
 }
 
 /// One request in the log.
