@@ -226,7 +226,7 @@ pub(super) fn pay(context: &mut Context<'_>, intent: &mut Object, method: Option
             currency: intent.word("currency").unwrap_or("usd"),
             customer: &customer,
             method: &method,
-            intent: &json::text(&intent.id),
+            of: Some(intent),
             capture,
         },
         refusal,
