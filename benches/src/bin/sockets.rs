@@ -70,7 +70,14 @@ fn compare(requests: usize, latency: u64, rounds: usize, warm: usize) {
         for turn in 0..clients.len() {
             let which = (turn + round) % clients.len();
             let output = itself(clients[which])
-                .args(["--requests", &requests.to_string(), "--url", &server.url, "--warm", &warm.to_string()])
+                .args([
+                    "--requests",
+                    &requests.to_string(),
+                    "--url",
+                    &server.url,
+                    "--warm",
+                    &warm.to_string(),
+                ])
                 .stderr(Stdio::inherit())
                 .output()
                 .expect("a client");
