@@ -185,12 +185,12 @@ fn register_crop(module: &mut Module) {
 }
 
 /// What takes a part of a text, under each way to name one.
-fn register_part<T: Clone + 'static>(
+fn register_part<T>(
     module: &mut Module,
     name: &str,
     take: impl Fn(&mut ImmutableString, INT, INT) -> T + Copy + 'static + Send + Sync,
 ) where
-    T: rhai::Variant,
+    T: rhai::Variant + Clone,
 {
     let registration = || function(name).with_purity(name != "crop");
     registration().set_into_module(module, take);
