@@ -295,6 +295,25 @@ pub(crate) fn operation_of(path: &[&str], function: &str) -> Option<&'static Ope
         .or_else(|| pages::paged(resource, function))
 }
 
+/// What the module `stripe` holds beside its operations: names, and what each takes or is.
+///
+/// ```
+/// let mut names = inflight_stripe_rhai::beside_operations().map(|(name, _)| name);
+/// assert!(names.any(|name| name == "stripe::webhook::construct_event"));
+/// ```
+pub fn beside_operations() -> impl Iterator<Item = (String, &'static str)> {
+    const RAW: &str = "(method, path, #{…}, options): any request; nothing of it is checked";
+    let own = [
+        ("raw", RAW),
+        ("raw_async", RAW),
+        (UNSET, "clears a parameter that is set to it"),
+    ];
+    let webhooks =
+        webhook::FUNCTIONS.map(|(name, arguments)| (format!("{ROOT}::{}::{name}", webhook::NAME), arguments));
+    let own = own.map(|(name, what)| (format!("{ROOT}::{name}"), what));
+    own.into_iter().chain(webhooks)
+}
+
 /// What is wrong with `stripe::a::b::c`, which does not exist, with the nearest that does.
 pub(crate) fn unknown_function(path: &[&str], function: &str) -> String {
     let called = format!("{ROOT}::{}", [path, &[function]].concat().join("::"));
