@@ -53,6 +53,8 @@ pub(crate) struct RegistryShared {
     pub(crate) unsent: AtomicUsize,
     /// Requests that are sent and have not ended.
     pub(crate) sent: AtomicUsize,
+    /// Requests that are back in the queue, to be sent again: part of the unsent ones.
+    pub(crate) waiting: AtomicUsize,
     /// Requests that were cancelled and have not left the queue yet.
     pub(crate) cancelled: AtomicUsize,
     /// Who waits for room in the queue.
@@ -269,13 +271,20 @@ impl Registry {
         self.len() == 0
     }
 
-    /// How many requests are not sent yet, in all sessions.
+    /// How many requests are not sent yet or wait to be sent again, in all sessions: what the queue's bound counts. Those that come
+    /// back after a failed attempt are never refused, so it may be more than the bound, by as many as the transport sends at once.
     #[must_use]
     pub fn unsent(&self) -> usize {
         self.shared.unsent.load(Ordering::SeqCst)
     }
 
-    /// How many requests are sent and have not ended, in all sessions.
+    /// How many requests wait for a further attempt, in all sessions: a part of the [unsent](Self::unsent) ones.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.shared.waiting.load(Ordering::Relaxed)
+    }
+
+    /// How many requests are being sent, in all sessions: an attempt of them is under way.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.shared.sent.load(Ordering::Relaxed)
@@ -397,6 +406,7 @@ impl RegistryBuilder {
             pending: AtomicUsize::new(0),
             unsent: AtomicUsize::new(0),
             sent: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
             cancelled: AtomicUsize::new(0),
             room: WaiterList::default(),
             closing: WaiterList::default(),

@@ -286,7 +286,7 @@ impl InflightBuilder {
         host.separate_hosts |= self.is_real_stripe;
         let host = StripeHost::new(host);
         let worker = worker
-            .policy(Arc::new(StripePolicy))
+            .policy(Arc::new(StripePolicy::new()))
             .credentials(host.credentials())
             .start(queue)?;
         let engines = Engines {

@@ -50,7 +50,7 @@ pub use check::{METADATA_KEY_MAX, METADATA_VALUE_MAX};
 pub use generated::builders::*;
 pub use inflight_core::{Method, Priority, Request};
 pub use param_error::{ParamError, Problem};
-pub use policy::StripePolicy;
+pub use policy::{RetrySettings, StripePolicy};
 pub use raw::raw;
 pub use request::{API_VERSION, BuildError, FILE_MAX, FORM_MAX, IDEMPOTENCY_KEY_MAX, RequestOptions};
 pub use value::{Params, Upload, Value};

@@ -1,16 +1,22 @@
 //! What Stripe's answers mean.
 
 mod body;
+mod retry;
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
-use inflight_core::{Effect, Failure, FailureKind, Outcome, Policy, Request, Response, Success};
+use inflight_core::{
+    Effect, FailedAttempt, Failure, FailureKind, Outcome, Policy, Request, Response, RetryDecision, Success,
+};
 
 use self::body::{ErrorBody, ErrorFields, Object, Word};
 use crate::catalogue::{Answer, Operation, is_v2};
 use crate::raw::is_file_contents;
 use crate::redact::redacted;
+
+pub use self::retry::RetrySettings;
 
 /// Longest message that is kept, in characters.
 const MESSAGE_MAX: usize = 2000;
@@ -37,11 +43,28 @@ const TOLD_HEADERS: [(&str, &str); 3] = [
 ///
 /// let request = Request::new(Method::Post, "/v1/charges");
 /// let body = r#"{"error":{"type":"card_error","code":"card_declined","message":"Declined."}}"#;
-/// let failure = StripePolicy.classify(&request, Response::new(402, body)).unwrap_err();
+/// let failure = StripePolicy::new().classify(&request, Response::new(402, body)).unwrap_err();
 /// assert_eq!((failure.kind.as_str(), failure.effect), ("card_error", Effect::None));
 /// ```
-#[derive(Debug, Clone, Copy, Default)]
-pub struct StripePolicy;
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StripePolicy {
+    retry: RetrySettings,
+}
+
+impl StripePolicy {
+    /// The rules with all defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How failed attempts are repeated. By default [`RetrySettings::default`]: up to twice.
+    #[must_use]
+    pub fn retry(mut self, settings: RetrySettings) -> Self {
+        self.retry = settings;
+        self
+    }
+}
 
 impl Policy for StripePolicy {
     fn keep_headers(&self) -> &'static [&'static str] {
@@ -67,6 +90,27 @@ impl Policy for StripePolicy {
         failure.retryable = is_retryable(&response);
         Err(with_response(failure, response))
     }
+
+    fn retry(&self, attempt: &FailedAttempt<'_>) -> RetryDecision {
+        self.retry.decide(attempt)
+    }
+
+    /// A replayed answer is the first attempt's own; a declined card (402) was looked at in carrying the request out, which Stripe
+    /// does once for each key. Refusals before that (401, 409, 429, most 400) say nothing about earlier attempts, nor does a
+    /// second DELETE's 404: it does not tell who deleted.
+    /// <https://docs.stripe.com/api/idempotent_requests>
+    fn settles(&self, failure: &Failure) -> bool {
+        failure.effect == Effect::Done || is_replayed(failure) || failure.status() == Some(402)
+    }
+
+    fn repeatable_for(&self, request: &Request) -> Option<Duration> {
+        self.retry.repeatable_for(request)
+    }
+}
+
+fn is_replayed(failure: &Failure) -> bool {
+    let header = failure.response.as_ref().and_then(|r| r.header("idempotent-replayed"));
+    header.is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
 
 /// A 2xx: carried out, if the body is what Stripe sends. If it is not, nobody knows who answered.
@@ -258,7 +302,7 @@ mod tests {
             .iter()
             .map(|(name, value)| (Cow::Borrowed(*name), (*value).into()))
             .collect();
-        StripePolicy.classify(&Request::new(method, "/v1/products"), response)
+        StripePolicy::new().classify(&Request::new(method, "/v1/products"), response)
     }
 
     #[test]
@@ -444,7 +488,7 @@ mod tests {
         ] {
             let body = format!(r#"{{"error":{{"type":"{kind}","code":"{code}","message":"m"}}}}"#);
             let request = Request::new(Method::Post, "/v2/core/accounts");
-            let failure = StripePolicy
+            let failure = StripePolicy::new()
                 .classify(&request, Response::new(status, body))
                 .unwrap_err();
             assert_eq!(failure.kind.as_str(), expected, "{status} {kind} {code}");
@@ -457,9 +501,13 @@ mod tests {
         let quote = Request::new(Method::Get, "/v1/quotes/qt_1/pdf").operation("quote.pdf");
         let contents = Request::new(Method::Get, "/v1/files/file_1/contents");
         for request in [quote, contents] {
-            let success = StripePolicy.classify(&request, Response::new(200, pdf)).unwrap();
+            let success = StripePolicy::new().classify(&request, Response::new(200, pdf)).unwrap();
             assert_eq!((success.object_id, &success.response.body[..]), (None, pdf));
-            assert!(StripePolicy.classify(&request, Response::new(404, "{}")).is_err());
+            assert!(
+                StripePolicy::new()
+                    .classify(&request, Response::new(404, "{}"))
+                    .is_err()
+            );
         }
     }
 

@@ -63,6 +63,7 @@ fn what_is_in_flight_finishes_and_what_is_queued_is_cancelled() {
     let expected = ShutdownReport {
         finished: 1,
         cancelled: 3,
+        given_up: 0,
         abandoned: 0,
     };
     assert_eq!(report, expected);
@@ -120,7 +121,8 @@ fn a_pause_before_a_further_attempt_ends_at_once() {
     let rig = Rig::with(dead_url(), |b| b.policy(Arc::new(Patient(failed))));
     let id = rig.registry.submit(post()).unwrap();
     has_failed.recv_timeout(PATIENCE).unwrap();
-    assert_eq!(rig.worker.shutdown(PATIENCE).abandoned, 0);
+    let report = rig.worker.shutdown(PATIENCE);
+    assert_eq!((report.given_up + report.finished, report.abandoned), (1, 0));
     let failure = rig.outcome_of(id).unwrap_err();
     assert_kind(&failure, FailureKind::Connect);
     assert_eq!(failure.effect, Effect::None);
