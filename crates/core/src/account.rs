@@ -36,6 +36,7 @@ impl Account {
             // Meanwhile another submission may have found the session full.
             self.room.wake_one();
             return Err(SubmitErrorKind::QueueFull {
+                unsent: registry.unsent.load(Ordering::SeqCst).max(registry.capacity),
                 capacity: registry.capacity,
             });
         }

@@ -7,8 +7,10 @@ use crate::Request;
 #[non_exhaustive]
 pub enum SubmitErrorKind {
     /// The queue holds as many unsent requests as it may.
-    #[error("the queue is full: {capacity} requests are waiting to be sent")]
+    #[error("the queue is full: {unsent} of {capacity} requests are waiting to be sent")]
     QueueFull {
+        /// How many requests are waiting. It may be more than the bound: what waits to be sent again is never refused.
+        unsent: usize,
         /// The queue's bound.
         capacity: usize,
     },

@@ -102,8 +102,8 @@ pub enum RetryDecision {
 /// The limits that one request is subject to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PaceClass {
-    /// What all requests with the same secret share.
-    pub account: PaceLimit,
+    /// What all requests with the same secret share. `None` where the request does not count there.
+    pub account: Option<PaceLimit>,
     /// The name of what the request shares the second limit with: a method and a route, never with an id in it.
     pub endpoint: Cow<'static, str>,
     /// What all requests with the same secret and the same name share.

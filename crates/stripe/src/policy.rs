@@ -1,14 +1,18 @@
 //! What Stripe's answers mean.
 
 mod body;
+mod lane;
+mod pace;
 mod retry;
+mod route;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use inflight_core::{
-    Effect, FailedAttempt, Failure, FailureKind, Outcome, Policy, Request, Response, RetryDecision, Success,
+    Effect, FailedAttempt, Failure, FailureKind, Outcome, PaceClass, Policy, Request, Response, RetryDecision, Secret,
+    Success, Throttle,
 };
 
 use self::body::{ErrorBody, ErrorFields, Object, Word};
@@ -105,6 +109,18 @@ impl Policy for StripePolicy {
 
     fn repeatable_for(&self, request: &Request) -> Option<Duration> {
         self.retry.repeatable_for(request)
+    }
+
+    fn pace_class(&self, request: &Request, secret: Option<&Secret>) -> Option<PaceClass> {
+        Some(pace::class_of(request, secret))
+    }
+
+    fn throttle(&self, failure: &Failure) -> Option<Throttle> {
+        pace::throttle_of(failure)
+    }
+
+    fn lane(&self, request: &Request) -> Option<String> {
+        lane::lane_of(request)
     }
 }
 

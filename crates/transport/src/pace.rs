@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 
-use inflight_core::{PaceClass, Priority, Secret, Throttle};
+use inflight_core::{PaceClass, PaceLimit, Priority, Secret, Throttle};
 use tokio::time::Instant;
 
 use self::gate::Gate;
@@ -67,10 +67,12 @@ impl Pacer {
 
     /// Takes in a request of this class.
     pub(crate) fn push(&mut self, class: PaceClass, secret: Option<&Secret>, work: Work, now: Instant) {
-        let account = secret.map_or(0, |secret| self.hasher.hash_one(secret.expose()));
+        let secret = secret.map(Secret::expose);
+        let account = self.hasher.hash_one((secret, class.account.is_some()));
+        let limit = class.account.unwrap_or(PaceLimit::per_second(u32::MAX));
         self.forget_unused(now);
         let account = self.accounts.entry(account).or_insert_with(|| Account {
-            gate: Gate::new(class.account, now),
+            gate: Gate::new(limit, now),
             endpoints: HashMap::new(),
         });
         let endpoint = account.endpoints.entry(class.endpoint).or_insert_with(|| Endpoint {
@@ -223,3 +225,6 @@ fn level_of(priority: Priority) -> usize {
         Priority::Low => 2,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,7 +47,13 @@ fn limits_are_named_in_the_error_and_the_request_comes_back() {
         registry.submit(post()).unwrap();
     }
     let error = registry.submit(post()).unwrap_err();
-    assert_eq!(error.kind(), SubmitErrorKind::QueueFull { capacity: 20 });
+    assert_eq!(
+        error.kind(),
+        SubmitErrorKind::QueueFull {
+            unsent: 20,
+            capacity: 20
+        }
+    );
     assert!(error.to_string().contains("20 requests"), "{error}");
 
     // Sent, it counts as pending only.

@@ -115,8 +115,11 @@ impl RetrySettings {
         let bound = self.first_pause.saturating_mul(factor).min(self.longest_pause);
         let asked = header(attempt.failure, "retry-after").and_then(|text| text.trim().parse().ok());
         let asked = asked.map_or(Duration::ZERO, Duration::from_secs);
-        // `max` also turns what is no number into nothing.
-        let random = attempt.random.max(0.0).min(1.0);
+        let random = if attempt.random.is_nan() {
+            0.0
+        } else {
+            attempt.random.clamp(0.0, 1.0)
+        };
         asked
             .min(self.longest_retry_after)
             .saturating_add(bound.mul_f64(random))

@@ -19,6 +19,8 @@ const RESERVED_LEAST: f64 = 1.0;
 
 /// What is left of a rate or of a number at once after a refusal ("multiplicative decrease").
 const DECREASE: f64 = 0.7;
+/// How long it takes until that shows: the other side counts over a second.
+const SETTLING: Duration = Duration::from_millis(500);
 /// The part of the limit that comes back in a second ("additive increase").
 const INCREASE: f64 = 0.1;
 /// A number at once above this is none.
@@ -114,7 +116,7 @@ impl Gate {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
-    /// An attempt that began then was refused for the rate. Those that began before the last narrowing say nothing new.
+    /// An attempt that began then was refused for the rate. Those that began before the last narrowing had shown say nothing new.
     pub(super) fn slow_down(&mut self, began: Instant, now: Instant) {
         self.tick(now);
         if self.narrow(began, now) {
@@ -134,7 +136,7 @@ impl Gate {
     }
 
     fn narrow(&mut self, began: Instant, now: Instant) -> bool {
-        let news = self.narrowed.is_none_or(|narrowed| began > narrowed);
+        let news = self.narrowed.is_none_or(|narrowed| began > narrowed + SETTLING);
         if news {
             self.narrowed = Some(now);
         }
