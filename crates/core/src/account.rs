@@ -43,6 +43,13 @@ impl Account {
         Ok(())
     }
 
+    /// Gives back what was reserved for a request that was not accepted after all.
+    pub(crate) fn withdraw(&self) {
+        self.places.ended();
+        self.left_queue();
+        self.wake_if_idle();
+    }
+
     /// A request of this session is no longer in the queue.
     pub(crate) fn left_queue(&self) {
         self.places.left_queue();

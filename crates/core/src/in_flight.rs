@@ -135,7 +135,12 @@ impl InFlight {
 
     /// Ends the request.
     pub fn complete(mut self, outcome: Outcome) {
-        self.request = None;
+        let request = self.request.take();
+        if let (Some(request), Err(failure)) = (request, &outcome)
+            && failure.effect == Effect::Unknown
+        {
+            self.entry.keep_in_doubt(request);
+        }
         self.leave_queue();
         self.entry.end(event_of(&outcome), outcome);
     }
@@ -156,15 +161,16 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if self.request.take().is_none() {
-            return;
-        }
+        let Some(request) = self.request.take() else { return };
         let effect = match self.entry.handover.state() {
             State::Waiting(effect) => effect,
             _ => Effect::Unknown,
         };
         self.leave_queue();
         let (event, failure) = if self.phase == Phase::Sent {
+            if effect == Effect::Unknown {
+                self.entry.keep_in_doubt(request);
+            }
             (
                 Event::Fail(effect),
                 Failure::new(

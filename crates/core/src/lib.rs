@@ -37,6 +37,7 @@ mod counters;
 mod credentials;
 mod entry;
 mod error;
+mod given_keys;
 mod handover;
 mod id;
 mod in_flight;
@@ -69,7 +70,8 @@ pub use outcome::{Effect, Failure, FailureKind, Outcome, Response, Success};
 pub use policy::{FailedAttempt, PaceClass, PaceLimit, PlainHttp, Policy, RetryDecision, Throttle};
 pub use queue::{Job, Queue, Start};
 pub use registry::{
-    DEFAULT_DEADLINE, DEFAULT_QUEUE_CAPACITY, DEFAULT_RETENTION, DEFAULT_SESSION_PENDING, Registry, RegistryBuilder,
+    DEFAULT_DEADLINE, DEFAULT_QUEUE_CAPACITY, DEFAULT_RETENTION, DEFAULT_SESSION_PENDING, OnSubmit, Registry,
+    RegistryBuilder,
 };
 pub use request::{Body, IdempotencyKey, Method, Priority, Request};
 pub use session::{Session, SessionLimits};

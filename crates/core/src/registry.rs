@@ -35,11 +35,15 @@ pub const DEFAULT_SESSION_PENDING: usize = 1_000;
 /// The registry's own session is used from many threads at once.
 const ROOT_SHARDS: usize = 64;
 
+/// Changes a request when it is accepted: once, before anything is written down or sent.
+pub type OnSubmit = dyn Fn(RequestId, &mut Request) + Send + Sync;
+
 /// What all sessions and jobs of a registry share.
 pub(crate) struct RegistryShared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) store: Option<Arc<dyn Store>>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
+    pub(crate) on_submit: Option<Arc<OnSubmit>>,
     pub(crate) transport: OnceLock<Arc<dyn Transport>>,
     pub(crate) deadline: Duration,
     pub(crate) capacity: usize,
@@ -337,6 +341,7 @@ pub struct RegistryBuilder {
     clock: Option<Arc<dyn Clock>>,
     store: Option<Arc<dyn Store>>,
     observer: Option<Arc<dyn Observer>>,
+    on_submit: Option<Arc<OnSubmit>>,
     capacity: Option<usize>,
     deadline: Option<Duration>,
     retention: Option<Duration>,
@@ -361,6 +366,14 @@ impl RegistryBuilder {
     #[must_use]
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
+        self
+    }
+
+    /// What is done to each request when it is accepted, such as writing its id into it. It runs on the submitting thread, and must
+    /// neither block nor panic. By default nothing.
+    #[must_use]
+    pub fn on_submit(mut self, change: Arc<OnSubmit>) -> Self {
+        self.on_submit = Some(change);
         self
     }
 
@@ -396,6 +409,7 @@ impl RegistryBuilder {
             clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock)),
             store: self.store,
             observer: self.observer,
+            on_submit: self.on_submit,
             transport: OnceLock::new(),
             deadline: self.deadline.unwrap_or(DEFAULT_DEADLINE),
             capacity,

@@ -4,7 +4,6 @@ mod body;
 mod lane;
 mod pace;
 mod retry;
-mod route;
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -13,7 +13,7 @@
 
 use inflight_core::{Body, Method, Request};
 
-use super::route::{operation_of, path_of};
+use crate::route::{operation_of, path_of};
 
 /// Creations that change another object: the path, and the parameters that may name that object, the first of which counts.
 const PARENTS: [(&str, &[(&str, &str)]); 6] = [

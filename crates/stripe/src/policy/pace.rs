@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use inflight_core::{Failure, Method, PaceClass, PaceLimit, Request, Secret, Throttle};
 
 use super::retry::is_rate_limit;
-use super::route::{operation_of, path_of};
 use crate::catalogue::{Answer, Host};
+use crate::route::{operation_of, path_of};
 
 /// All requests of an account that move real money.
 const LIVE: PaceLimit = PaceLimit::per_second(100);

@@ -10,7 +10,7 @@ use super::*;
 struct Server {
     account: usize,
     endpoint: usize,
-    served: Vec<(Instant, Cow<'static, str>)>,
+    served: Vec<(Instant, String)>,
     refused: Vec<Instant>,
 }
 
@@ -24,7 +24,7 @@ impl Server {
         }
     }
 
-    fn serve(&mut self, endpoint: &Cow<'static, str>, now: Instant) -> Option<Throttle> {
+    fn serve(&mut self, endpoint: &str, now: Instant) -> Option<Throttle> {
         let second = Duration::from_secs(1);
         let lately = || self.served.iter().rev().take_while(|(at, _)| now - *at < second);
         let throttle = if lately().count() >= self.account {
@@ -35,7 +35,7 @@ impl Server {
             None
         };
         match throttle {
-            None => self.served.push((now, endpoint.clone())),
+            None => self.served.push((now, endpoint.to_owned())),
             Some(_) => self.refused.push(now),
         }
         throttle

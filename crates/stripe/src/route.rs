@@ -5,13 +5,13 @@ use inflight_core::Request;
 use crate::catalogue::Operation;
 
 /// The request's operation, if the catalogue knows it.
-pub(super) fn operation_of(request: &Request) -> Option<&'static Operation> {
+pub(crate) fn operation_of(request: &Request) -> Option<&'static Operation> {
     let named = Operation::by_name(&request.operation).ok();
     named.or_else(|| Operation::by_route(request.method, path_of(request)).map(|(operation, _)| operation))
 }
 
 /// The request's path, without scheme, host and query.
-pub(super) fn path_of(request: &Request) -> &str {
+pub(crate) fn path_of(request: &Request) -> &str {
     let target = &*request.target;
     let path = match target.split_once("://") {
         Some((_, rest)) => rest.find('/').map_or("/", |at| &rest[at..]),
