@@ -15,6 +15,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use inflight::Inflight;
 use inflight::core::{Ended, FailureKind, Observer, RequestStatus};
+use inflight::stripe::RetrySettings;
 use inflight::stripe_rhai::HostOptions;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -142,9 +143,18 @@ fn assemble(
         .threads(arguments.threads.into())
         .concurrency(usize::try_from(concurrency)?)
         .http2_prior_knowledge(arguments.http2)
+        .attempt_timeout(arguments.attempt_timeout)
+        .request_deadline(arguments.deadline)
+        .retry(RetrySettings {
+            max_retries: arguments.retries,
+            ..RetrySettings::default()
+        })
         .observer(latencies);
     if let Some(url) = &target.base_url {
         builder = builder.base_url(url);
+    }
+    if let Some(on) = arguments.pace {
+        builder = builder.pace(on);
     }
     Ok(builder.build()?)
 }
