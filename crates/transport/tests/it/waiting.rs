@@ -100,6 +100,25 @@ fn waiting_requests_fill_the_queue() {
     assert!(refused.to_string().contains("3 of 3"), "{refused}");
 }
 
+/// In an outage slots become free with every failure: what they take in must still be bounded.
+#[test]
+fn an_overload_takes_no_more_than_the_queue_and_the_slots_hold() {
+    const CAPACITY: usize = 100;
+    const SLOTS: usize = 8;
+    let server = moody_server();
+    let (registry, queue) = Registry::builder().queue_capacity(CAPACITY).build();
+    let _worker = start(server.url(), queue, |b| {
+        b.policy(Arc::new(Always(RetryDecision::After(HOUR))))
+            .concurrency(SLOTS)
+    });
+    let mut refused = 0;
+    while refused < 1000 || registry.waiting() < CAPACITY {
+        refused += usize::from(registry.submit(to("/v1/refused")).is_err());
+        assert!(registry.len() <= CAPACITY + SLOTS, "{} are kept", registry.len());
+    }
+    assert!(registry.unsent() <= CAPACITY + SLOTS);
+}
+
 #[test]
 fn a_wait_is_cancelled_where_nothing_can_have_happened() {
     let server = moody_server();
