@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use inflight::sim::Latency;
+use inflight::transport::WhenOpen;
 
 use crate::duration::{parse_duration, parse_latency};
 
@@ -90,6 +91,10 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "on|off", value_parser = parse_switch)]
     pub(crate) pace: Option<bool>,
 
+    /// What becomes of requests while the server is down: they wait until it is back or their time is over, or they fail at once
+    #[arg(long, value_name = "wait|fail", default_value = "wait", value_parser = parse_when_down)]
+    pub(crate) when_down: WhenOpen,
+
     /// Write the results as JSON to this file; - is standard output, and the scripts' own output goes to standard error then
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
@@ -97,6 +102,14 @@ pub(crate) struct RunArguments {
     /// Show neither progress nor the table, only the scripts' own output
     #[arg(long, short)]
     pub(crate) quiet: bool,
+}
+
+fn parse_when_down(text: &str) -> Result<WhenOpen, String> {
+    match text {
+        "wait" => Ok(WhenOpen::Wait),
+        "fail" => Ok(WhenOpen::Fail),
+        _ => Err("it is either wait or fail".into()),
+    }
 }
 
 /// `on` or `off`.

@@ -17,6 +17,7 @@ use inflight::Inflight;
 use inflight::core::{Ended, FailureKind, Observer, RequestStatus};
 use inflight::stripe::RetrySettings;
 use inflight::stripe_rhai::HostOptions;
+use inflight::transport::CircuitBreaker;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -145,6 +146,10 @@ fn assemble(
         .http2_prior_knowledge(arguments.http2)
         .attempt_timeout(arguments.attempt_timeout)
         .request_deadline(arguments.deadline)
+        .circuit_breaker(CircuitBreaker {
+            when_open: arguments.when_down,
+            ..CircuitBreaker::default()
+        })
         .retry(RetrySettings {
             max_retries: arguments.retries,
             ..RetrySettings::default()
