@@ -1,6 +1,7 @@
 //! From a request as plain data to what the HTTP client sends.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{BufMut, BytesMut};
@@ -77,14 +78,19 @@ impl Composer {
 
     /// The server that the request would be sent to now, if it could be sent at all.
     pub(crate) fn server(&self, request: &Request) -> Option<Arc<str>> {
-        let credential = self.credential(request).ok()?;
+        let credential = if request.credential.is_some() {
+            Some(self.known_credential(request)?)
+        } else {
+            None
+        };
         let base = self.base_of(credential.as_ref()).ok()?;
         Some(server_of(&request.target, &base))
     }
 
-    /// The credential of the request, if it names one that is known.
+    /// The credential of the request, if it names one that is known. A look-up that panics, against its contract, finds none: the
+    /// attempt will say so.
     pub(crate) fn known_credential(&self, request: &Request) -> Option<Credential> {
-        self.credential(request).ok().flatten()
+        catch_unwind(AssertUnwindSafe(|| self.credential(request))).ok()?.ok()?
     }
 
     fn base_of(&self, credential: Option<&Credential>) -> Result<Arc<BaseUrl>, Failure> {

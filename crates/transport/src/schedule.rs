@@ -131,13 +131,17 @@ impl Schedule {
     fn in_lane(&mut self, work: Work) -> Option<Work> {
         let lane = self.exchange.guarded(|policy| policy.lane(work.request())).flatten();
         let Some(lane) = lane else { return Some(work) };
-        self.note_expiry(&work);
-        self.lanes.enter(lane, work)
+        let expires = work.expires();
+        let entered = self.lanes.enter(lane, work);
+        if entered.is_none() {
+            self.note_expiry(expires);
+        }
+        entered
     }
 
     /// For a request that has its lane: to its pace, or to where only a slot is missing.
     fn make_ready(&mut self, work: Work, now: Instant) {
-        self.note_expiry(&work);
+        self.note_expiry(work.expires());
         if self.pacer.is_none() {
             return self.ready[level_of(work.priority())].push_back(work);
         }
@@ -168,7 +172,7 @@ impl Schedule {
         let Some(server) = self.exchange.composer.server(work.request()) else {
             return Some(work);
         };
-        self.note_expiry(&work);
+        self.note_expiry(work.expires());
         let pace = work.permit.pace.take();
         let permit = match self.breakers.gate(work, &server, now) {
             Gate::Pass(mut work) => {
@@ -213,7 +217,7 @@ impl Schedule {
                     stage: Stage::Again(again),
                     permit,
                 };
-                self.note_expiry(&work);
+                self.note_expiry(work.expires());
                 self.sequence += 1;
                 self.timers.insert((until, self.sequence), work);
             }
@@ -345,8 +349,7 @@ impl Schedule {
         self.lanes.len() + self.breakers.len() + paced + ready + self.timers.len()
     }
 
-    fn note_expiry(&mut self, work: &Work) {
-        let expires = work.expires();
+    fn note_expiry(&mut self, expires: Instant) {
         self.next_expiry = Some(self.next_expiry.map_or(expires, |next| next.min(expires)));
     }
 }

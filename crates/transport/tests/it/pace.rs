@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use inflight_core::{
-    Credential, Effect, FailedAttempt, Failure, FailureKind, MemoryCredentials, Outcome, PaceClass, PaceLimit,
-    PlainHttp, Policy, Request, Response, RetryDecision, Secret, Throttle,
+    Credential, Credentials, Effect, FailedAttempt, Failure, FailureKind, MemoryCredentials, Outcome, PaceClass,
+    PaceLimit, PlainHttp, Policy, Request, Response, RetryDecision, Secret, Throttle,
 };
+
+use inflight_transport::{CircuitBreaker, WhenOpen};
 
 use crate::server::{RawServer, Rig, assert_kind, ok, post};
 
@@ -169,4 +171,30 @@ fn what_waits_for_its_turn_is_cancelled_and_ends_with_its_deadline() {
     for id in held {
         assert_eq!(rig.outcome_of(id).unwrap_err().effect, Effect::Unknown);
     }
+}
+
+#[test]
+fn credentials_that_panic_stop_neither_pace_nor_breaker() {
+    struct Panicking;
+    impl Credentials for Panicking {
+        fn resolve(&self, _name: &str) -> Option<Credential> {
+            panic!("as asked")
+        }
+    }
+    let server = RawServer::start(|connection| drop(connection.read_request()));
+    let rig = Rig::with(server.url(), |b| {
+        b.policy(Arc::new(TwoAtOnce::default()))
+            .credentials(Arc::new(Panicking))
+            .pace(true)
+            .circuit_breaker(CircuitBreaker {
+                failures: 1,
+                when_open: WhenOpen::Fail,
+                ..CircuitBreaker::default()
+            })
+    });
+    let mut keyless = post();
+    keyless.target = "/free".to_owned();
+    assert_kind(&rig.failure(keyless.clone()), FailureKind::Connection);
+    assert_kind(&rig.failure(keyless), FailureKind::CircuitOpen);
+    assert_kind(&rig.failure(to("/counted")), FailureKind::Credential);
 }
