@@ -14,5 +14,6 @@ mod proxy;
 mod secrecy;
 mod server;
 mod shutdown;
+mod storm;
 mod tls;
 mod waiting;
