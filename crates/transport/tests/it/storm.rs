@@ -51,7 +51,7 @@ impl Policy for Stormy {
 
     fn pace_class(&self, request: &Request, _secret: Option<&Secret>) -> Option<PaceClass> {
         let limit = PaceLimit::per_second(1_000_000);
-        (!request.target.contains('0')).then(|| PaceClass {
+        (!request.target.ends_with('0')).then(|| PaceClass {
             account: Some(limit),
             endpoint: Cow::Owned(request.target.clone()),
             limit: limit.concurrent(3),
@@ -59,7 +59,7 @@ impl Policy for Stormy {
     }
 
     fn lane(&self, request: &Request) -> Option<String> {
-        (!request.target.contains('1')).then(|| request.target.clone())
+        (!request.target.ends_with('1')).then(|| request.target.clone())
     }
 }
 
