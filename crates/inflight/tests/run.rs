@@ -2,6 +2,8 @@
 
 #[path = "run/pages.rs"]
 mod pages;
+#[path = "run/reliability.rs"]
+mod reliability;
 #[path = "run/wire.rs"]
 mod wire;
 

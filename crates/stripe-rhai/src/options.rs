@@ -8,13 +8,15 @@ use crate::configure::{invalid, priority_of, timeout_of};
 type Answer<T> = Result<T, Box<EvalAltResult>>;
 
 /// Setters that say how a request is sent, not what it says.
-pub const OPTION_SETTERS: [&str; 6] = [
+pub const OPTION_SETTERS: [&str; 8] = [
     "idempotency_key",
     "stripe_account",
     "stripe_context",
     "stripe_version",
     "priority",
     "timeout",
+    "deadline",
+    "max_retries",
 ];
 
 /// The option of operations that take a session's token in the key's place.
@@ -43,9 +45,16 @@ pub(crate) fn set_option(options: &mut RequestOptions, name: &str, value: &Dynam
         "stripe_context" => options.stripe_context = Some(text()?),
         "stripe_version" => options.stripe_version = Some(text()?),
         "priority" => options.priority = priority_of(&text()?)?,
+        "deadline" => options.deadline = Some(timeout_of(value)?),
+        "max_retries" => options.max_retries = Some(retries_of(value)?),
         _ => options.timeout = Some(timeout_of(value)?),
     }
     Ok(())
+}
+
+fn retries_of(value: &Dynamic) -> Answer<u32> {
+    let number = value.as_int().ok().and_then(|number| u32::try_from(number).ok());
+    number.ok_or_else(|| invalid("`max_retries` must be a whole number, zero or more"))
 }
 
 /// Sets the options in a script's map. `()` leaves one out. `further` are those that this call has besides, for suggestions.

@@ -63,6 +63,9 @@ pub struct RequestOptions {
     pub timeout: Option<Duration>,
     /// How long the request may take in all, from submission. By default the registry's own (10 minutes).
     pub deadline: Option<Duration>,
+    /// How many further attempts there may be after the first. By default the policy's own number
+    /// ([`RetrySettings::max_retries`](crate::RetrySettings), 2).
+    pub max_retries: Option<u32>,
     /// The name of the credential to send with it. By default none.
     pub credential: Option<Arc<str>>,
 }
@@ -121,6 +124,13 @@ impl RequestOptions {
     #[must_use]
     pub fn deadline(mut self, after: Duration) -> Self {
         self.deadline = Some(after);
+        self
+    }
+
+    /// Sets how many further attempts there may be after the first. By default the policy's own number (2).
+    #[must_use]
+    pub fn max_retries(mut self, retries: u32) -> Self {
+        self.max_retries = Some(retries);
         self
     }
 
@@ -349,6 +359,7 @@ pub(crate) fn apply(options: &RequestOptions, mut request: Request, is_v2: bool)
     request.priority = options.priority;
     request.attempt_timeout = options.timeout;
     request.deadline = options.deadline;
+    request.max_retries = options.max_retries;
     request.credential = options.credential.clone();
     Ok(request)
 }
@@ -426,6 +437,7 @@ mod tests {
             .priority(Priority::High)
             .timeout(Duration::from_secs(1))
             .deadline(Duration::from_secs(2))
+            .max_retries(5)
             .credential("shop");
         let made = create(&options).unwrap();
         assert_eq!(made.idempotency_key, IdempotencyKey::Given("order 7".into()));
@@ -439,6 +451,7 @@ mod tests {
         assert_eq!(made.priority, Priority::High);
         assert_eq!(made.attempt_timeout, Some(Duration::from_secs(1)));
         assert_eq!(made.deadline, Some(Duration::from_secs(2)));
+        assert_eq!(made.max_retries, Some(5));
         assert_eq!(made.credential.as_deref(), Some("shop"));
 
         let retrieve = request("product.retrieve", &["p"], Params::new(), &options).unwrap();
