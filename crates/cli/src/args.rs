@@ -101,7 +101,11 @@ pub(crate) struct SimArguments {
     #[arg(long, value_name = "TIME", value_parser = parse_latency)]
     pub(crate) latency: Option<Latency>,
 
-    /// Makes ids and latencies the same in every run
+    /// What goes wrong: none, mild, chaos, outage, limits, or a JSON file (docs/reliability.md)
+    #[arg(long, value_name = "FILE|PROFILE")]
+    pub(crate) faults: Option<String>,
+
+    /// Makes ids, latencies and faults the same in every run
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
 }

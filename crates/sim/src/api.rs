@@ -1,6 +1,6 @@
 //! The simulator without its socket: one request in, one answer out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -10,6 +10,7 @@ use inflight_stripe::{API_VERSION, Encoding, IDEMPOTENCY_KEY_MAX, Method, Operat
 
 use crate::auth::authenticate;
 use crate::error::{ApiError, shortened};
+use crate::faults::{self, Decision, Fault, Faults, Injector, RateLimitReason};
 use crate::idempotency::{Known, Saved, fingerprint};
 use crate::latency::Latency;
 use crate::multipart;
@@ -72,6 +73,14 @@ pub struct ApiResponse {
     pub operation: Option<&'static str>,
     /// How long to wait before answering.
     pub latency: Duration,
+    /// `Stripe-Rate-Limited-Reason`
+    pub rate_limited_reason: Option<&'static str>,
+    /// `Stripe-Should-Retry`
+    pub should_retry: Option<bool>,
+    /// What is to become of the answer on its way.
+    pub fault: Option<Fault>,
+    /// Whether it says what became of the request: it was carried out, now or before, and the server did not fail over it.
+    pub(crate) is_conclusive: bool,
 }
 
 /// How often something happened since the start or the last reset.
@@ -115,6 +124,9 @@ pub struct Api {
     /// By `Stripe-Account`; the empty name is the account of all keys.
     accounts: HashMap<Box<str>, DataSet>,
     counts: Counts,
+    injector: Option<Injector>,
+    /// How far the clock was moved.
+    moved: Duration,
 }
 
 impl Api {
@@ -133,6 +145,50 @@ impl Api {
             clock: Arc::new(now),
             accounts: HashMap::new(),
             counts: Counts::default(),
+            injector: None,
+            moved: Duration::ZERO,
+        }
+    }
+
+    /// Sets what goes wrong. By default nothing.
+    #[must_use]
+    pub fn faults(mut self, faults: Faults) -> Self {
+        self.set_faults(faults);
+        self
+    }
+
+    /// The same while it runs; what was counted of faults is forgotten.
+    pub fn set_faults(&mut self, faults: Faults) {
+        self.injector = (faults != Faults::default()).then(|| Injector::new(faults, self.seed));
+    }
+
+    pub(crate) fn has_faults(&self) -> bool {
+        self.injector.is_some()
+    }
+
+    /// How often each fault happened, by name.
+    #[must_use]
+    pub fn injected(&self) -> BTreeMap<&'static str, u64> {
+        self.injector
+            .as_ref()
+            .map(|injector| injector.injected().clone())
+            .unwrap_or_default()
+    }
+
+    /// Moves the clock forward: idempotency keys age, and what is created is younger.
+    pub fn advance(&mut self, time: Duration) {
+        self.moved += time;
+    }
+
+    /// Whether a client was sent in full what became of the request with this key. Known only where there are faults.
+    #[must_use]
+    pub fn was_told(&self, key: &str) -> bool {
+        self.injector.as_ref().is_some_and(|injector| injector.was_told(key))
+    }
+
+    pub(crate) fn tell(&mut self, key: &str) {
+        if let Some(injector) = &mut self.injector {
+            injector.tell(key);
         }
     }
 
@@ -206,7 +262,13 @@ impl Api {
     /// Carries out a request at once. The answer says how long to hold it back; until then the request's key counts as in
     /// flight.
     pub fn handle(&mut self, request: &ApiRequest<'_>, now: Instant) -> ApiResponse {
-        let latency = self.latency.draw(&mut self.random);
+        let now = now + self.moved;
+        let mut latency = self.latency.draw(&mut self.random);
+        let decision = match &mut self.injector {
+            Some(injector) => injector.decide(request, latency, now),
+            None => Decision::default(),
+        };
+        latency += decision.delay;
         let mut response = ApiResponse {
             status: 200,
             body: Bytes::new(),
@@ -216,9 +278,24 @@ impl Api {
             replay_of: None,
             operation: None,
             latency,
+            rate_limited_reason: None,
+            should_retry: None,
+            fault: decision.spoilt,
+            is_conclusive: false,
         };
         self.counts.requests += 1;
-        if let Err(error) = self.answer(request, now, &mut response) {
+        let refused = decision.refusal.map(|refusal| {
+            response.rate_limited_reason = refusal.reason.map(RateLimitReason::as_str);
+            response.should_retry = refusal.should_retry;
+            refusal.error
+        });
+        let is_carried_out = !matches!(decision.spoilt, Some(Fault::ResetBefore | Fault::Down(_)));
+        let answered = match refused {
+            Some(error) => Err(error),
+            None if is_carried_out => self.answer(request, now, decision.fails_after, &mut response),
+            None => return response,
+        };
+        if let Err(error) = answered {
             response.status = error.status;
             response.body = error_body(&error, request.path).into();
         }
@@ -232,7 +309,13 @@ impl Api {
     }
 
     /// Fills in the response. What fails here fails before execution and is saved under no key.
-    fn answer(&mut self, request: &ApiRequest<'_>, now: Instant, response: &mut ApiResponse) -> Result<(), ApiError> {
+    fn answer(
+        &mut self,
+        request: &ApiRequest<'_>,
+        now: Instant,
+        fails_after: bool,
+        response: &mut ApiResponse,
+    ) -> Result<(), ApiError> {
         authenticate(request.authorization)?;
         let account = account(request.stripe_account)?;
         if let Some(id) = contents_of(request) {
@@ -251,7 +334,11 @@ impl Api {
         let fingerprint = match operation.encoding {
             // The boundary between parts is drawn anew for each request.
             Encoding::Multipart => fingerprint(request.path, &format!("{:?}", params.get("purpose")), ""),
-            _ => fingerprint(request.path, request.query, std::str::from_utf8(request.body).unwrap_or_default()),
+            _ => fingerprint(
+                request.path,
+                request.query,
+                std::str::from_utf8(request.body).unwrap_or_default(),
+            ),
         };
         if let Some(key) = key {
             match data.keys.look_up(key, fingerprint, now) {
@@ -260,6 +347,7 @@ impl Api {
                     response.status = saved.status;
                     response.body = saved.body.clone();
                     response.replay_of = Some(saved.request_id.to_string());
+                    response.is_conclusive = saved.status < 500;
                     return Ok(());
                 }
                 Known::InFlight => return Err(key_in_use(key)),
@@ -277,7 +365,7 @@ impl Api {
             params: &params,
             data,
             random: &mut self.random,
-            now: (self.clock)(),
+            now: (self.clock)() + self.moved.as_secs().cast_signed(),
             effect: false,
         };
         (response.status, response.body) = match execute(&mut context) {
@@ -289,6 +377,11 @@ impl Api {
             Err(error) => (error.status, error_body(&error, request.path).into()),
         };
         let effect = context.effect;
+        if fails_after {
+            let error = faults::server_error();
+            (response.status, response.body) = (error.status, error_body(&error, request.path).into());
+        }
+        response.is_conclusive = !fails_after;
         self.counts.effects += u64::from(effect);
         if let Some(key) = key {
             let ready_at = now + response.latency;
@@ -308,7 +401,9 @@ impl Api {
     /// What was uploaded: the one route that the specification leaves out.
     fn contents(&self, account: &str, id: &str, response: &mut ApiResponse) -> Result<(), ApiError> {
         let contents = self.accounts.get(account).and_then(|data| data.contents.get(id));
-        response.body = contents.cloned().ok_or_else(|| ApiError::no_such("file", id, "file").status(404))?;
+        response.body = contents
+            .cloned()
+            .ok_or_else(|| ApiError::no_such("file", id, "file").status(404))?;
         response.content_type = "application/octet-stream";
         Ok(())
     }
@@ -389,7 +484,11 @@ fn add_owner(operation: &'static Operation, plan: &Plan, ids: &[String], params:
 }
 
 fn error_body(error: &ApiError, path: &str) -> String {
-    if path.starts_with("/v2/") { error.json_v2() } else { error.json() }
+    if path.starts_with("/v2/") {
+        error.json_v2()
+    } else {
+        error.json()
+    }
 }
 
 fn decode(request: &ApiRequest<'_>, operation: &'static Operation) -> Result<Params, ApiError> {
@@ -397,7 +496,9 @@ fn decode(request: &ApiRequest<'_>, operation: &'static Operation) -> Result<Par
     let mut params = match operation.encoding {
         _ if request.method != "POST" || request.body.is_empty() => Params::new(),
         Encoding::Json => json_body(request.body)?,
-        Encoding::Multipart if is_multipart(request) => multipart::decode(request.content_type.unwrap_or_default(), request.body)?,
+        Encoding::Multipart if is_multipart(request) => {
+            multipart::decode(request.content_type.unwrap_or_default(), request.body)?
+        }
         _ => form::decode(form_body(request)?).map_err(malformed)?,
     };
     if !request.query.is_empty() {

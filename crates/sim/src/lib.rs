@@ -34,9 +34,11 @@ mod api;
 mod auth;
 mod calendar;
 mod defaults;
+mod delivery;
 mod error;
 mod event;
 mod expand;
+mod faults;
 mod fit;
 mod generated;
 mod idempotency;
@@ -54,6 +56,7 @@ mod simulator;
 mod store;
 
 pub use api::{Api, ApiRequest, ApiResponse, Counts};
+pub use faults::{Fault, Faults, FaultsError, PROFILES, RateLimitReason, RateLimits, Rule};
 pub use latency::Latency;
 pub use simulator::{Builder, RequestRecord, Simulator, StartError};
 

@@ -2,6 +2,7 @@
 
 mod client;
 mod errors;
+mod faults;
 mod hostile;
 mod http2;
 mod idempotency;
