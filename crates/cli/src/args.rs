@@ -92,6 +92,12 @@ pub(crate) struct CheckArguments {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Routes of its own, which need no key:
+  GET /_sim/health   whether it serves
+  GET /_sim/stats    requests by operation, objects by type
+  POST /_sim/reset   forget everything
+  POST /_sim/save    write the state to the file of --state")]
 pub(crate) struct SimArguments {
     /// The address to listen on; port 0 takes any free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:12111")]
@@ -108,6 +114,14 @@ pub(crate) struct SimArguments {
     /// Makes ids, latencies and faults the same in every run
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
+
+    /// Load what is simulated from this file, if it is there, and save it there when the simulator stops
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state: Option<PathBuf>,
+
+    /// Log each request to standard error: method, path, operation, status, request id
+    #[arg(long, short = 'v')]
+    pub(crate) log: bool,
 }
 
 #[derive(Debug, Args)]

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use inflight::sim::{Faults, FaultsError, PROFILES, Simulator};
+use inflight::sim::{Faults, FaultsError, PROFILES, RequestRecord, Simulator};
 
 use crate::OK;
 use crate::args::SimArguments;
@@ -55,6 +55,12 @@ pub(crate) fn sim(arguments: &SimArguments) -> Result<u8, Box<dyn std::error::Er
     if let Some(seed) = arguments.seed {
         builder = builder.seed(seed);
     }
+    if let Some(file) = &arguments.state {
+        builder = builder.state(file);
+    }
+    if arguments.log {
+        builder = builder.on_request(|record| say(io::stderr(), &line(record)));
+    }
     let simulator = builder.start()?;
     say(io::stdout(), &format!("Stripe simulator at {}\n", simulator.url()));
     say(
@@ -65,6 +71,23 @@ pub(crate) fn sim(arguments: &SimArguments) -> Result<u8, Box<dyn std::error::Er
         ),
     );
     runtime.block_on(signals.next());
+    simulator.save()?;
     simulator.shutdown();
     Ok(OK)
+}
+
+/// One request in the log.
+fn line(record: &RequestRecord) -> String {
+    let operation = record.operation.filter(|name| !name.is_empty()).unwrap_or("-");
+    let replayed = if record.replayed { " replayed" } else { "" };
+    // A path is the client's: nothing of it may move a terminal's cursor.
+    let path: String = record
+        .path
+        .chars()
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect();
+    format!(
+        "{} {path} {operation} {} {}{replayed}\n",
+        record.method, record.status, record.request_id
+    )
 }

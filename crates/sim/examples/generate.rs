@@ -39,7 +39,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         .collect();
     let packed = fs::File::create(home.join("tests/generated/responses.json.gz"))?;
     let mut packer = flate2::GzBuilder::new().write(packed, flate2::Compression::best());
-    packer.write_all(json!({ "responses": responses, "schemas": schemas }).to_string().as_bytes())?;
+    packer.write_all(
+        json!({ "responses": responses, "schemas": schemas })
+            .to_string()
+            .as_bytes(),
+    )?;
     packer.finish()?;
     eprintln!("{} operations, {} schemas", responses.len(), tables.schemas.len());
     Ok(())
@@ -148,7 +152,11 @@ impl<'a> Tables<'a> {
         let mut tables = Self {
             components,
             schemas: vec![String::new(); names.len()],
-            by_name: names.iter().enumerate().map(|(index, name)| ((*name).clone(), index)).collect(),
+            by_name: names
+                .iter()
+                .enumerate()
+                .map(|(index, name)| ((*name).clone(), index))
+                .collect(),
             inline: BTreeMap::new(),
             fields: BTreeMap::new(),
             enums: BTreeMap::new(),
@@ -293,7 +301,9 @@ impl<'a> Tables<'a> {
         out.push_str("];\n");
         table(&mut out, "ENUMS", "&[&str]", &self.enums, |values| format!("&{values}"));
         table(&mut out, "SHAPES", "Shape", &self.shapes, str::to_owned);
-        table(&mut out, "ALTERNATIVES", "&[Shape]", &self.alternatives, |shapes| format!("&[{shapes}]"));
+        table(&mut out, "ALTERNATIVES", "&[Shape]", &self.alternatives, |shapes| {
+            format!("&[{shapes}]")
+        });
         let _ = write!(
             out,
             "\n/// What each operation answers with, a list's or a search's by one item.\n\

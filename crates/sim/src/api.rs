@@ -18,6 +18,7 @@ use crate::plan::{Plan, Verb, plan};
 use crate::random::Random;
 use crate::resources::{Answered, Context, execute};
 use crate::schema::SchemaId;
+use crate::state::{self, StateError};
 use crate::store::DataSet;
 
 /// Tells the present as Unix time in seconds.
@@ -83,6 +84,26 @@ pub struct ApiResponse {
     pub(crate) is_conclusive: bool,
 }
 
+impl ApiResponse {
+    /// An answer in JSON that no operation gave.
+    pub(crate) fn of(status: u16, body: Bytes) -> Self {
+        Self {
+            status,
+            body,
+            content_type: "application/json",
+            request_id: String::new(),
+            stripe_version: API_VERSION.to_owned(),
+            replay_of: None,
+            operation: None,
+            latency: Duration::ZERO,
+            rate_limited_reason: None,
+            should_retry: None,
+            fault: None,
+            is_conclusive: false,
+        }
+    }
+}
+
 /// How often something happened since the start or the last reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -127,6 +148,8 @@ pub struct Api {
     injector: Option<Injector>,
     /// How far the clock was moved.
     moved: Duration,
+    /// How often each operation was asked for, by name, or by path where it has no name.
+    operations: BTreeMap<&'static str, u64>,
 }
 
 impl Api {
@@ -145,6 +168,7 @@ impl Api {
             clock: Arc::new(now),
             accounts: HashMap::new(),
             counts: Counts::default(),
+            operations: BTreeMap::new(),
             injector: None,
             moved: Duration::ZERO,
         }
@@ -224,6 +248,7 @@ impl Api {
     pub fn reset(&mut self) {
         self.accounts.clear();
         self.counts = Counts::default();
+        self.operations.clear();
         self.random = Random::new(self.seed);
     }
 
@@ -253,6 +278,38 @@ impl Api {
         }
     }
 
+    /// How often each operation was asked for since the start or the last reset, by its name in the SDKs: `product.create`. Old
+    /// aliases without a name stand by their path.
+    #[must_use]
+    pub fn operations(&self) -> &BTreeMap<&'static str, u64> {
+        &self.operations
+    }
+
+    /// How many objects of each type there are in the keys' own account.
+    #[must_use]
+    pub fn totals(&self) -> BTreeMap<&'static str, usize> {
+        self.accounts.get("").map(DataSet::totals).unwrap_or_default()
+    }
+
+    /// Everything that the simulator holds, as text. Idempotency keys and counts are left out.
+    ///
+    /// # Errors
+    /// What is held cannot be written as JSON, which does not happen.
+    pub fn save(&self) -> Result<String, StateError> {
+        state::to_json(self.random.state(), &self.accounts)
+    }
+
+    /// Holds what a text of [`save`](Self::save) says, and nothing else.
+    ///
+    /// # Errors
+    /// The text is no such text, or one of another format. Then nothing changes.
+    pub fn load(&mut self, text: &str) -> Result<(), StateError> {
+        let (random, accounts) = state::from_json(text)?;
+        self.random = Random::new(random);
+        self.accounts = accounts;
+        Ok(())
+    }
+
     /// Whether a request with this idempotency key changed something in the keys' own account. `None` for unknown keys.
     #[must_use]
     pub fn effect_of_key(&self, key: &str) -> Option<bool> {
@@ -269,20 +326,13 @@ impl Api {
             None => Decision::default(),
         };
         latency += decision.delay;
-        let mut response = ApiResponse {
-            status: 200,
-            body: Bytes::new(),
-            content_type: "application/json",
-            request_id: self.random.id("req_", 14),
-            stripe_version: request.stripe_version.unwrap_or(API_VERSION).to_owned(),
-            replay_of: None,
-            operation: None,
-            latency,
-            rate_limited_reason: None,
-            should_retry: None,
-            fault: decision.spoilt,
-            is_conclusive: false,
-        };
+        let mut response = ApiResponse::of(200, Bytes::new());
+        response.request_id = self.random.id("req_", 14);
+        response.latency = latency;
+        response.fault = decision.spoilt;
+        if let Some(version) = request.stripe_version {
+            version.clone_into(&mut response.stripe_version);
+        }
         self.counts.requests += 1;
         let refused = decision.refusal.map(|refusal| {
             response.rate_limited_reason = refusal.reason.map(RateLimitReason::as_str);
@@ -323,6 +373,12 @@ impl Api {
         }
         let Route { operation, plan, ids } = route(request)?;
         response.operation = Some(operation.name);
+        let name = if operation.name.is_empty() {
+            operation.path
+        } else {
+            operation.name
+        };
+        *self.operations.entry(name).or_default() += 1;
         let mut params = decode(request, operation)?;
         let key = idempotency_key(request)?;
         if !self.accounts.contains_key(account) {
@@ -477,6 +533,7 @@ fn add_owner(operation: &'static Operation, plan: &Plan, ids: &[String], params:
     let owner = plan.owner.as_ref().filter(|_| plan.verb == Verb::Create);
     if let Some((_, place)) = owner
         && let (Some(id), Some(name)) = (ids.get(*place), operation.path_params.get(*place))
+        && *name != "id"
         && params.get(name).is_none()
     {
         params.set(*name, id.as_str());

@@ -2,10 +2,11 @@
 
 mod known;
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use crate::generated::SCHEMAS;
-use crate::json::text;
+use crate::json::{push_text, text};
 use crate::prefix::prefix;
 use crate::schema::{Field, SchemaId, Shape};
 
@@ -41,7 +42,14 @@ pub(crate) struct Ready {
 /// The fields of a schema in its order.
 pub(crate) fn ready(schema: SchemaId) -> &'static [Ready] {
     static READY: [OnceLock<Vec<Ready>>; SCHEMAS.len()] = [const { OnceLock::new() }; SCHEMAS.len()];
-    READY[schema.index()].get_or_init(|| schema.get().fields.iter().map(|field| make_ready(schema, field)).collect())
+    READY[schema.index()].get_or_init(|| {
+        schema
+            .get()
+            .fields
+            .iter()
+            .map(|field| make_ready(schema, field))
+            .collect()
+    })
 }
 
 fn make_ready(schema: SchemaId, field: &Field) -> Ready {
@@ -57,7 +65,8 @@ fn make_ready(schema: SchemaId, field: &Field) -> Ready {
     Ready {
         slot,
         key: format!(",\"{}\":", field.name).into(),
-        default: default_of(schema, field, 0).map(Into::into),
+        // One deep, since the tables that are being made cannot be asked.
+        default: default_of(schema, field, 1).map(Into::into),
         embeds: embeds(field.shape),
         hidden: is_on_demand(field) && matches!(field.shape, Shape::Page(_)),
     }
@@ -127,37 +136,40 @@ pub(crate) fn filled(name: &str, shape: Shape, depth: usize) -> String {
 /// An object of this schema with these fields, JSON by name, and defaults for the others. Where `type` says which of several
 /// fields is meant, that one is there.
 pub(crate) fn nested(schema: SchemaId, given: &[(&str, String)], depth: usize) -> String {
-    let value = |field: &Field| {
-        let given = given.iter().find(|(name, _)| *name == field.name).map(|(_, json)| json.clone());
-        given.or_else(|| match field.name {
-            "id" if schema.is_resource() => Some(text(&format!("{}0", prefix(schema).0))),
-            "object" if !schema.name().is_empty() => Some(text(schema.name())),
-            _ => default_of(schema, field, depth + 1),
-        })
+    let fields = schema.get().fields;
+    let ready = if depth == 0 { ready(schema) } else { &[] };
+    let value = |(place, field): (usize, &'static Field)| -> Option<(&str, Cow<'_, str>)> {
+        let given = given
+            .iter()
+            .find(|(name, _)| *name == field.name)
+            .map(|(_, json)| Cow::Borrowed(json.as_str()));
+        let json = given.or_else(|| match (field.name, ready.get(place)) {
+            ("id", _) if schema.is_resource() => Some(Cow::Owned(text(&format!("{}0", prefix(schema).0)))),
+            ("object", _) if !schema.name().is_empty() => Some(Cow::Owned(text(schema.name()))),
+            (_, Some(ready)) => ready.default.as_deref().map(Cow::Borrowed),
+            (_, None) => default_of(schema, field, depth + 1).map(Cow::Owned),
+        })?;
+        Some((field.name, json))
     };
-    let mut fields: Vec<(&str, String)> = Vec::new();
-    for field in schema.get().fields {
-        if let Some(json) = value(field) {
-            fields.push((field.name, json));
-        }
-    }
-    if let Some((_, kind)) = fields.iter().find(|(name, _)| *name == "type")
-        && let Some((name, json)) = of_type(schema, kind.trim_matches('"'), depth)
-        && !fields.iter().any(|(known, json)| *known == name && json != "null")
+    let mut written: Vec<(&str, Cow<'_, str>)> = fields.iter().enumerate().filter_map(value).collect();
+    let kind = written
+        .iter()
+        .find(|(name, _)| *name == "type")
+        .map(|(_, json)| json.trim_matches('"').to_owned());
+    if let Some((name, json)) = kind.and_then(|kind| of_type(schema, &kind, depth))
+        && !written.iter().any(|(known, json)| *known == name && json != "null")
     {
-        fields.retain(|(known, _)| *known != name);
-        fields.push((name, json));
+        written.retain(|(known, _)| *known != name);
+        written.push((name, Cow::Owned(json)));
     }
-    let mut out = String::from("{");
-    for (n, (name, json)) in fields.iter().enumerate() {
-        if n > 0 {
-            out.push(',');
-        }
-        out.push_str(&text(name));
+    let mut out = String::with_capacity(256);
+    for (n, (name, json)) in written.iter().enumerate() {
+        out.push(if n == 0 { '{' } else { ',' });
+        push_text(&mut out, name);
         out.push(':');
         out.push_str(json);
     }
-    out.push('}');
+    out.push_str(if written.is_empty() { "{}" } else { "}" });
     out
 }
 
@@ -179,7 +191,10 @@ fn empty_page(item: Shape) -> String {
 
 /// A list object.
 pub(crate) fn page(data: &str, has_more: bool, url: &str) -> String {
-    format!("{{\"object\":\"list\",\"data\":{data},\"has_more\":{has_more},\"url\":{}}}", text(url))
+    format!(
+        "{{\"object\":\"list\",\"data\":{data},\"has_more\":{has_more},\"url\":{}}}",
+        text(url)
+    )
 }
 
 #[cfg(test)]

@@ -87,7 +87,10 @@ impl ApiError {
             .map(|code| format!("https://docs.stripe.com/error-codes/{}", code.replace('_', "-")));
         for (name, value) in [
             ("code", self.code),
-            ("decline_code", self.details.as_ref().and_then(|details| details.decline_code)),
+            (
+                "decline_code",
+                self.details.as_ref().and_then(|details| details.decline_code),
+            ),
             ("doc_url", doc_url.as_deref()),
             ("message", Some(self.message.as_str())),
             ("param", self.param.as_deref()),

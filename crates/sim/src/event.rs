@@ -25,14 +25,14 @@ const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop
 pub(crate) struct Event {
     pub(crate) kind: &'static str,
     pub(crate) created: i64,
-    schema: SchemaId,
-    object: Box<str>,
+    pub(crate) schema: SchemaId,
+    pub(crate) object: Box<str>,
     /// The object as it was, once it has changed.
-    snapshot: Option<Snapshot>,
+    pub(crate) snapshot: Option<Snapshot>,
     /// The object before an update.
-    before: Option<Snapshot>,
+    pub(crate) before: Option<Snapshot>,
     /// The event before this one that shows the same state of the same object; 0 if there is none.
-    earlier: u32,
+    pub(crate) earlier: u32,
 }
 
 /// The events of one account.
@@ -62,8 +62,21 @@ impl Events {
         object.event = self.newest();
     }
 
+    /// Events that were saved, oldest first.
+    pub(crate) fn from_saved(events: impl Iterator<Item = Event>, forgotten: u32) -> Self {
+        Self {
+            kept: events.collect(),
+            forgotten,
+        }
+    }
+
+    pub(crate) fn forgotten(&self) -> u32 {
+        self.forgotten
+    }
+
     fn newest(&self) -> u32 {
-        self.forgotten.saturating_add(u32::try_from(self.kept.len()).unwrap_or(u32::MAX))
+        self.forgotten
+            .saturating_add(u32::try_from(self.kept.len()).unwrap_or(u32::MAX))
     }
 
     fn get_mut(&mut self, number: u32) -> Option<&mut Event> {
@@ -119,7 +132,10 @@ impl Event {
             ),
         );
         if let (Some(before), Some(after)) = (&self.before, shown) {
-            push_number(&mut out, format_args!(",\"previous_attributes\":{}", changed(before, after, data)));
+            push_number(
+                &mut out,
+                format_args!(",\"previous_attributes\":{}", changed(before, after, data)),
+            );
         }
         push_number(
             &mut out,
@@ -142,7 +158,9 @@ fn changed(before: &Object, after: &Object, data: &DataSet) -> serde_json::Value
         serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&json).unwrap_or_default()
     };
     let after = read(after);
-    let differs = read(before).into_iter().filter(|(name, value)| after.get(name) != Some(value));
+    let differs = read(before)
+        .into_iter()
+        .filter(|(name, value)| after.get(name) != Some(value));
     serde_json::Value::Object(differs.collect())
 }
 
@@ -164,7 +182,9 @@ fn number_of(id: &str) -> Option<u32> {
         let digit = DIGITS.iter().position(|known| *known == byte)? as u64;
         mixed = mixed.wrapping_mul(62).wrapping_add(digit);
     }
-    u32::try_from(mixed.wrapping_mul(UNMIX)).ok().filter(|number| id_of(*number) == id)
+    u32::try_from(mixed.wrapping_mul(UNMIX))
+        .ok()
+        .filter(|number| id_of(*number) == id)
 }
 
 /// The type of an event: one that Stripe has.
@@ -172,7 +192,10 @@ pub(crate) fn kind(name: &str) -> Option<&'static str> {
     static KINDS: OnceLock<HashMap<&str, &'static str>> = OnceLock::new();
     let kinds = KINDS.get_or_init(|| {
         let events = Operation::by_name("webhook_endpoint.create").ok();
-        let values: &[&str] = match events.and_then(|operation| operation.param("enabled_events")).map(|param| param.kind) {
+        let values: &[&str] = match events
+            .and_then(|operation| operation.param("enabled_events"))
+            .map(|param| param.kind)
+        {
             Some(Kind::List(Kind::Enum(values) | Kind::OpenEnum(values))) => values,
             _ => &[],
         };
@@ -200,7 +223,11 @@ pub(crate) struct Lifecycle {
 pub(crate) fn lifecycle(schema: SchemaId) -> &'static Lifecycle {
     use crate::generated::RESOURCES;
     static ALL: [OnceLock<Lifecycle>; RESOURCES] = [const { OnceLock::new() }; RESOURCES];
-    static NONE: Lifecycle = Lifecycle { created: None, updated: None, deleted: None };
+    static NONE: Lifecycle = Lifecycle {
+        created: None,
+        updated: None,
+        deleted: None,
+    };
     let Some(place) = ALL.get(schema.index()) else {
         return &NONE;
     };
@@ -252,7 +279,10 @@ mod tests {
             .map(|(number, event)| serde_json::from_str(&event.json(number, &data)).unwrap())
             .collect();
         assert_eq!(json[0]["data"]["object"]["name"], "Cup");
-        assert_eq!(json[0]["data"]["previous_attributes"], serde_json::json!({"name": "Mug"}));
+        assert_eq!(
+            json[0]["data"]["previous_attributes"],
+            serde_json::json!({"name": "Mug"})
+        );
         assert_eq!(json[1]["data"]["object"]["name"], "Mug");
         assert_eq!(data.events.by_id(json[1]["id"].as_str().unwrap()).unwrap().0, 1);
     }

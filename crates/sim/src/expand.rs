@@ -60,14 +60,18 @@ fn inner(shape: Shape) -> Shape {
 
 fn expand_in(value: &mut Value, shape: Shape, path: &[&str], data: &DataSet) {
     if let (Value::Array(items), Shape::List(item)) = (&mut *value, shape) {
-        items.iter_mut().for_each(|one| expand_in(one, Shape::shape(item), path, data));
+        items
+            .iter_mut()
+            .for_each(|one| expand_in(one, Shape::shape(item), path, data));
         return;
     }
     if let Value::Array(items) = value {
         items.iter_mut().for_each(|one| expand_in(one, shape, path, data));
         return;
     }
-    let Some((first, rest)) = path.split_first() else { return };
+    let Some((first, rest)) = path.split_first() else {
+        return;
+    };
     if let (Shape::Page(item), "data") = (shape, *first) {
         expand_in(&mut value["data"], Shape::shape(item), rest, data);
         return;

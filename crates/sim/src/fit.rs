@@ -19,7 +19,9 @@ pub(crate) fn fit(shape: Shape, value: &Value, data: &DataSet) -> Option<String>
         (Shape::Text | Shape::Digits | Shape::DateTime, _) => Some(text(&scalar(value)?)),
         (Shape::Enum(values), _) => {
             let given = scalar(value)?;
-            Shape::enumeration(values).contains(&given.as_str()).then(|| text(&given))
+            Shape::enumeration(values)
+                .contains(&given.as_str())
+                .then(|| text(&given))
         }
         (Shape::List(item), Value::List(values)) => list(Shape::shape(item), values.iter(), data),
         // A map without names of the caller's: `[]` was sent as nothing.
@@ -33,7 +35,9 @@ pub(crate) fn fit(shape: Shape, value: &Value, data: &DataSet) -> Option<String>
             (schema.is_resource() && data.get(schema, id).is_some()).then(|| text(id))
         }
         (Shape::Id(_), Value::Text(id)) => (!id.is_empty()).then(|| text(id)),
-        (Shape::AnyOf(index), _) => Shape::alternatives(index).iter().find_map(|shape| fit(*shape, value, data)),
+        (Shape::AnyOf(index), _) => Shape::alternatives(index)
+            .iter()
+            .find_map(|shape| fit(*shape, value, data)),
         _ => None,
     }
 }
@@ -112,7 +116,10 @@ mod tests {
         assert_eq!(fitted(PRICE, "active", "true").as_deref(), Some("true"));
         assert_eq!(fitted(PRICE, "type", "zebra"), None);
         assert_eq!(fitted(PRICE, "currency", "USD").as_deref(), Some("\"usd\""));
-        assert_eq!(fitted(PRODUCT, "images", vec!["a", "b"]).as_deref(), Some(r#"["a","b"]"#));
+        assert_eq!(
+            fitted(PRODUCT, "images", vec!["a", "b"]).as_deref(),
+            Some(r#"["a","b"]"#)
+        );
         let address = Params::new().with("city", "Berlin").with("zebra", "x");
         let json: serde_json::Value = serde_json::from_str(&fitted(CUSTOMER, "address", address).unwrap()).unwrap();
         assert_eq!(json["city"], "Berlin");

@@ -33,6 +33,7 @@
 mod api;
 mod auth;
 mod calendar;
+mod control;
 mod defaults;
 mod delivery;
 mod error;
@@ -53,12 +54,14 @@ mod resources;
 mod schema;
 mod server;
 mod simulator;
+mod state;
 mod store;
 
 pub use api::{Api, ApiRequest, ApiResponse, Counts};
 pub use faults::{Fault, Faults, FaultsError, PROFILES, RateLimitReason, RateLimits, Rule};
 pub use latency::Latency;
 pub use simulator::{Builder, RequestRecord, Simulator, StartError};
+pub use state::StateError;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -16,13 +16,16 @@ pub(crate) fn decode(content_type: &str, body: &[u8]) -> Result<Params, ApiError
     let (mut plain, mut files) = (String::new(), Params::new());
     for _ in 0..PARTS_MAX {
         if rest.starts_with(b"--") {
-            let mut params = form::decode(&plain).map_err(|error| ApiError::invalid(format!("Invalid request: {error}.")))?;
+            let mut params =
+                form::decode(&plain).map_err(|error| ApiError::invalid(format!("Invalid request: {error}.")))?;
             for (name, file) in files {
                 params.set(name, file);
             }
             return Ok(params);
         }
-        let part = rest.strip_prefix(b"\r\n").ok_or_else(|| malformed("a part without a line of its own"))?;
+        let part = rest
+            .strip_prefix(b"\r\n")
+            .ok_or_else(|| malformed("a part without a line of its own"))?;
         let end = format!("\r\n{delimiter}");
         let (part, next) = split(part, end.as_bytes()).ok_or_else(|| malformed("a part without an end"))?;
         read_part(part, &mut plain, &mut files)?;
@@ -77,7 +80,10 @@ fn read_part(part: &[u8], plain: &mut String, files: &mut Params) -> Result<(), 
 fn attribute(header: &str, name: &str) -> Option<String> {
     header.split(';').skip(1).find_map(|piece| {
         let (known, value) = piece.split_once('=')?;
-        known.trim().eq_ignore_ascii_case(name).then(|| value.trim().trim_matches('"').to_owned())
+        known
+            .trim()
+            .eq_ignore_ascii_case(name)
+            .then(|| value.trim().trim_matches('"').to_owned())
     })
 }
 
@@ -101,7 +107,9 @@ mod tests {
                      \x00\r\n--\xff\r\n--B--\r\n";
         let params = decode("multipart/form-data; boundary=\"B\"", body).unwrap();
         assert_eq!(params.get("purpose").and_then(Value::as_text), Some("dispute_evidence"));
-        let Some(Value::File(file)) = params.get("file") else { panic!("{params:?}") };
+        let Some(Value::File(file)) = params.get("file") else {
+            panic!("{params:?}")
+        };
         assert_eq!((file.name(), &file.bytes()[..]), ("a.png", &b"\x00\r\n--\xff"[..]));
     }
 

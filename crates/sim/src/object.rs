@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::calendar::date_time;
-use crate::defaults::{self, Slot, ready};
+use crate::defaults::{self, Ready, Slot, ready};
 use crate::json::{push_number, push_text, text};
 use crate::schema::{SchemaId, Shape};
 use crate::store::DataSet;
@@ -68,9 +68,19 @@ impl Object {
         }
     }
 
+    /// The fields that were set, with their JSON.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let known = self.schema.get().fields;
+        self.fields
+            .iter()
+            .filter_map(|(index, json)| Some((known.get(usize::from(*index))?.name, &**json)))
+    }
+
     /// Whether a field was set.
     pub(crate) fn has(&self, field: &str) -> bool {
-        self.schema.index_of(field).is_some_and(|index| self.fields.iter().any(|(i, _)| *i == index))
+        self.schema
+            .index_of(field)
+            .is_some_and(|index| self.fields.iter().any(|(i, _)| *i == index))
     }
 
     /// A field's JSON; `null` if the schema does not have it.
@@ -80,7 +90,10 @@ impl Object {
         };
         match self.fields.binary_search_by_key(&index, |(i, _)| *i) {
             Ok(at) => &self.fields[at].1,
-            Err(_) => ready(self.schema)[usize::from(index)].default.as_deref().unwrap_or("null"),
+            Err(_) => ready(self.schema)[usize::from(index)]
+                .default
+                .as_deref()
+                .unwrap_or("null"),
         }
     }
 
@@ -116,39 +129,24 @@ impl Object {
         self.push_at(out, data, 0);
     }
 
+    /// First what an object is, then its other fields.
     fn push_at(&self, out: &mut String, data: &DataSet, depth: usize) {
         let start = out.len();
-        let mut set = self.fields.iter().peekable();
-        for (index, ready) in ready(self.schema).iter().enumerate() {
-            let set = set.next_if(|(i, _)| usize::from(*i) == index).map(|(_, json)| &**json);
-            match (&ready.slot, set) {
-                (Slot::Id, _) => {
+        let fields = ready(self.schema);
+        for ready in fields {
+            match ready.slot {
+                Slot::Id => {
                     out.push_str(&ready.key);
                     push_text(out, &self.id);
                 }
-                (Slot::Object, _) => push_number(out, format_args!("{}\"{}\"", ready.key, self.schema.name())),
-                (Slot::Created, None) => push_number(out, format_args!("{}{}", ready.key, self.created)),
-                (Slot::CreatedText, None) => {
-                    push_number(out, format_args!("{}\"{}\"", ready.key, date_time(self.created)));
-                }
-                (Slot::Livemode, _) => push_number(out, format_args!("{}false", ready.key)),
-                (Slot::Metadata, _) => self.push_metadata(out, &ready.key),
-                (_, Some(_)) if ready.hidden => {}
-                (_, Some(json)) => {
-                    out.push_str(&ready.key);
-                    if ready.embeds && depth < EMBEDDED_MAX {
-                        self.push_embedded(out, data, index, json, depth);
-                    } else {
-                        out.push_str(json);
-                    }
-                }
-                (_, None) => {
-                    if let Some(json) = &ready.default {
-                        out.push_str(&ready.key);
-                        out.push_str(json);
-                    }
-                }
+                Slot::Object => push_number(out, format_args!("{}\"{}\"", ready.key, self.schema.name())),
+                _ => {}
             }
+        }
+        let mut set = self.fields.iter().peekable();
+        for (index, ready) in fields.iter().enumerate() {
+            let set = set.next_if(|(i, _)| usize::from(*i) == index).map(|(_, json)| &**json);
+            self.push_field(out, data, (index, ready), set, depth);
         }
         match out.as_bytes().get(start) {
             // The first field's comma is where the brace belongs.
@@ -156,6 +154,40 @@ impl Object {
             _ => out.push('{'),
         }
         out.push('}');
+    }
+
+    fn push_field(
+        &self,
+        out: &mut String,
+        data: &DataSet,
+        (index, ready): (usize, &Ready),
+        set: Option<&str>,
+        depth: usize,
+    ) {
+        match (&ready.slot, set) {
+            (Slot::Id | Slot::Object, _) => {}
+            (Slot::Created, None) => push_number(out, format_args!("{}{}", ready.key, self.created)),
+            (Slot::CreatedText, None) => {
+                push_number(out, format_args!("{}\"{}\"", ready.key, date_time(self.created)));
+            }
+            (Slot::Livemode, _) => push_number(out, format_args!("{}false", ready.key)),
+            (Slot::Metadata, _) => self.push_metadata(out, &ready.key),
+            (_, Some(_)) if ready.hidden => {}
+            (_, Some(json)) => {
+                out.push_str(&ready.key);
+                if ready.embeds && depth < EMBEDDED_MAX {
+                    self.push_embedded(out, data, index, json, depth);
+                } else {
+                    out.push_str(json);
+                }
+            }
+            (_, None) => {
+                if let Some(json) = &ready.default {
+                    out.push_str(&ready.key);
+                    out.push_str(json);
+                }
+            }
+        }
     }
 
     fn push_metadata(&self, out: &mut String, key: &str) {

@@ -104,13 +104,25 @@ impl Reads {
         let owner = self.owner(operation);
         let verb = self.verb(operation, &schemas, owner.as_ref());
         // A deletion stub does not say of what, but what could be read there is what is deleted.
-        if verb == Verb::Delete && let Some((_, read)) = self.at(operation.path) {
+        if verb == Verb::Delete
+            && let Some((_, read)) = self.at(operation.path)
+        {
             schemas = read.resources();
         }
-        Plan { verb, shape, schemas, owner }
+        Plan {
+            verb,
+            shape,
+            schemas,
+            owner,
+        }
     }
 
-    fn verb(&self, operation: &'static Operation, schemas: &[SchemaId], owner: Option<&(Vec<SchemaId>, usize)>) -> Verb {
+    fn verb(
+        &self,
+        operation: &'static Operation,
+        schemas: &[SchemaId],
+        owner: Option<&(Vec<SchemaId>, usize)>,
+    ) -> Verb {
         match operation.answer {
             Answer::List => return Verb::List,
             Answer::Search => return Verb::Search,
@@ -123,7 +135,7 @@ impl Reads {
             (Method::Delete, _) => Verb::Delete,
             (Method::Get, _) if by_id => Verb::Retrieve,
             (_, _) if by_id => Verb::Update,
-            (_, "preview" | "create_preview") => Verb::Preview,
+            (_, "preview" | "create_preview" | "ping") => Verb::Preview,
             (_, "find") => Verb::Find,
             (_, "delete") => Verb::Delete,
             (Method::Get, _) => Verb::Singleton,
@@ -169,8 +181,12 @@ impl Reads {
                 continue;
             }
             let place = path.matches('{').count() - 1;
-            let read = self.at(path).or_else(|| self.at(&path.replacen("/test_helpers", "", 1)));
-            return read.map(|(_, shape)| (shape.resources(), place)).filter(|(schemas, _)| !schemas.is_empty());
+            let read = self
+                .at(path)
+                .or_else(|| self.at(&path.replacen("/test_helpers", "", 1)));
+            return read
+                .map(|(_, shape)| (shape.resources(), place))
+                .filter(|(schemas, _)| !schemas.is_empty());
         }
         None
     }
@@ -178,7 +194,9 @@ impl Reads {
 
 /// `/v1/customers/{}` for `/v1/customers/{customer}`.
 fn nameless(path: &str) -> String {
-    let segments = path.split('/').map(|segment| if segment.starts_with('{') { "{}" } else { segment });
+    let segments = path
+        .split('/')
+        .map(|segment| if segment.starts_with('{') { "{}" } else { segment });
     segments.collect::<Vec<_>>().join("/")
 }
 

@@ -207,7 +207,9 @@ impl<'a> Context<'a> {
     pub(crate) fn referred(&self, schema: SchemaId, name: &str) -> Result<Option<Object>, ApiError> {
         let Some(id) = self.text(name) else { return Ok(None) };
         let found = self.find(schema, id);
-        found.map(Some).ok_or_else(|| ApiError::no_such(schema_name(schema), id, name))
+        found
+            .map(Some)
+            .ok_or_else(|| ApiError::no_such(schema_name(schema), id, name))
     }
 
     /// That the object of the path does not exist.
@@ -236,17 +238,22 @@ impl<'a> Context<'a> {
     }
 
     /// Puts a changed object in its place.
-    pub(crate) fn put(&mut self, mut object: Object) {
+    pub(crate) fn put(&mut self, object: Object) {
+        let updated = lifecycle(object.schema).updated;
+        self.put_as(object, updated);
+    }
+
+    /// Puts a changed object in its place; what happened to it is this, or is told by the caller.
+    pub(crate) fn put_as(&mut self, mut object: Object, happened: Option<&'static str>) {
         self.effect = true;
         let Some(old) = self.data.get(object.schema, &object.id) else {
             return self.add(object);
         };
-        let updated = lifecycle(object.schema).updated;
         object.event = 0;
-        if old.event != 0 || updated.is_some() {
+        if old.event != 0 || happened.is_some() {
             let old = old.clone();
             let snapshot = self.data.events.keep(&old);
-            if let Some(kind) = updated {
+            if let Some(kind) = happened {
                 self.data.events.add(kind, &mut object, Some(snapshot), self.now);
             }
         }

@@ -60,6 +60,15 @@ impl Shape {
         }
     }
 
+    /// The stub that tells of a deletion, where this may be one.
+    pub(crate) fn deletion_stub(self) -> Option<SchemaId> {
+        match self {
+            Self::Object(schema) => Some(schema).filter(|schema| schema.is_deletion_stub()),
+            Self::AnyOf(index) => Self::alternatives(index).iter().find_map(|shape| shape.deletion_stub()),
+            _ => None,
+        }
+    }
+
     /// The kinds of object with an id of their own that this may be.
     pub(crate) fn resources(self) -> Vec<SchemaId> {
         let mut objects = self.objects();
@@ -118,15 +127,25 @@ impl SchemaId {
         self.get().name.starts_with("v2.")
     }
 
-    /// The resource whose `object` says this.
-    pub(crate) fn by_object(object: &str) -> Option<Self> {
-        // The schema's name and what `object` says differ for a few only.
-        let resources = SCHEMAS.get(..RESOURCES)?;
-        let by_name = |name: &str| resources.binary_search_by(|schema| schema.name.cmp(name)).ok();
-        let found = by_name(object)
-            .filter(|index| resources[*index].object == object)
-            .or_else(|| resources.iter().position(|schema| schema.object == object))?;
+    /// The resource of that name in the specification.
+    pub(crate) fn by_name(name: &str) -> Option<Self> {
+        let found = SCHEMAS
+            .get(..RESOURCES)?
+            .binary_search_by(|schema| schema.name.cmp(name))
+            .ok()?;
         u16::try_from(found).ok().map(Self)
+    }
+
+    /// The resource whose `object` says this. That is its name in the specification but for a few.
+    pub(crate) fn by_object(object: &str) -> Option<Self> {
+        let of_name = Self::by_name(object).filter(|schema| schema.name() == object);
+        of_name.or_else(|| {
+            let found = SCHEMAS
+                .get(..RESOURCES)?
+                .iter()
+                .position(|schema| schema.object == object)?;
+            u16::try_from(found).ok().map(Self)
+        })
     }
 
     pub(crate) fn field(self, name: &str) -> Option<&'static Field> {
@@ -167,12 +186,18 @@ mod tests {
         }
         assert_eq!(SchemaId::by_object("customer"), Some(CUSTOMER));
         assert_eq!(SchemaId::by_object("zebra"), None);
-        assert_eq!(CHARGE.field("customer").map(|field| field.shape.resources()), Some(vec![CUSTOMER]));
+        assert_eq!(
+            CHARGE.field("customer").map(|field| field.shape.resources()),
+            Some(vec![CUSTOMER])
+        );
     }
 
     #[test]
     fn every_operation_has_its_answer() {
-        let files: Vec<&str> = all_operations().filter(|o| response(o).is_none()).map(|o| o.path).collect();
+        let files: Vec<&str> = all_operations()
+            .filter(|o| response(o).is_none())
+            .map(|o| o.path)
+            .collect();
         assert_eq!(files, ["/v1/quotes/{quote}/pdf"]);
     }
 }

@@ -1,8 +1,9 @@
 //! HTTP/1.1 and HTTP/2 on one port, all on one thread.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -12,14 +13,17 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::api::{Api, ApiRequest, ApiResponse};
+use crate::control::{self, Control, control};
 use crate::delivery::AnswerBody;
 use crate::error::ApiError;
 use crate::faults::Fault;
 use crate::simulator::{Hook, RequestRecord};
+use crate::state::{self, StateError};
 
 /// The largest body that is read.
 const BODY_MAX: usize = 1 << 20;
@@ -42,6 +46,36 @@ pub(crate) struct Shared {
     pub(crate) read_timeout: Duration,
     /// Set where the server goes away, for how long.
     pub(crate) down: watch::Sender<Duration>,
+    /// Where the state is kept from one run to the next.
+    pub(crate) state: Option<PathBuf>,
+}
+
+impl Shared {
+    pub(crate) fn api(&self) -> MutexGuard<'_, Api> {
+        self.api.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes the state to its file. `false` if it has none.
+    pub(crate) fn save(&self) -> Result<bool, StateError> {
+        let Some(path) = &self.state else { return Ok(false) };
+        let text = self.api().save()?;
+        state::write(path, &text).map(|()| true)
+    }
+
+    fn control(&self, asked: Control) -> Result<serde_json::Value, ApiError> {
+        match asked {
+            Control::Health => Ok(json!({ "status": "ok" })),
+            Control::Stats => Ok(control::stats(&self.api())),
+            Control::Reset => {
+                self.api().reset();
+                Ok(json!({ "reset": true }))
+            }
+            Control::Save => match self.save() {
+                Ok(saved) => Ok(json!({ "saved": saved })),
+                Err(error) => Err(ApiError::invalid(error.to_string()).status(500)),
+            },
+        }
+    }
 }
 
 /// Serves until it is dropped.
@@ -163,9 +197,9 @@ async fn respond(shared: &Shared, request: Request<Incoming>) -> Result<Response
         stripe_version: text(&head.headers, "stripe-version"),
         body: &body,
     };
-    let response = {
-        let mut api = shared.api.lock().unwrap_or_else(PoisonError::into_inner);
-        api.handle(&request, Instant::now())
+    let response = match control(&request) {
+        Some(asked) => control::answer(asked.and_then(|asked| shared.control(asked))),
+        None => shared.api().handle(&request, Instant::now()),
     };
     if let Some(hook) = &shared.hook {
         hook(&record(&request, &response));
@@ -183,7 +217,7 @@ async fn respond(shared: &Shared, request: Request<Incoming>) -> Result<Response
             tokio::time::sleep(HANG).await;
             return Err(Reset);
         }
-        None | Some(Fault::Slow(_)) if response.is_conclusive => {
+        None if response.is_conclusive => {
             if let Some(key) = request.idempotency_key {
                 shared.api.lock().unwrap_or_else(PoisonError::into_inner).tell(key);
             }

@@ -117,6 +117,23 @@ impl DataSet {
         self.table(schema).get(id)
     }
 
+    /// Every object, by kind and age.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = &Object> {
+        self.tables.iter().flatten().flat_map(|table| table.iter())
+    }
+
+    /// How many objects there are of each kind that has any.
+    pub(crate) fn totals(&self) -> BTreeMap<&'static str, usize> {
+        let filled = self
+            .tables
+            .iter()
+            .flatten()
+            .filter_map(|table| Some((table.iter().next()?.schema.name(), table.len())));
+        let mut totals: BTreeMap<&'static str, usize> = filled.collect();
+        totals.insert("event", self.events.len());
+        totals
+    }
+
     /// Notes that something happened to a kept object.
     pub(crate) fn note(&mut self, kind: &'static str, schema: SchemaId, id: &str, now: i64) {
         let table = self.tables.get_mut(schema.index()).and_then(Option::as_deref_mut);

@@ -34,7 +34,9 @@ pub(super) fn default(schema: &str, field: &str) -> Option<&'static str> {
         ("customer", "tax_exempt") => "\"none\"",
         ("customer" | "charge" | "price" | "product" | "subscription" | "invoice", "metadata") => "{}",
         ("event", "api_version") => "\"2026-05-27.dahlia\"",
-        ("invoice", "automatic_tax") => r#"{"disabled_reason":null,"enabled":false,"liability":null,"provider":null,"status":null}"#,
+        ("invoice", "automatic_tax") => {
+            r#"{"disabled_reason":null,"enabled":false,"liability":null,"provider":null,"status":null}"#
+        }
         ("invoice", "billing_reason") => "\"manual\"",
         ("invoice", "collection_method") => "\"charge_automatically\"",
         ("invoice", "status") => "\"draft\"",
@@ -68,9 +70,7 @@ pub(super) fn default(schema: &str, field: &str) -> Option<&'static str> {
         }
         ("setup_intent", "usage") => "\"off_session\"",
         ("subscription", "automatic_tax") => r#"{"disabled_reason":null,"enabled":false,"liability":null}"#,
-        ("subscription", "billing_mode") => {
-            r#"{"flexible":{"proration_discounts":"included"},"type":"flexible"}"#
-        }
+        ("subscription", "billing_mode") => r#"{"flexible":{"proration_discounts":"included"},"type":"flexible"}"#,
         ("subscription", "billing_schedules") => "[]",
         ("subscription", "cancellation_details") => r#"{"comment":null,"feedback":null,"reason":null}"#,
         ("subscription", "invoice_settings") => r#"{"account_tax_ids":null,"issuer":{"type":"self"}}"#,
@@ -104,12 +104,27 @@ pub(super) fn by_name(name: &str, shape: Shape) -> Option<&'static str> {
 
 /// What the state of a fresh object is called, in the order of preference.
 const FRESH: [&str; 14] = [
-    "draft", "requires_payment_method", "needs_response", "active", "open", "enabled", "pending", "created", "new", "succeeded",
-    "ready", "in_progress", "processing", "incomplete",
+    "draft",
+    "requires_payment_method",
+    "needs_response",
+    "active",
+    "open",
+    "enabled",
+    "pending",
+    "created",
+    "new",
+    "succeeded",
+    "ready",
+    "in_progress",
+    "processing",
+    "incomplete",
 ];
 
 /// The value that a fresh object has. Enums of other things than states have none of the known words: their first will do.
 pub(super) fn likeliest(values: &[&'static str]) -> &'static str {
     let known = FRESH.iter().find(|word| values.contains(word));
-    known.or(values.iter().find(|value| !value.is_empty())).copied().unwrap_or("")
+    known
+        .or(values.iter().find(|value| !value.is_empty()))
+        .copied()
+        .unwrap_or("")
 }

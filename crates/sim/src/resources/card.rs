@@ -28,16 +28,28 @@ pub(super) struct Card {
 }
 
 const fn refusal(code: &'static str, decline_code: &'static str, message: &'static str) -> Refusal {
-    Refusal { code, decline_code, message }
+    Refusal {
+        code,
+        decline_code,
+        message,
+    }
 }
 
 static GENERIC: Refusal = refusal("card_declined", "generic_decline", "Your card was declined.");
-static FUNDS: Refusal = refusal("card_declined", "insufficient_funds", "Your card has insufficient funds.");
+static FUNDS: Refusal = refusal(
+    "card_declined",
+    "insufficient_funds",
+    "Your card has insufficient funds.",
+);
 static LOST: Refusal = refusal("card_declined", "lost_card", "Your card was declined.");
 static STOLEN: Refusal = refusal("card_declined", "stolen_card", "Your card was declined.");
 static FRAUDULENT: Refusal = refusal("card_declined", "fraudulent", "Your card was declined.");
 static EXPIRED: Refusal = refusal("expired_card", "expired_card", "Your card has expired.");
-static CVC: Refusal = refusal("incorrect_cvc", "incorrect_cvc", "Your card's security code is incorrect.");
+static CVC: Refusal = refusal(
+    "incorrect_cvc",
+    "incorrect_cvc",
+    "Your card's security code is incorrect.",
+);
 static PROCESSING: Refusal = refusal(
     "processing_error",
     "processing_error",
@@ -120,7 +132,10 @@ impl Card {
         Self {
             brand,
             funding,
-            last4: number.get(number.len().saturating_sub(4)..).unwrap_or_default().to_owned(),
+            last4: number
+                .get(number.len().saturating_sub(4)..)
+                .unwrap_or_default()
+                .to_owned(),
         }
     }
 }
@@ -167,7 +182,11 @@ impl Refusal {
     pub(super) fn error(&self, charge: Option<String>, intent: Option<(&'static str, String)>) -> ApiError {
         let mut error = ApiError::invalid(self.message).status(402).code(self.code);
         error.kind = "card_error";
-        error.details = Some(Box::new(Details { decline_code: Some(self.decline_code), charge, intent }));
+        error.details = Some(Box::new(Details {
+            decline_code: Some(self.decline_code),
+            charge,
+            intent,
+        }));
         error
     }
 }
@@ -186,10 +205,17 @@ mod tests {
                 assert_eq!(Card::by_name(&format!("tok_{name}")), Some(card));
             }
         }
-        assert_eq!(Card::by_name("pm_card_visa_chargeDeclined"), Card::by_name("pm_card_chargeDeclined"));
+        assert_eq!(
+            Card::by_name("pm_card_visa_chargeDeclined"),
+            Card::by_name("pm_card_chargeDeclined")
+        );
         assert_eq!(Card::by_name("pm_card_zebra"), None);
         for number in ["", "4242424242424241", "4242", "424242424242424x", "é"] {
-            assert_eq!(Card::by_number(number).unwrap_err().code, Some("incorrect_number"), "{number}");
+            assert_eq!(
+                Card::by_number(number).unwrap_err().code,
+                Some("incorrect_number"),
+                "{number}"
+            );
         }
     }
 
@@ -198,6 +224,9 @@ mod tests {
         assert_eq!(outcome("4242"), Outcome::Succeeds);
         assert_eq!(outcome("3220"), Outcome::AsksForAuthentication);
         assert_eq!(outcome("9995"), Outcome::Declined(&FUNDS));
-        assert_eq!((outcome("0341"), refused_at_once("0341")), (Outcome::Declined(&GENERIC), None));
+        assert_eq!(
+            (outcome("0341"), refused_at_once("0341")),
+            (Outcome::Declined(&GENERIC), None)
+        );
     }
 }

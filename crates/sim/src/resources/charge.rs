@@ -46,7 +46,15 @@ pub(super) fn attempt(context: &mut Context<'_>, attempt: &Attempt<'_>, refusal:
     let id = charge.id.to_string();
     context.effect = true;
     context.data.table_mut(g::CHARGE).insert(charge);
-    context.emit(if refusal.is_some() { "charge.failed" } else { "charge.succeeded" }, g::CHARGE, &id);
+    context.emit(
+        if refusal.is_some() {
+            "charge.failed"
+        } else {
+            "charge.succeeded"
+        },
+        g::CHARGE,
+        &id,
+    );
     id
 }
 
@@ -60,7 +68,13 @@ fn fail(charge: &mut Object, refusal: &Refusal) {
 
 fn settle(context: &mut Context<'_>, charge: &mut Object, id: &str, amount: i64) {
     let currency = charge.word("currency").unwrap_or("usd").to_owned();
-    let movement = Movement { kind: "charge", amount, fee: fee(amount), currency: &currency, source: id };
+    let movement = Movement {
+        kind: "charge",
+        amount,
+        fee: fee(amount),
+        currency: &currency,
+        source: id,
+    };
     let transaction = transact(context, &movement);
     charge.set_text("balance_transaction", &transaction);
 }
@@ -76,7 +90,15 @@ fn details(method: &Object) -> String {
     if kind == "card"
         && let Some(Shape::Object(inner)) = schema.field("card").map(|field| field.shape)
     {
-        let known = ["brand", "country", "exp_month", "exp_year", "fingerprint", "funding", "last4"];
+        let known = [
+            "brand",
+            "country",
+            "exp_month",
+            "exp_year",
+            "fingerprint",
+            "funding",
+            "last4",
+        ];
         let copied = known.into_iter().filter(|name| inner.field(name).is_some());
         let given: Vec<(&str, String)> = copied.map(|name| (name, card[name].to_string())).collect();
         fields.push(("card", nested(inner, &given, 0)));
@@ -86,7 +108,9 @@ fn details(method: &Object) -> String {
 
 /// Takes the money that a charge holds, or part of it.
 pub(super) fn capture(context: &mut Context<'_>, id: &str, amount: i64) {
-    let Some(mut charge) = context.find(g::CHARGE, id) else { return };
+    let Some(mut charge) = context.find(g::CHARGE, id) else {
+        return;
+    };
     charge.set("captured", "true");
     charge.set_integer("amount_captured", amount);
     let rest = charge.amount("amount").saturating_sub(amount);
@@ -94,7 +118,7 @@ pub(super) fn capture(context: &mut Context<'_>, id: &str, amount: i64) {
         charge.set_integer("amount_refunded", rest);
     }
     settle(context, &mut charge, id, amount);
-    context.put(charge);
+    context.put_as(charge, None);
     context.emit("charge.captured", g::CHARGE, id);
 }
 
@@ -104,7 +128,11 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     let currency = currency_of(context.params, "currency")?.ok_or_else(|| ApiError::missing("currency"))?;
     let customer = context.referred(g::CUSTOMER, "customer")?;
     let owned = customer.as_ref().and_then(|customer| customer.word("default_source"));
-    let source = context.text("source").or(context.text("card")).map(str::to_owned).or(owned.map(str::to_owned));
+    let source = context
+        .text("source")
+        .or(context.text("card"))
+        .map(str::to_owned)
+        .or(owned.map(str::to_owned));
     let method = match source {
         Some(source) if source.starts_with("tok_") => {
             let card = payment_method::card_of_token(context, &source, "source")?;
@@ -115,7 +143,9 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
             payment_method::of_card(context, &super::card::Card::plain())
         }
         None if customer.is_some() => {
-            return Err(ApiError::invalid("Cannot charge a customer that has no active card").code("missing").status(402));
+            return Err(ApiError::invalid("Cannot charge a customer that has no active card")
+                .code("missing")
+                .status(402));
         }
         None => return Err(ApiError::invalid("Must provide source or customer.").code("parameter_missing")),
     };
@@ -149,7 +179,10 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     }
     match refusal {
         Some(refusal) => Err(refusal.error(Some(id), None)),
-        None => Ok(context.find(g::CHARGE, &id).map(|charge| context.json(&charge)).unwrap_or_default()),
+        None => Ok(context
+            .find(g::CHARGE, &id)
+            .map(|charge| context.json(&charge))
+            .unwrap_or_default()),
     }
 }
 
@@ -157,8 +190,10 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
 pub(super) fn capture_by_hand(context: &mut Context<'_>) -> Result<String, ApiError> {
     let charge = context.existing(g::CHARGE)?;
     if charge.is_true("captured") || charge.word("status") == Some("failed") {
-        return Err(ApiError::invalid(format!("Charge {} has already been captured.", charge.id))
-            .code("charge_already_captured"));
+        return Err(
+            ApiError::invalid(format!("Charge {} has already been captured.", charge.id))
+                .code("charge_already_captured"),
+        );
     }
     let held = charge.amount("amount");
     let amount = context.integer("amount")?.unwrap_or(held);
@@ -174,7 +209,9 @@ pub(super) fn capture_by_hand(context: &mut Context<'_>) -> Result<String, ApiEr
 
 /// A dispute by the customer's bank, as the card that asks for one has it.
 pub(super) fn dispute(context: &mut Context<'_>, charge: &str) {
-    let Some(mut disputed) = context.find(g::CHARGE, charge) else { return };
+    let Some(mut disputed) = context.find(g::CHARGE, charge) else {
+        return;
+    };
     let mut dispute = context.fresh(g::DISPUTE);
     dispute.set_text("charge", charge);
     dispute.set_integer("amount", disputed.amount("amount"));

@@ -23,16 +23,26 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     for (index, given) in given.iter().enumerate() {
         lines.push(line(context, given, index)?);
     }
-    let subtotal = lines.iter().map(|line| line.amount("amount_subtotal")).fold(0_i64, i64::saturating_add);
+    let subtotal = lines
+        .iter()
+        .map(|line| line.amount("amount_subtotal"))
+        .fold(0_i64, i64::saturating_add);
     let customer = session.json("customer").to_owned();
     let discounts = match discount::given(context.params) {
         Some(given) => {
-            let target = Target { field: "checkout_session", id: &session.id.clone(), customer: &customer };
+            let target = Target {
+                field: "checkout_session",
+                id: &session.id.clone(),
+                customer: &customer,
+            };
             discount::apply(context, given, &target)?
         }
         None => Vec::new(),
     };
-    let off: i64 = discount::amounts(context, &discounts, subtotal).iter().map(|(_, amount)| amount).sum();
+    let off: i64 = discount::amounts(context, &discounts, subtotal)
+        .iter()
+        .map(|(_, amount)| amount)
+        .sum();
     session.clear("line_items");
     session.clear("discounts");
     if !setup {
@@ -42,7 +52,11 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
             "total_details",
             format!("{{\"amount_discount\":{off},\"amount_shipping\":0,\"amount_tax\":0}}"),
         );
-        let currency = lines.first().and_then(|line| line.word("currency")).unwrap_or("usd").to_owned();
+        let currency = lines
+            .first()
+            .and_then(|line| line.word("currency"))
+            .unwrap_or("usd")
+            .to_owned();
         session.set_text("currency", &currency);
     }
     session.set_text("payment_status", if setup { "no_payment_required" } else { "unpaid" });
@@ -50,8 +64,18 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
         session.set_integer("expires_at", context.now.saturating_add(OPEN_FOR));
     }
     let url = format!("https://checkout.stripe.com/c/pay/{}", session.id);
-    let hosted = !matches!(context.text("ui_mode"), Some("embedded" | "custom" | "elements" | "embedded_page"));
-    session.set("url", if hosted { crate::json::text(&url) } else { "null".to_owned() });
+    let hosted = !matches!(
+        context.text("ui_mode"),
+        Some("embedded" | "custom" | "elements" | "embedded_page")
+    );
+    session.set(
+        "url",
+        if hosted {
+            crate::json::text(&url)
+        } else {
+            "null".to_owned()
+        },
+    );
     let ids: Vec<String> = lines.iter().map(|line| line.id.to_string()).collect();
     session.set("line_items", discount::ids_json(&ids));
     for mut line in lines {

@@ -1,7 +1,7 @@
 use super::{Context, currency_of};
 use crate::error::ApiError;
-use crate::json;
 use crate::generated as g;
+use crate::json;
 use crate::object::Object;
 
 pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {

@@ -13,7 +13,9 @@ use crate::schema::Shape;
 
 /// A promotion code: what customers enter for a coupon.
 pub(super) fn create_promotion_code(context: &mut Context<'_>) -> Result<String, ApiError> {
-    let coupon = context.map("promotion").and_then(|promotion| text_of(promotion, "coupon"));
+    let coupon = context
+        .map("promotion")
+        .and_then(|promotion| text_of(promotion, "coupon"));
     let Some(coupon) = coupon.or(context.text("coupon")) else {
         return Err(ApiError::missing("promotion[coupon]"));
     };
@@ -25,7 +27,11 @@ pub(super) fn create_promotion_code(context: &mut Context<'_>) -> Result<String,
         None => context.random.capitals(8),
     };
     let key = code.to_lowercase();
-    let taken = context.data.promotion_codes.get(key.as_str()).and_then(|id| context.data.get(g::PROMOTION_CODE, id));
+    let taken = context
+        .data
+        .promotion_codes
+        .get(key.as_str())
+        .and_then(|id| context.data.get(g::PROMOTION_CODE, id));
     if taken.is_some_and(|other| other.is_true("active")) && flag_of(context.params, "active") != Some(false) {
         return Err(ApiError::invalid(format!(
             "An active promotion code with `code: {}` already exists.",
@@ -35,7 +41,10 @@ pub(super) fn create_promotion_code(context: &mut Context<'_>) -> Result<String,
     }
     let mut promotion = generic::build(context, g::PROMOTION_CODE)?;
     promotion.set_text("code", &code);
-    promotion.set("promotion", format!("{{\"coupon\":{},\"type\":\"coupon\"}}", text(coupon)));
+    promotion.set(
+        "promotion",
+        format!("{{\"coupon\":{},\"type\":\"coupon\"}}", text(coupon)),
+    );
     context.data.promotion_codes.insert(key.into(), promotion.id.clone());
     context.insert(promotion)
 }
@@ -77,13 +86,18 @@ fn redeem_code(context: &mut Context<'_>, id: &str, target: &Target<'_>, param: 
     let used_up = promotion.integer("max_redemptions").is_some_and(|max| redeemed >= max);
     let expired = promotion.integer("expires_at").is_some_and(|end| end <= context.now);
     if !promotion.is_true("active") || used_up || expired {
-        return Err(ApiError::invalid("This promotion code is not active.").code("promotion_code_inactive").param(param));
+        return Err(ApiError::invalid("This promotion code is not active.")
+            .code("promotion_code_inactive")
+            .param(param));
     }
     let others = promotion.json("customer") != "null" && promotion.json("customer") != target.customer;
     if others {
         return Err(ApiError::invalid("This promotion code cannot be redeemed by this customer.").param(param));
     }
-    let coupon = promotion.value("promotion")["coupon"].as_str().unwrap_or_default().to_owned();
+    let coupon = promotion.value("promotion")["coupon"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
     let discount = redeem(context, &coupon, Some(id), target, param)?;
     promotion.set_integer("times_redeemed", redeemed + 1);
     if promotion.integer("max_redemptions") == Some(redeemed + 1) {
@@ -107,13 +121,18 @@ fn redeem(
     let used_up = coupon.integer("max_redemptions").is_some_and(|max| redeemed >= max);
     let expired = coupon.integer("redeem_by").is_some_and(|end| end <= context.now);
     if used_up || expired || !coupon.is_true("valid") {
-        return Err(ApiError::invalid(format!("Coupon expired: {}", coupon.id)).code("coupon_expired").param(param));
+        return Err(ApiError::invalid(format!("Coupon expired: {}", coupon.id))
+            .code("coupon_expired")
+            .param(param));
     }
     let mut discount = context.fresh(g::DISCOUNT);
     discount.set_integer("start", context.now);
     discount.set("customer", target.customer);
     discount.set_text(target.field, target.id);
-    discount.set("source", format!("{{\"coupon\":{},\"type\":\"coupon\"}}", text(&coupon.id)));
+    discount.set(
+        "source",
+        format!("{{\"coupon\":{},\"type\":\"coupon\"}}", text(&coupon.id)),
+    );
     if let Some(promotion) = promotion {
         discount.set_text("promotion_code", promotion);
     }
@@ -157,7 +176,9 @@ fn coupon_of<'c>(context: &'c Context<'_>, discount: &str) -> Option<&'c Object>
 
 /// `[{"amount": 5, "discount": "di_…"}]`
 pub(super) fn amounts_json(amounts: &[(String, i64)]) -> String {
-    let each = amounts.iter().map(|(id, amount)| format!("{{\"amount\":{amount},\"discount\":{}}}", text(id)));
+    let each = amounts
+        .iter()
+        .map(|(id, amount)| format!("{{\"amount\":{amount},\"discount\":{}}}", text(id)));
     format!("[{}]", each.collect::<Vec<_>>().join(","))
 }
 

@@ -28,7 +28,10 @@ pub(super) fn list(context: &Context<'_>) -> Result<Page, ApiError> {
     let mut found: Vec<(u32, &Event)> = match (number("starting_after")?, number("ending_before")?) {
         (Some(_), Some(_)) => return Err(both_cursors()),
         (None, Some(before)) => {
-            let newer = events.newest_first().rev().filter(|(number, event)| *number > before && takes(event));
+            let newer = events
+                .newest_first()
+                .rev()
+                .filter(|(number, event)| *number > before && takes(event));
             newer.take(limit + 1).collect()
         }
         (after, None) => {
@@ -42,13 +45,23 @@ pub(super) fn list(context: &Context<'_>) -> Result<Page, ApiError> {
     if context.given("ending_before") {
         found.reverse();
     }
-    let items = found.into_iter().map(|(number, event)| event.json(number, context.data)).collect();
-    Ok(Page { items, has_more, next: None })
+    let items = found
+        .into_iter()
+        .map(|(number, event)| event.json(number, context.data))
+        .collect();
+    Ok(Page {
+        items,
+        has_more,
+        next: None,
+    })
 }
 
 fn takes(context: &Context<'_>, event: &Event) -> bool {
     let fits = |pattern: &str| match pattern.strip_suffix(".*") {
-        Some(family) => event.kind.strip_prefix(family).is_some_and(|rest| rest.starts_with('.')),
+        Some(family) => event
+            .kind
+            .strip_prefix(family)
+            .is_some_and(|rest| rest.starts_with('.')),
         None => event.kind == pattern,
     };
     let kinds = context.list("types");

@@ -8,7 +8,8 @@ use crate::error::ApiError;
 use crate::generated as g;
 
 /// What a quote's PDF holds: the shortest file that readers take for one.
-const PDF: &[u8] = b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[]/Count 0>>endobj\n\
+const PDF: &[u8] =
+    b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[]/Count 0>>endobj\n\
                      trailer<</Root 1 0 R>>\n%%EOF\n";
 
 pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
@@ -18,7 +19,10 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     let mut file = generic::build(context, g::FILE)?;
     file.set_integer("size", i64::try_from(upload.bytes().len()).unwrap_or(i64::MAX));
     file.set_text("filename", upload.name());
-    let kind = upload.name().rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
+    let kind = upload
+        .name()
+        .rsplit_once('.')
+        .map(|(_, extension)| extension.to_ascii_lowercase());
     if let Some(kind) = kind {
         file.set_text("type", &kind);
     }
@@ -31,7 +35,9 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
 /// An operation that answers with bytes.
 pub(super) fn content(context: &mut Context<'_>) -> Result<Answered, ApiError> {
     if let Some((schemas, _)) = &context.plan.owner
-        && !schemas.iter().any(|schema| context.data.get(*schema, context.id()).is_some())
+        && !schemas
+            .iter()
+            .any(|schema| context.data.get(*schema, context.id()).is_some())
     {
         return Err(ApiError::no_such("quote", context.id(), "quote").status(404));
     }

@@ -3,7 +3,7 @@
 use inflight_stripe::Value;
 
 use super::{Context, clears, text_of};
-use crate::defaults::of_type;
+use crate::defaults::{filled, of_type};
 use crate::error::ApiError;
 use crate::generated as g;
 use crate::json::text;
@@ -27,7 +27,7 @@ pub(super) fn execute(context: &mut Context<'_>) -> Result<String, ApiError> {
 
 pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     let Some(schema) = kind_to_create(context) else {
-        return Ok(crate::defaults::filled("", context.plan.shape, 0));
+        return Ok(filled("", context.plan.shape, 0));
     };
     let object = build(context, schema)?;
     context.insert(object)
@@ -58,12 +58,20 @@ pub(super) fn build(context: &mut Context<'_>, schema: SchemaId) -> Result<Objec
 fn complete(context: &mut Context<'_>, object: &mut Object) {
     let secret = format!("{}_secret_{}", object.id, context.random.id("", 25));
     let schema = object.schema;
-    let is_text = |name: &str| schema.field(name).is_some_and(|field| matches!(field.shape, Shape::Text));
+    let is_text = |name: &str| {
+        schema
+            .field(name)
+            .is_some_and(|field| matches!(field.shape, Shape::Text))
+    };
     if is_text("client_secret") {
         object.set_text("client_secret", &secret);
     }
     if is_text("secret") && !object.has("secret") {
-        let prefix = if object.schema == g::WEBHOOK_ENDPOINT { "whsec_" } else { "ek_test_" };
+        let prefix = if object.schema == g::WEBHOOK_ENDPOINT {
+            "whsec_"
+        } else {
+            "ek_test_"
+        };
         let secret = context.random.id(prefix, 32);
         object.set_text("secret", &secret);
     }
@@ -90,7 +98,11 @@ fn kind_to_create(context: &Context<'_>) -> Option<SchemaId> {
             Some(Value::Map(given)) => text_of(given, "object") == Some("bank_account"),
             _ => false,
         };
-        return Some(if is_bank || context.given("bank_account") { g::BANK_ACCOUNT } else { g::CARD });
+        return Some(if is_bank || context.given("bank_account") {
+            g::BANK_ACCOUNT
+        } else {
+            g::CARD
+        });
     }
     schemas.first().copied()
 }
@@ -119,7 +131,7 @@ fn kind_in_path(context: &mut Context<'_>) -> Result<SchemaId, ApiError> {
 fn retrieve(context: &mut Context<'_>) -> Result<String, ApiError> {
     let is_deleted = |schema: &&SchemaId| context.data.deleted.contains(&(**schema, context.id().into()));
     if let Some(schema) = context.plan.schemas.iter().find(is_deleted) {
-        return Ok(deletion_stub(*schema, context.id()));
+        return Ok(stub(context.plan.shape, &Object::new(*schema, context.id(), 0)));
     }
     let schema = kind_in_path(context)?;
     let object = context.existing(schema)?;
@@ -150,38 +162,68 @@ pub(super) fn delete(context: &mut Context<'_>) -> Result<String, ApiError> {
     if is_still_answered_for(schema) {
         context.data.deleted.insert((schema, context.id().into()));
     }
-    Ok(deletion_stub(schema, context.id()))
+    Ok(stub(context.plan.shape, &object))
 }
 
 /// What there is one of to each owner, such as a discount, or what parameters name, such as a secret.
 fn delete_by_owner(context: &mut Context<'_>) -> Result<String, ApiError> {
-    let found = context.plan.schema().and_then(|schema| Some((schema, of_owner(context, schema)?)));
+    let found = context
+        .plan
+        .schema()
+        .and_then(|schema| Some((schema, of_owner(context, schema)?)));
     if let Some((schema, object)) = found {
         context.remove(schema, &object.id);
         if context.plan.shape.resources().contains(&schema) {
             return Ok(context.json(&object));
         }
-        return Ok(deletion_stub(schema, &object.id));
+        return Ok(stub(context.plan.shape, &object));
     }
     match context.plan.schema() {
         Some(schema) if context.operation.path_params.is_empty() => {
             let object = build(context, schema)?;
             Ok(context.json(&object))
         }
-        _ => Ok(crate::defaults::filled("", context.plan.shape, 0).replace("\"deleted\":false", "\"deleted\":true")),
+        _ => Ok(filled("", context.plan.shape, 0).replace("\"deleted\":false", "\"deleted\":true")),
     }
 }
 
 fn is_still_answered_for(schema: SchemaId) -> bool {
-    [g::CUSTOMER, g::TERMINAL_CONFIGURATION, g::TERMINAL_LOCATION, g::TERMINAL_READER].contains(&schema)
+    [
+        g::CUSTOMER,
+        g::TERMINAL_CONFIGURATION,
+        g::TERMINAL_LOCATION,
+        g::TERMINAL_READER,
+    ]
+    .contains(&schema)
 }
 
-pub(super) fn deletion_stub(schema: SchemaId, id: &str) -> String {
-    let id = text(id);
-    if schema.is_v2() {
-        return format!("{{\"id\":{id},\"object\":\"{}\"}}", schema.name());
+/// What is left of a deleted object, in the shape that the answer has.
+pub(super) fn stub(shape: Shape, object: &Object) -> String {
+    let id = text(&object.id);
+    let name = object.schema.name();
+    if object.schema.is_v2() {
+        return format!("{{\"id\":{id},\"object\":\"{name}\"}}");
     }
-    format!("{{\"id\":{id},\"object\":\"{}\",\"deleted\":true}}", schema.name())
+    // Some stubs say more than that.
+    let of_kind = |schema: &SchemaId| schema.name() == name;
+    let more = shape
+        .deletion_stub()
+        .filter(of_kind)
+        .map_or(&[][..], |schema| schema.get().fields);
+    let mut out = format!("{{\"id\":{id},\"object\":\"{name}\",\"deleted\":true");
+    for field in more
+        .iter()
+        .filter(|field| field.required && !matches!(field.name, "id" | "object" | "deleted"))
+    {
+        let json = if object.has(field.name) {
+            object.json(field.name)
+        } else {
+            &filled(field.name, field.shape, 0)
+        };
+        out.push_str(&format!(",\"{}\":{json}", field.name));
+    }
+    out.push('}');
+    out
 }
 
 fn act(context: &mut Context<'_>, word: &str) -> Result<String, ApiError> {
@@ -239,15 +281,26 @@ fn set_state(object: &mut Object, word: &str, now: i64) -> bool {
         _ => None,
     };
     if let Some(active) = active
-        && object.schema.field("active").is_some_and(|field| field.shape == Shape::Boolean)
+        && object
+            .schema
+            .field("active")
+            .is_some_and(|field| field.shape == Shape::Boolean)
     {
         object.set("active", active);
     }
-    let state = candidates.iter().copied().chain([past.as_str()]).find(|state| values.contains(state));
+    let state = candidates
+        .iter()
+        .copied()
+        .chain([past.as_str()])
+        .find(|state| values.contains(state));
     let Some(state) = state else { return false };
     object.set_text("status", state);
     let at = format!("{state}_at");
-    if object.schema.field(&at).is_some_and(|field| field.shape == Shape::Timestamp) {
+    if object
+        .schema
+        .field(&at)
+        .is_some_and(|field| field.shape == Shape::Timestamp)
+    {
         object.set_integer(&at, now);
     }
     true
@@ -256,7 +309,7 @@ fn set_state(object: &mut Object, word: &str, now: i64) -> bool {
 /// The one object of its kind, or of its owner: made when it is first asked for.
 fn singleton(context: &mut Context<'_>) -> Result<String, ApiError> {
     let Some(schema) = context.plan.schema() else {
-        return Ok(crate::defaults::filled("", context.plan.shape, 0));
+        return Ok(filled("", context.plan.shape, 0));
     };
     let changes = !context.params.is_empty() && context.operation.method == inflight_stripe::Method::Post;
     let Some(mut object) = of_owner(context, schema) else {
@@ -276,7 +329,11 @@ fn singleton(context: &mut Context<'_>) -> Result<String, ApiError> {
 
 /// The object of a kind that belongs to the object in the path; without one there, the first of its kind.
 fn of_owner(context: &Context<'_>, schema: SchemaId) -> Option<Object> {
-    let owner = context.plan.owner.as_ref().and_then(|(_, place)| context.ids.get(*place));
+    let owner = context
+        .plan
+        .owner
+        .as_ref()
+        .and_then(|(_, place)| context.ids.get(*place));
     let mut objects = context.data.table(schema).iter();
     let found = match owner {
         Some(owner) => objects.find(|object| object.parent.as_deref() == Some(owner)),
@@ -319,6 +376,6 @@ pub(super) fn preview(context: &mut Context<'_>) -> Result<String, ApiError> {
             let object = build(context, schema)?;
             Ok(context.json(&object))
         }
-        None => Ok(crate::defaults::filled("", context.plan.shape, 0)),
+        None => Ok(filled("", context.plan.shape, 0)),
     }
 }

@@ -25,7 +25,11 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     context.apply(&mut invoice)?;
     if let Some(given) = discount::given(context.params) {
         let customer = text(&customer.id);
-        let target = Target { field: "invoice", id: &invoice.id.clone(), customer: &customer };
+        let target = Target {
+            field: "invoice",
+            id: &invoice.id.clone(),
+            customer: &customer,
+        };
         let discounts = discount::apply(context, given, &target)?;
         invoice.set("discounts", discount::ids_json(&discounts));
     }
@@ -68,7 +72,12 @@ pub(super) fn draft(context: &mut Context<'_>, customer: &Object) -> Object {
 /// What an invoice comes to: lines, less discounts, less what the customer has as credit.
 pub(super) fn total(context: &Context<'_>, invoice: &mut Object) {
     let lines = invoice.ids("lines");
-    let amount = |id: &String| context.data.get(g::LINE_ITEM, id).map_or(0, |line| line.amount("amount"));
+    let amount = |id: &String| {
+        context
+            .data
+            .get(g::LINE_ITEM, id)
+            .map_or(0, |line| line.amount("amount"))
+    };
     let subtotal = lines.iter().map(amount).fold(0_i64, i64::saturating_add);
     let taken = discount::amounts(context, &invoice.ids("discounts"), subtotal);
     let off: i64 = taken.iter().map(|(_, amount)| amount).sum();
@@ -80,14 +89,20 @@ pub(super) fn total(context: &Context<'_>, invoice: &mut Object) {
     if !taken.is_empty() {
         invoice.set("total_discount_amounts", discount::amounts_json(&taken));
     }
-    let credit = match invoice.word("customer").and_then(|id| context.data.get(g::CUSTOMER, id)) {
+    let credit = match invoice
+        .word("customer")
+        .and_then(|id| context.data.get(g::CUSTOMER, id))
+    {
         Some(customer) if invoice.word("status") == Some("draft") => customer.amount("balance"),
         _ => invoice.amount("starting_balance"),
     };
     invoice.set_integer("starting_balance", credit);
     let due = total.saturating_add(credit).max(0);
     invoice.set_integer("amount_due", due);
-    invoice.set_integer("amount_remaining", due.saturating_sub(invoice.amount("amount_paid")).max(0));
+    invoice.set_integer(
+        "amount_remaining",
+        due.saturating_sub(invoice.amount("amount_paid")).max(0),
+    );
 }
 
 pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
@@ -98,7 +113,11 @@ pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
         }
         if let Some(given) = given {
             let customer = invoice.json("customer").to_owned();
-            let target = Target { field: "invoice", id: &invoice.id.clone(), customer: &customer };
+            let target = Target {
+                field: "invoice",
+                id: &invoice.id.clone(),
+                customer: &customer,
+            };
             let discounts = discount::apply(context, given, &target)?;
             invoice.set("discounts", discount::ids_json(&discounts));
         }
@@ -122,8 +141,10 @@ pub(super) fn delete(context: &mut Context<'_>) -> Result<String, ApiError> {
 pub(super) fn finalize(context: &mut Context<'_>) -> Result<String, ApiError> {
     let mut invoice = context.existing(g::INVOICE)?;
     if invoice.word("status") != Some("draft") {
-        return Err(ApiError::invalid("This invoice is already finalized, you can't re-finalize a non-draft invoice.")
-            .code("invoice_not_editable"));
+        return Err(
+            ApiError::invalid("This invoice is already finalized, you can't re-finalize a non-draft invoice.")
+                .code("invoice_not_editable"),
+        );
     }
     context.apply(&mut invoice)?;
     let id = invoice.id.to_string();
@@ -145,7 +166,10 @@ pub(super) fn open(context: &mut Context<'_>, invoice: &mut Object) {
         invoice.set_text("number", &format!("{prefix}-{sequence:04}"));
         customer.set_integer("next_invoice_sequence", sequence + 1);
         // Credit is used up as far as the invoice goes; a total below nothing becomes credit.
-        let balance = invoice.amount("total").saturating_add(customer.amount("balance")).min(0);
+        let balance = invoice
+            .amount("total")
+            .saturating_add(customer.amount("balance"))
+            .min(0);
         if balance != customer.amount("balance") {
             customer.set_integer("balance", balance);
         }
@@ -156,15 +180,24 @@ pub(super) fn open(context: &mut Context<'_>, invoice: &mut Object) {
         context.put(customer);
     }
     invoice.set_text("status", "open");
-    invoice.set_text("hosted_invoice_url", &format!("https://simulator.test/invoices/{}", invoice.id));
-    invoice.set_text("invoice_pdf", &format!("https://simulator.test/invoices/{}/pdf", invoice.id));
+    invoice.set_text(
+        "hosted_invoice_url",
+        &format!("https://simulator.test/invoices/{}", invoice.id),
+    );
+    invoice.set_text(
+        "invoice_pdf",
+        &format!("https://simulator.test/invoices/{}/pdf", invoice.id),
+    );
     invoice.set_integer("effective_at", context.now);
     transition(invoice, "finalized_at", context.now);
 }
 
 /// An invoice of nothing is paid as soon as it is open.
 pub(super) fn settle_nothing(context: &mut Context<'_>, id: &str) {
-    let due = context.data.get(g::INVOICE, id).map_or(0, |invoice| invoice.amount("amount_remaining"));
+    let due = context
+        .data
+        .get(g::INVOICE, id)
+        .map_or(0, |invoice| invoice.amount("amount_remaining"));
     if due == 0 {
         settle(context, id, None);
     }
@@ -175,14 +208,24 @@ pub(super) fn transition(invoice: &mut Object, name: &str, now: i64) {
     let mut times = invoice.value("status_transitions");
     for known in ["finalized_at", "marked_uncollectible_at", "paid_at", "voided_at"] {
         if times[known].is_null() {
-            times[known] = if known == name { now.into() } else { serde_json::Value::Null };
+            times[known] = if known == name {
+                now.into()
+            } else {
+                serde_json::Value::Null
+            };
         }
     }
     invoice.set("status_transitions", times.to_string());
 }
 
 pub(super) fn void(context: &mut Context<'_>) -> Result<String, ApiError> {
-    end(context, "void", "voided_at", "invoice.voided", &["open", "uncollectible"])
+    end(
+        context,
+        "void",
+        "voided_at",
+        "invoice.voided",
+        &["open", "uncollectible"],
+    )
 }
 
 pub(super) fn mark_uncollectible(context: &mut Context<'_>) -> Result<String, ApiError> {
@@ -195,13 +238,7 @@ pub(super) fn mark_uncollectible(context: &mut Context<'_>) -> Result<String, Ap
     )
 }
 
-fn end(
-    context: &mut Context<'_>,
-    state: &str,
-    at: &str,
-    event: &str,
-    from: &[&str],
-) -> Result<String, ApiError> {
+fn end(context: &mut Context<'_>, state: &str, at: &str, event: &str, from: &[&str]) -> Result<String, ApiError> {
     let mut invoice = context.existing(g::INVOICE)?;
     // A draft becomes an open invoice on the way.
     if invoice.word("status") == Some("draft") {

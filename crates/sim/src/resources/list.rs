@@ -42,9 +42,16 @@ fn objects(context: &Context<'_>) -> Result<Page, ApiError> {
     let schemas = &context.plan.schemas;
     let position = |name: &str| match context.text(name) {
         None => Ok(None),
-        Some(id) => match schemas.iter().find_map(|schema| context.data.table(*schema).position(id)) {
+        Some(id) => match schemas
+            .iter()
+            .find_map(|schema| context.data.table(*schema).position(id))
+        {
             Some(place) => Ok(Some(place)),
-            None => Err(ApiError::no_such(schemas.first().map_or("object", |s| schema_name(*s)), id, name)),
+            None => Err(ApiError::no_such(
+                schemas.first().map_or("object", |s| schema_name(*s)),
+                id,
+                name,
+            )),
         },
     };
     let filter = Filter::new(context);
@@ -54,12 +61,16 @@ fn objects(context: &Context<'_>) -> Result<Page, ApiError> {
     let mut found: Vec<&Object> = match (after, before) {
         (Some(_), Some(_)) => return Err(both_cursors()),
         (None, Some(place)) => {
-            let newer = schemas.iter().flat_map(|schema| context.data.table(*schema).newer_than(place));
+            let newer = schemas
+                .iter()
+                .flat_map(|schema| context.data.table(*schema).newer_than(place));
             newer.filter(matching).take(limit + 1).collect()
         }
         (after, None) => {
             let place = after.unwrap_or(usize::MAX);
-            let older = schemas.iter().flat_map(|schema| context.data.table(*schema).older_than(place));
+            let older = schemas
+                .iter()
+                .flat_map(|schema| context.data.table(*schema).older_than(place));
             older.filter(matching).take(limit + 1).collect()
         }
     };
@@ -73,12 +84,19 @@ fn objects(context: &Context<'_>) -> Result<Page, ApiError> {
         found.reverse();
     }
     let items = found.into_iter().map(|object| context.json(object)).collect();
-    Ok(Page { items, has_more, next: None })
+    Ok(Page {
+        items,
+        has_more,
+        next: None,
+    })
 }
 
 /// Lines stand in the order of the invoice that they are part of.
 fn in_order(schemas: &[SchemaId]) -> bool {
-    matches!(schemas, [g::LINE_ITEM | g::ITEM | g::SUBSCRIPTION_ITEM | g::CREDIT_NOTE_LINE_ITEM])
+    matches!(
+        schemas,
+        [g::LINE_ITEM | g::ITEM | g::SUBSCRIPTION_ITEM | g::CREDIT_NOTE_LINE_ITEM]
+    )
 }
 
 pub(super) fn both_cursors() -> ApiError {
@@ -91,8 +109,14 @@ fn numbered(context: &Context<'_>, limit: usize) -> Page {
     let skip = context.text("page").and_then(|page| page.parse().ok()).unwrap_or(0);
     let filter = Filter::new(context);
     let tables = context.plan.schemas.iter().map(|schema| context.data.table(*schema));
-    let all = tables.flat_map(|table| table.older_than(usize::MAX)).filter(|object| filter.takes(object));
-    let mut items: Vec<String> = all.skip(skip).take(limit + 1).map(|object| context.json(object)).collect();
+    let all = tables
+        .flat_map(|table| table.older_than(usize::MAX))
+        .filter(|object| filter.takes(object));
+    let mut items: Vec<String> = all
+        .skip(skip)
+        .take(limit + 1)
+        .map(|object| context.json(object))
+        .collect();
     let has_more = items.len() > limit;
     items.truncate(limit);
     Page {
@@ -131,11 +155,16 @@ fn render(context: &Context<'_>, page_of: Page) -> Result<String, ApiError> {
         return Ok(page(&data, page_of.has_more, &path));
     }
     let link = |at: usize| {
-        let limit = context.text("limit").map(|limit| format!("&limit={limit}")).unwrap_or_default();
+        let limit = context
+            .text("limit")
+            .map(|limit| format!("&limit={limit}"))
+            .unwrap_or_default();
         json::text(&format!("{path}?page={at}{limit}"))
     };
     let next = page_of.next.map_or("null".to_owned(), link);
-    Ok(format!("{{\"data\":{data},\"next_page_url\":{next},\"previous_page_url\":null}}"))
+    Ok(format!(
+        "{{\"data\":{data},\"next_page_url\":{next},\"previous_page_url\":null}}"
+    ))
 }
 
 /// The operation's path with its ids.
@@ -196,7 +225,13 @@ struct Filter<'a> {
 impl<'a> Filter<'a> {
     fn new(context: &Context<'a>) -> Self {
         let Some(schema) = context.plan.schema() else {
-            return Self { params: context.params, equal: Vec::new(), ranges: Vec::new(), owner: None, listed: Vec::new() };
+            return Self {
+                params: context.params,
+                equal: Vec::new(),
+                ranges: Vec::new(),
+                owner: None,
+                listed: Vec::new(),
+            };
         };
         let (mut equal, mut ranges) = (Vec::new(), Vec::new());
         for (name, value) in context.params.iter() {
@@ -205,7 +240,9 @@ impl<'a> Filter<'a> {
                 (Shape::Timestamp, _) if name != "created" => ranges.push(name),
                 (Shape::Boolean | Shape::Integer, Value::Text(text)) => equal.push((name, text.clone())),
                 (Shape::Currency, Value::Text(text)) => equal.push((name, json::text(&text.to_ascii_lowercase()))),
-                (Shape::Text | Shape::Enum(_) | Shape::Id(_), Value::Text(text)) if name != "status" || !is_subscription(schema) => {
+                (Shape::Text | Shape::Enum(_) | Shape::Id(_), Value::Text(text))
+                    if name != "status" || !is_subscription(schema) =>
+                {
                     equal.push((name, json::text(text)));
                 }
                 _ => {}
@@ -213,20 +250,34 @@ impl<'a> Filter<'a> {
         }
         let owner = context.plan.owner.as_ref().and_then(|(_, place)| {
             let name = context.operation.path_params.get(*place)?;
-            Some((context.ids.get(*place)?.as_str(), name.strip_suffix("_id").unwrap_or(name)))
+            Some((
+                context.ids.get(*place)?.as_str(),
+                name.strip_suffix("_id").unwrap_or(name),
+            ))
         });
         let last = context.operation.path.rsplit('/').next().unwrap_or_default();
-        let listed = owner.zip(context.plan.owner.as_ref()).and_then(|((id, _), (schemas, _))| {
-            let owner = schemas.iter().find_map(|schema| context.data.get(*schema, id))?;
-            Some(owner.ids(last))
-        });
-        Self { params: context.params, equal, ranges, owner, listed: listed.unwrap_or_default() }
+        let listed = owner
+            .zip(context.plan.owner.as_ref())
+            .and_then(|((id, _), (schemas, _))| {
+                let owner = schemas.iter().find_map(|schema| context.data.get(*schema, id))?;
+                Some(owner.ids(last))
+            });
+        Self {
+            params: context.params,
+            equal,
+            ranges,
+            owner,
+            listed: listed.unwrap_or_default(),
+        }
     }
 
     fn takes(&self, object: &Object) -> bool {
         self.equal.iter().all(|(field, json)| object.json(field) == json)
             && takes_moment(self.params, "created", object.created)
-            && self.ranges.iter().all(|name| takes_moment(self.params, name, object.amount(name)))
+            && self
+                .ranges
+                .iter()
+                .all(|name| takes_moment(self.params, name, object.amount(name)))
             && self.takes_owner(object)
             && self.takes_one_of("ids", || json::text(&object.id))
             && self.takes_one_of("lookup_keys", || object.json("lookup_key").to_owned())

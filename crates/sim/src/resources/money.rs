@@ -76,7 +76,10 @@ pub(super) fn balance(context: &mut Context<'_>) -> Result<String, ApiError> {
     available.push(']');
     let mut balance = Object::new(g::BALANCE, "", context.now);
     balance.set("available", available);
-    balance.set("pending", r#"[{"amount":0,"currency":"usd","source_types":{"card":0}}]"#);
+    balance.set(
+        "pending",
+        r#"[{"amount":0,"currency":"usd","source_types":{"card":0}}]"#,
+    );
     Ok(context.json(&balance))
 }
 
@@ -93,7 +96,11 @@ fn amount_of(context: &Context<'_>) -> Result<i64, ApiError> {
 /// A payout, a transfer or a top-up: money that leaves the balance, or comes to it.
 pub(super) fn create(context: &mut Context<'_>, schema: SchemaId) -> Result<String, ApiError> {
     let whole = context.data.balance.values().copied().max().unwrap_or(0).max(0);
-    let amount = if schema == g::TRANSFER && !context.given("amount") { whole } else { amount_of(context)? };
+    let amount = if schema == g::TRANSFER && !context.given("amount") {
+        whole
+    } else {
+        amount_of(context)?
+    };
     let currency = currency_of(context.params, "currency")?.unwrap_or_else(|| "usd".to_owned());
     let (kind, sign) = match schema {
         g::PAYOUT => ("payout", -1),
@@ -116,7 +123,13 @@ pub(super) fn create(context: &mut Context<'_>, schema: SchemaId) -> Result<Stri
     let id = object.id.to_string();
     let transaction = transact(
         context,
-        &Movement { kind, amount: sign * amount, fee: 0, currency: &currency, source: &id },
+        &Movement {
+            kind,
+            amount: sign * amount,
+            fee: 0,
+            currency: &currency,
+            source: &id,
+        },
     );
     object.set_text("balance_transaction", &transaction);
     let json = context.insert(object)?;
@@ -149,7 +162,13 @@ mod tests {
 
     #[test]
     fn fees() {
-        for (amount, expected) in [(1000, 59), (500, 45), (1, 30), (99_999_999, 2_900_030), (i64::MAX, i64::MAX / 1000 + 30)] {
+        for (amount, expected) in [
+            (1000, 59),
+            (500, 45),
+            (1, 30),
+            (99_999_999, 2_900_030),
+            (i64::MAX, i64::MAX / 1000 + 30),
+        ] {
             assert_eq!(fee(amount), expected, "{amount}");
         }
     }

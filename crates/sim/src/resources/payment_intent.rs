@@ -89,7 +89,9 @@ pub(super) fn confirm(context: &mut Context<'_>) -> Result<String, ApiError> {
             intent.set_text("payment_method", &method.id);
             Some(method)
         }
-        None => intent.word("payment_method").and_then(|id| context.find(g::PAYMENT_METHOD, id)),
+        None => intent
+            .word("payment_method")
+            .and_then(|id| context.find(g::PAYMENT_METHOD, id)),
     };
     let paid = pay(context, &mut intent, method);
     if let Err(error) = &paid
@@ -147,8 +149,13 @@ pub(super) fn cancel(context: &mut Context<'_>) -> Result<String, ApiError> {
 
 /// The event of the state that an intent has come to.
 pub(super) fn announce(context: &mut Context<'_>, id: &str) {
-    let Some(intent) = context.data.get(g::PAYMENT_INTENT, id) else { return };
-    let invoice = intent.parent.clone().filter(|_| intent.word("status") == Some("succeeded"));
+    let Some(intent) = context.data.get(g::PAYMENT_INTENT, id) else {
+        return;
+    };
+    let invoice = intent
+        .parent
+        .clone()
+        .filter(|_| intent.word("status") == Some("succeeded"));
     let name = match intent.word("status") {
         Some("succeeded") => "payment_intent.succeeded",
         Some("canceled") => "payment_intent.canceled",
@@ -258,16 +265,11 @@ fn is_authenticated(intent: &Object) -> bool {
 }
 
 fn goes_without_customer(context: &Context<'_>) -> bool {
-    context.flag("error_on_requires_action") == Some(true) || matches!(context.text("off_session"), Some("true" | "one_off" | "recurring"))
+    context.flag("error_on_requires_action") == Some(true)
+        || matches!(context.text("off_session"), Some("true" | "one_off" | "recurring"))
 }
 
-fn declined(
-    context: &Context<'_>,
-    intent: &mut Object,
-    charge: &str,
-    method: &Object,
-    refusal: &Refusal,
-) -> ApiError {
+fn declined(context: &Context<'_>, intent: &mut Object, charge: &str, method: &Object, refusal: &Refusal) -> ApiError {
     intent.set(
         "last_payment_error",
         format!(
@@ -289,9 +291,13 @@ fn unexpected_state(verb: &str, context: &Context<'_>, intent: &Object) -> ApiEr
     let status = intent.word("status").unwrap_or_default();
     let message = match (verb, status) {
         ("confirm", "succeeded") => {
-            "You cannot confirm this PaymentIntent because it has already succeeded after being previously confirmed.".to_owned()
+            "You cannot confirm this PaymentIntent because it has already succeeded after being previously confirmed."
+                .to_owned()
         }
-        _ => format!("This PaymentIntent could not be {} because it has a status of {status}.", past(verb)),
+        _ => format!(
+            "This PaymentIntent could not be {} because it has a status of {status}.",
+            past(verb)
+        ),
     };
     let mut error = ApiError::invalid(message).code("payment_intent_unexpected_state");
     error.details = Some(Box::new(Details {

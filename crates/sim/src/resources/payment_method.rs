@@ -160,17 +160,18 @@ pub(super) fn attach(context: &mut Context<'_>) -> Result<String, ApiError> {
     if let Some(owner) = method.word("customer")
         && owner != customer
     {
-        return Err(ApiError::invalid(
-            "The payment method you provided has already been attached to a customer.",
-        )
-        .code("payment_method_already_attached"));
+        return Err(
+            ApiError::invalid("The payment method you provided has already been attached to a customer.")
+                .code("payment_method_already_attached"),
+        );
     }
     if let Some(refusal) = refused_at_once(&last4(&method)) {
         return Err(refusal.error(None, None));
     }
     method.set_text("customer", customer);
     let id = method.id.clone();
-    let json = context.replace(method)?;
+    let json = context.json(&method);
+    context.put_as(method, None);
     context.emit("payment_method.attached", g::PAYMENT_METHOD, &id);
     Ok(json)
 }
@@ -184,7 +185,8 @@ pub(super) fn detach(context: &mut Context<'_>) -> Result<String, ApiError> {
     }
     method.clear("customer");
     let id = method.id.clone();
-    let json = context.replace(method)?;
+    let json = context.json(&method);
+    context.put_as(method, None);
     context.emit("payment_method.detached", g::PAYMENT_METHOD, &id);
     Ok(json)
 }
@@ -215,25 +217,38 @@ pub(super) fn create_token(context: &mut Context<'_>) -> Result<String, ApiError
     context.insert(token)
 }
 
-/// A card on a customer, from a token: the way before payment methods.
+/// A card on a customer or an account, from a token: the way before payment methods. `None` if that is not what is asked for.
 pub(super) fn create_source(context: &mut Context<'_>) -> Result<Option<String>, ApiError> {
-    let Some(token) = context.text("source").filter(|token| token.starts_with("tok_")) else {
+    let token = context
+        .text("source")
+        .or(context.text("card"))
+        .filter(|token| token.starts_with("tok_"));
+    let (Some(token), Some(owner)) = (token, context.ids.first()) else {
         return Ok(None);
     };
-    let card = card_of_token(context, token, "source")?;
-    if let Some(refusal) = refused_at_once(&card.last4) {
-        return Err(refusal.error(None, None));
-    }
-    let mut source = generic::build(context, g::CARD)?;
-    source.set("brand", text("Visa"));
-    source.set("last4", text(&card.last4));
-    source.set("funding", text(card.funding));
-    if let Some(owner) = context.ids.first()
-        && let Some(mut customer) = context.find(g::CUSTOMER, owner)
-        && customer.json("default_source") == "null"
-    {
+    let Some(mut customer) = context.find(g::CUSTOMER, owner) else {
+        return Ok(None);
+    };
+    let mut source = source_of(context, &customer, token)?;
+    super::apply_params(&mut source, context.params, context.data)?;
+    if customer.json("default_source") == "null" {
         customer.set_text("default_source", &source.id);
         context.put(customer);
     }
     context.insert(source).map(Some)
+}
+
+/// A customer's card, from a token. It is not kept yet.
+pub(super) fn source_of(context: &mut Context<'_>, customer: &Object, token: &str) -> Result<Object, ApiError> {
+    let card = card_of_token(context, token, "source")?;
+    if let Some(refusal) = refused_at_once(&card.last4) {
+        return Err(refusal.error(None, None));
+    }
+    let mut source = context.fresh(g::CARD);
+    source.parent = Some(customer.id.clone());
+    source.set_text("customer", &customer.id);
+    source.set_text("brand", "Visa");
+    source.set_text("last4", &card.last4);
+    source.set_text("funding", card.funding);
+    Ok(source)
 }

@@ -2,8 +2,8 @@ use inflight_stripe::{Params, Value};
 
 use super::{Context, apply_params, currency_of, integer_of, product, text_of};
 use crate::error::ApiError;
-use crate::json;
 use crate::generated as g;
+use crate::json;
 use crate::object::Object;
 
 pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
@@ -112,7 +112,7 @@ fn set_recurring(price: &mut Object, params: &Params) -> Result<(), ApiError> {
     price.set(
         "recurring",
         format!(
-            "{{\"interval\":{},\"interval_count\":{count},\"meter\":{meter},\"trial_period_days\":null,\"usage_type\":{}}}",
+            "{{\"interval\":{},\"interval_count\":{count},\"meter\":{meter},\"usage_type\":{}}}",
             json::text(interval),
             json::text(usage)
         ),

@@ -2,8 +2,8 @@ use inflight_stripe::{Params, Value};
 
 use super::{Context, price};
 use crate::error::ApiError;
-use crate::json;
 use crate::generated as g;
+use crate::json;
 use crate::object::Object;
 
 pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {

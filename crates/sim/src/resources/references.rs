@@ -43,8 +43,11 @@ fn check_owner(context: &mut Context<'_>) -> Result<(), ApiError> {
     let Some((schemas, place)) = &context.plan.owner else {
         return Ok(());
     };
-    let Some(id) = context.ids.get(*place) else { return Ok(()) };
-    let is_itself = matches!(context.plan.verb, Verb::Act(_)) && schemas.iter().any(|s| context.plan.schemas.contains(s));
+    let Some(id) = context.ids.get(*place) else {
+        return Ok(());
+    };
+    let is_itself =
+        matches!(context.plan.verb, Verb::Act(_)) && schemas.iter().any(|s| context.plan.schemas.contains(s));
     let exists = schemas.iter().any(|schema| context.data.get(*schema, id).is_some());
     // An account needs not be made: each one that a header names is there.
     let made = schemas.iter().any(|schema| is_made(*schema) && *schema != g::ACCOUNT);
@@ -91,7 +94,11 @@ fn check_one(context: &Context<'_>, params: &Params, name: &str, path: &str) -> 
         (Some(id), Some(schema)) if context.data.get(schema, id).is_none() => {
             // A plan is a price to a subscription.
             let is_plan = name == "price" && context.data.get(g::PLAN, id).is_some();
-            if is_plan { Ok(()) } else { Err(ApiError::no_such(schema_name(schema), id, path)) }
+            if is_plan {
+                Ok(())
+            } else {
+                Err(ApiError::no_such(schema_name(schema), id, path))
+            }
         }
         _ => Ok(()),
     }

@@ -13,10 +13,7 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     let mut refund = generic::build(context, g::REFUND)?;
     let amount = checked_amount(context, &charge)?;
     move_money(context, charge, &mut refund, amount);
-    let id = refund.id.clone();
-    let json = context.insert(refund)?;
-    context.emit("refund.created", g::REFUND, &id);
-    Ok(json)
+    context.insert(refund)
 }
 
 /// `POST /v1/charges/{charge}/refund`: the answer is the charge.
@@ -37,7 +34,13 @@ fn move_money(context: &mut Context<'_>, mut charge: Object, refund: &mut Object
     refund.set("payment_intent", charge.json("payment_intent"));
     refund.set_text("status", "succeeded");
     let currency = charge.word("currency").unwrap_or("usd").to_owned();
-    let movement = Movement { kind: "refund", amount: -amount, fee: 0, currency: &currency, source: &refund.id };
+    let movement = Movement {
+        kind: "refund",
+        amount: -amount,
+        fee: 0,
+        currency: &currency,
+        source: &refund.id,
+    };
     let transaction = transact(context, &movement);
     refund.set_text("balance_transaction", &transaction);
     let refunded = charge.amount("amount_refunded").saturating_add(amount);
@@ -46,7 +49,7 @@ fn move_money(context: &mut Context<'_>, mut charge: Object, refund: &mut Object
         charge.set("refunded", "true");
     }
     let id = charge.id.clone();
-    context.put(charge);
+    context.put_as(charge, None);
     context.emit("charge.refunded", g::CHARGE, &id);
 }
 
@@ -61,25 +64,35 @@ fn charge_of(context: &Context<'_>) -> Result<Object, ApiError> {
         return Ok(charge);
     }
     let Some(intent) = context.referred(g::PAYMENT_INTENT, "payment_intent")? else {
-        return Err(ApiError::invalid("One of the following params should be provided for this request: payment_intent or charge.")
-            .code("parameter_missing"));
+        return Err(ApiError::invalid(
+            "One of the following params should be provided for this request: payment_intent or charge.",
+        )
+        .code("parameter_missing"));
     };
     let charge = intent.word("latest_charge").and_then(|id| context.find(g::CHARGE, id));
     charge.filter(|charge| charge.is_true("captured")).ok_or_else(|| {
-        ApiError::invalid(format!("This PaymentIntent ({}) does not have a successful charge to refund.", intent.id))
-            .code("payment_intent_unexpected_state")
-            .param("payment_intent")
+        ApiError::invalid(format!(
+            "This PaymentIntent ({}) does not have a successful charge to refund.",
+            intent.id
+        ))
+        .code("payment_intent_unexpected_state")
+        .param("payment_intent")
     })
 }
 
 fn checked_amount(context: &Context<'_>, charge: &Object) -> Result<i64, ApiError> {
     let left = charge.amount("amount").saturating_sub(charge.amount("amount_refunded"));
     if left <= 0 {
-        return Err(ApiError::invalid(format!("Charge {} has already been refunded.", charge.id))
-            .code("charge_already_refunded"));
+        return Err(
+            ApiError::invalid(format!("Charge {} has already been refunded.", charge.id))
+                .code("charge_already_refunded"),
+        );
     }
     if !charge.is_true("paid") || !charge.is_true("captured") {
-        return Err(ApiError::invalid(format!("Charge {} has not been captured, and cannot be refunded.", charge.id)));
+        return Err(ApiError::invalid(format!(
+            "Charge {} has not been captured, and cannot be refunded.",
+            charge.id
+        )));
     }
     match context.integer("amount")? {
         None => Ok(left),
@@ -108,7 +121,11 @@ fn money(amount: i64, currency: &str) -> String {
         _ => "",
     };
     let number = format!("{}.{:02}", amount / 100, amount % 100);
-    if sign.is_empty() { format!("{number} {}", currency.to_ascii_uppercase()) } else { format!("{sign}{number}") }
+    if sign.is_empty() {
+        format!("{number} {}", currency.to_ascii_uppercase())
+    } else {
+        format!("{sign}{number}")
+    }
 }
 
 pub(super) fn cancel(context: &mut Context<'_>) -> Result<String, ApiError> {

@@ -19,7 +19,9 @@ pub(super) fn search(context: &mut Context<'_>) -> Result<String, ApiError> {
     let limit = limit(context)?;
     let skip: usize = match context.text("page") {
         None => 0,
-        Some(page) => page.parse().map_err(|_| ApiError::invalid("Invalid page token.").param("page"))?,
+        Some(page) => page
+            .parse()
+            .map_err(|_| ApiError::invalid("Invalid page token.").param("page"))?,
     };
     let tables = context.plan.schemas.iter().map(|schema| context.data.table(*schema));
     let found: Vec<&Object> = tables
@@ -44,8 +46,16 @@ pub(super) fn search(context: &mut Context<'_>) -> Result<String, ApiError> {
     for object in page {
         items.push(expand(context.json(object), context.plan.shape, &paths, context.data)?);
     }
-    let next = if has_more { text(&skip.saturating_add(limit).to_string()) } else { "null".to_owned() };
-    let count = if total { format!(",\"total_count\":{}", found.len()) } else { String::new() };
+    let next = if has_more {
+        text(&skip.saturating_add(limit).to_string())
+    } else {
+        "null".to_owned()
+    };
+    let count = if total {
+        format!(",\"total_count\":{}", found.len())
+    } else {
+        String::new()
+    };
     Ok(format!(
         "{{\"object\":\"search_result\",\"data\":[{}],\"has_more\":{has_more},\"next_page\":{next},\"url\":\"{}\"{count}}}",
         items.join(","),
@@ -71,13 +81,24 @@ fn check_fields(context: &Context<'_>, query: &Query) -> Result<(), ApiError> {
 }
 
 fn takes(query: &Query, object: &Object) -> bool {
-    let mut each = query.clauses.iter().map(|clause| takes_clause(clause, object) != clause.negated);
-    if query.any { each.any(|taken| taken) } else { each.all(|taken| taken) }
+    let mut each = query
+        .clauses
+        .iter()
+        .map(|clause| takes_clause(clause, object) != clause.negated);
+    if query.any {
+        each.any(|taken| taken)
+    } else {
+        each.all(|taken| taken)
+    }
 }
 
 fn takes_clause(clause: &Clause, object: &Object) -> bool {
     if let Some(key) = &clause.key {
-        let value = object.metadata.iter().find(|(known, _)| **known == **key).map(|(_, value)| &**value);
+        let value = object
+            .metadata
+            .iter()
+            .find(|(known, _)| **known == **key)
+            .map(|(_, value)| &**value);
         return match (&clause.wanted, value) {
             (Wanted::Null, value) => value.is_none(),
             (Wanted::Text(wanted), Some(value)) => compare_text(clause.comparison, value, wanted),

@@ -41,7 +41,9 @@ pub(super) fn confirm(context: &mut Context<'_>) -> Result<String, ApiError> {
     }
     let method = match method_of(context)? {
         Some(method) => Some(method),
-        None => intent.word("payment_method").and_then(|id| context.find(g::PAYMENT_METHOD, id)),
+        None => intent
+            .word("payment_method")
+            .and_then(|id| context.find(g::PAYMENT_METHOD, id)),
     };
     context.apply(&mut intent)?;
     let outcome = set_up(context, &mut intent, method);
@@ -88,7 +90,7 @@ fn set_up(context: &mut Context<'_>, intent: &mut Object, method: Option<Object>
     {
         method.set("customer", text(customer));
         let id = method.id.clone();
-        context.put(method);
+        context.put_as(method, None);
         context.emit("payment_method.attached", g::PAYMENT_METHOD, &id);
     }
     Ok(())

@@ -23,13 +23,23 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     subscription.clear("discounts");
     let mut made = Vec::new();
     for (index, given) in given.iter().enumerate() {
-        made.push(items::build(context, &subscription.id.clone(), given, index, trial_end)?);
+        made.push(items::build(
+            context,
+            &subscription.id.clone(),
+            given,
+            index,
+            trial_end,
+        )?);
     }
     let ids: Vec<String> = made.iter().map(|item| item.id.to_string()).collect();
     subscription.set("items", discount::ids_json(&ids));
     subscription.set_integer("start_date", context.now);
     subscription.set_integer("billing_cycle_anchor", trial_end.unwrap_or(context.now));
-    if let Some(currency) = made.first().and_then(|item| items::price(context, item)).map(|price| price.json("currency").to_owned()) {
+    if let Some(currency) = made
+        .first()
+        .and_then(|item| items::price(context, item))
+        .map(|price| price.json("currency").to_owned())
+    {
         subscription.set("currency", currency);
     }
     set_trial(&mut subscription, context.now, trial_end);
@@ -62,9 +72,11 @@ fn finished(context: &mut Context<'_>, id: &str) -> Result<String, ApiError> {
 fn check_payable(context: &Context<'_>, customer: &Object) -> Result<(), ApiError> {
     let sends = context.text("collection_method") == Some("send_invoice");
     if sends && !context.given("days_until_due") {
-        return Err(ApiError::invalid("You must pass `days_until_due` when `collection_method` is `send_invoice`.")
-            .code("parameter_missing")
-            .param("days_until_due"));
+        return Err(
+            ApiError::invalid("You must pass `days_until_due` when `collection_method` is `send_invoice`.")
+                .code("parameter_missing")
+                .param("days_until_due"),
+        );
     }
     if sends && customer.json("email") == "null" {
         return Err(ApiError::invalid("The customer must have an email address to be sent invoices.").code("missing"));
@@ -75,7 +87,11 @@ fn check_payable(context: &Context<'_>, customer: &Object) -> Result<(), ApiErro
 fn apply_discounts(context: &mut Context<'_>, subscription: &mut Object) -> Result<(), ApiError> {
     if let Some(given) = discount::given(context.params) {
         let customer = subscription.json("customer").to_owned();
-        let target = Target { field: "subscription", id: &subscription.id.clone(), customer: &customer };
+        let target = Target {
+            field: "subscription",
+            id: &subscription.id.clone(),
+            customer: &customer,
+        };
         let discounts = discount::apply(context, given, &target)?;
         subscription.set("discounts", discount::ids_json(&discounts));
     }
@@ -86,8 +102,13 @@ fn apply_discounts(context: &mut Context<'_>, subscription: &mut Object) -> Resu
 fn first_invoice(context: &mut Context<'_>, id: &str, customer: &Object) -> Result<(), ApiError> {
     let behavior = context.text("payment_behavior").unwrap_or("allow_incomplete");
     let invoice = bill(context, id, customer, "subscription_create");
-    let Some(mut subscription) = context.find(g::SUBSCRIPTION, id) else { return Ok(()) };
-    let due = context.data.get(g::INVOICE, &invoice).map_or(0, |invoice| invoice.amount("amount_remaining"));
+    let Some(mut subscription) = context.find(g::SUBSCRIPTION, id) else {
+        return Ok(());
+    };
+    let due = context
+        .data
+        .get(g::INVOICE, &invoice)
+        .map_or(0, |invoice| invoice.amount("amount_remaining"));
     let trialing = subscription.word("status") == Some("trialing");
     let by_itself = subscription.word("collection_method") != Some("send_invoice");
     if due > 0 && by_itself && !trialing && behavior == "default_incomplete" {
@@ -100,7 +121,10 @@ fn first_invoice(context: &mut Context<'_>, id: &str, customer: &Object) -> Resu
         return Ok(());
     }
     let paid = invoice::try_to_pay(context, &invoice);
-    let unpaid = context.data.get(g::INVOICE, &invoice).is_some_and(|invoice| invoice.word("status") != Some("paid"));
+    let unpaid = context
+        .data
+        .get(g::INVOICE, &invoice)
+        .is_some_and(|invoice| invoice.word("status") != Some("paid"));
     if unpaid {
         subscription = context.find(g::SUBSCRIPTION, id).unwrap_or(subscription);
         subscription.set_text("status", "incomplete");
@@ -113,7 +137,9 @@ fn first_invoice(context: &mut Context<'_>, id: &str, customer: &Object) -> Resu
 fn bill(context: &mut Context<'_>, id: &str, customer: &Object, reason: &str) -> String {
     let mut invoice = invoice::draft(context, customer);
     let invoice_id = invoice.id.to_string();
-    let Some(mut subscription) = context.find(g::SUBSCRIPTION, id) else { return invoice_id };
+    let Some(mut subscription) = context.find(g::SUBSCRIPTION, id) else {
+        return invoice_id;
+    };
     let details = format!(
         "{{\"quote_details\":null,\"subscription_details\":{{\"metadata\":{{}},\"subscription\":{}}},\"type\":\"subscription_details\"}}",
         text(id)
@@ -131,7 +157,9 @@ fn bill(context: &mut Context<'_>, id: &str, customer: &Object, reason: &str) ->
     let free = subscription.word("status") == Some("trialing");
     let currency = subscription.word("currency").unwrap_or("usd").to_owned();
     for item in subscription.ids("items") {
-        let Some(item) = context.find(g::SUBSCRIPTION_ITEM, &item) else { continue };
+        let Some(item) = context.find(g::SUBSCRIPTION_ITEM, &item) else {
+            continue;
+        };
         let price = items::price(context, &item).cloned();
         let quantity = item.amount("quantity");
         let amount = price.as_ref().map_or(0, |price| items::charged(price, quantity));
@@ -166,7 +194,11 @@ fn describe(context: &Context<'_>, price: Option<&Object>, quantity: i64, free: 
     let product = context.data.get(g::PRODUCT, price.word("product")?)?;
     let name = product.value("name");
     let name = name.as_str()?;
-    Some(if free { format!("Trial period for {name}") } else { format!("{quantity} × {name}") })
+    Some(if free {
+        format!("Trial period for {name}")
+    } else {
+        format!("{quantity} × {name}")
+    })
 }
 
 pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
@@ -177,7 +209,10 @@ pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
             "A canceled subscription can only update its cancellation_details and metadata.",
         ));
     }
-    let (listed, discounts) = (subscription.json("items").to_owned(), subscription.json("discounts").to_owned());
+    let (listed, discounts) = (
+        subscription.json("items").to_owned(),
+        subscription.json("discounts").to_owned(),
+    );
     context.apply(&mut subscription)?;
     subscription.set("items", listed);
     subscription.set("discounts", discounts);
@@ -206,8 +241,12 @@ pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
 
 /// `proration_behavior=always_invoice`: what has changed is invoiced now.
 fn invoice_changes(context: &mut Context<'_>, id: &str) -> Result<(), ApiError> {
-    let Some(mut subscription) = context.find(g::SUBSCRIPTION, id) else { return Ok(()) };
-    let customer = subscription.word("customer").and_then(|customer| context.find(g::CUSTOMER, customer));
+    let Some(mut subscription) = context.find(g::SUBSCRIPTION, id) else {
+        return Ok(());
+    };
+    let customer = subscription
+        .word("customer")
+        .and_then(|customer| context.find(g::CUSTOMER, customer));
     let Some(customer) = customer else { return Ok(()) };
     let mut invoice = invoice::draft(context, &customer);
     let details = format!(
@@ -227,7 +266,9 @@ fn invoice_changes(context: &mut Context<'_>, id: &str) -> Result<(), ApiError> 
 
 /// Its first invoice has been paid: whatever was incomplete is active.
 pub(super) fn paid(context: &mut Context<'_>, id: &str) {
-    let Some(mut subscription) = context.find(g::SUBSCRIPTION, id) else { return };
+    let Some(mut subscription) = context.find(g::SUBSCRIPTION, id) else {
+        return;
+    };
     if matches!(subscription.word("status"), Some("incomplete" | "past_due" | "unpaid")) {
         subscription.set_text("status", "active");
         context.put(subscription);
@@ -254,14 +295,7 @@ pub(super) fn cancel(context: &mut Context<'_>) -> Result<String, ApiError> {
     let id = subscription.id.clone();
     let json = context.json(&subscription);
     // Its end is told of as a deletion, not as an update.
-    if let Some(old) = context.find(g::SUBSCRIPTION, &id) {
-        context.data.events.keep(&old);
-    }
-    subscription.event = 0;
-    context.effect = true;
-    if let Some(place) = context.data.table_mut(g::SUBSCRIPTION).get_mut(&id) {
-        *place = subscription;
-    }
+    context.put_as(subscription, None);
     context.emit("customer.subscription.deleted", g::SUBSCRIPTION, &id);
     Ok(json)
 }

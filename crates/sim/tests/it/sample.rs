@@ -67,7 +67,10 @@ impl Sampler<'_> {
                 Extent::Minimal => param.required,
                 Extent::Maximal(_) => param.required || !excluded(param),
             };
-            if wanted && !matches!(param.name, "expand" | "starting_after" | "ending_before" | "page" | "id") {
+            if wanted
+                && !matches!(param.name, "expand" | "starting_after" | "ending_before" | "page")
+                && (param.name != "id" || param.required)
+            {
                 map.insert(param.name.to_owned(), self.value(param.name, &param.kind));
             }
         }
@@ -93,7 +96,12 @@ impl Sampler<'_> {
             Kind::Text | Kind::Any | Kind::TextUpTo(_) => json!(self.text(name)),
             Kind::Enum(values) | Kind::OpenEnum(values) => {
                 let values: Vec<&str> = values.iter().copied().filter(|value| !value.is_empty()).collect();
-                json!(values.get(self.variant() % values.len().max(1)).copied().unwrap_or_default())
+                json!(
+                    values
+                        .get(self.variant() % values.len().max(1))
+                        .copied()
+                        .unwrap_or_default()
+                )
             }
             Kind::List(item) => json!([self.value(name, item)]),
             Kind::Map(entry) => json!({ "key_1": self.value("", entry) }),
@@ -116,6 +124,7 @@ impl Sampler<'_> {
             return id.clone();
         }
         match name {
+            "default_price" => return self.world.get("once").cloned().unwrap_or_default(),
             "currency" | "settlement_currency" | "default_currency" | "minimum_amount_currency" => "usd",
             "email" | "receipt_email" => "a@example.com",
             "country" => "US",
@@ -141,14 +150,20 @@ pub(crate) fn form(params: &Map<String, Value>) -> String {
 
 fn push(name: &str, value: &Value, pairs: &mut Vec<String>) {
     match value {
-        Value::Object(map) => map.iter().for_each(|(key, value)| push(&format!("{name}[{key}]"), value, pairs)),
+        Value::Object(map) => map
+            .iter()
+            .for_each(|(key, value)| push(&format!("{name}[{key}]"), value, pairs)),
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {
                 push(&format!("{name}[{index}]"), item, pairs);
             }
         }
         Value::String(text) => {
-            let escaped = text.replace('%', "%25").replace('&', "%26").replace('=', "%3D").replace('+', "%2B");
+            let escaped = text
+                .replace('%', "%25")
+                .replace('&', "%26")
+                .replace('=', "%3D")
+                .replace('+', "%2B");
             pairs.push(format!("{name}={escaped}"));
         }
         other => pairs.push(format!("{name}={other}")),

@@ -22,6 +22,13 @@ pub(crate) fn mistakes(method: &str, route: &str, answer: &Value) -> Vec<String>
     let schema = &specification()["responses"][format!("{method} {route}")];
     assert!(!schema.is_null(), "{method} {route} is not in the specification");
     check(schema, answer, "", &mut mistakes);
+    // These have the schema of another route, whose URL it says.
+    let aliases = [
+        "/v1/billing/credit_balance_transactions",
+        "/v1/balance/history",
+        "/v1/linked_accounts",
+    ];
+    mistakes.retain(|mistake| !(aliases.contains(&route) && mistake.starts_with(".url:")));
     mistakes
 }
 
@@ -85,16 +92,29 @@ fn check_text(schema: &Value, text: &str, path: &str, mistakes: &mut Vec<String>
     {
         mistakes.push(format!("{path}: {text:?} has more than {max} characters"));
     }
-    // The specification's patterns say how a text begins, no more.
-    if let Some(start) = schema["pattern"].as_str().and_then(|pattern| pattern.strip_prefix('^'))
-        && !text.starts_with(start)
+    if let Some(pattern) = schema["pattern"].as_str()
+        && !begins_as(text, pattern)
     {
-        mistakes.push(format!("{path}: {text:?} does not begin with {start}"));
+        mistakes.push(format!("{path}: {text:?} does not begin with {pattern}"));
     }
 }
 
+/// The specification's patterns say how a URL begins; `[^/]+` stands for one segment.
+fn begins_as(text: &str, pattern: &str) -> bool {
+    let pattern = pattern.strip_prefix('^').expect(pattern).replace("[^/]+", "*");
+    pattern
+        .split('/')
+        .zip(text.split('/'))
+        .all(|(pattern, segment)| pattern == "*" || pattern == segment)
+}
+
 fn check_object(schema: &Value, value: &Value, path: &str, mistakes: &mut Vec<String>) {
-    for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+    for name in schema["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+    {
         if value.get(name).is_none() {
             mistakes.push(format!("{path}.{name} is missing"));
         }
@@ -127,5 +147,8 @@ fn mistakes_are_found() {
         wrong[field] = value;
         assert_eq!(mistakes("DELETE", route, &wrong).len(), 1, "{wrong}");
     }
-    assert_eq!(mistakes("DELETE", route, &serde_json::json!({"id": "a", "object": "customer"})).len(), 1);
+    assert_eq!(
+        mistakes("DELETE", route, &serde_json::json!({"id": "a", "object": "customer"})).len(),
+        1
+    );
 }

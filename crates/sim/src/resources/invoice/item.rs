@@ -14,18 +14,26 @@ pub(crate) fn create_item(context: &mut Context<'_>) -> Result<String, ApiError>
         return Err(ApiError::missing("customer"));
     };
     let invoice = context.referred(g::INVOICE, "invoice")?;
-    if invoice.as_ref().is_some_and(|invoice| invoice.word("status") != Some("draft")) {
+    if invoice
+        .as_ref()
+        .is_some_and(|invoice| invoice.word("status") != Some("draft"))
+    {
         return Err(not_editable());
     }
     let price = price_of(context, context.params, "pricing[price]")?;
     let quantity = context.integer("quantity")?.unwrap_or(1);
-    let amount = context.integer("amount")?.or(context.integer("unit_amount")?.map(|unit| unit.saturating_mul(quantity)));
+    let amount = context.integer("amount")?.or(context
+        .integer("unit_amount")?
+        .map(|unit| unit.saturating_mul(quantity)));
     let amount = amount.or(price.as_ref().map(|price| price_amount(price, quantity)));
     let Some(amount) = amount else {
         return Err(ApiError::missing("amount"));
     };
     let given = currency_of(context.params, "currency")?;
-    let of_price = price.as_ref().and_then(|price| price.word("currency")).map(str::to_owned);
+    let of_price = price
+        .as_ref()
+        .and_then(|price| price.word("currency"))
+        .map(str::to_owned);
     let of_customer = customer.word("currency").map(str::to_owned);
     let currency = of_price.or(given).or(of_customer).unwrap_or_else(|| "usd".to_owned());
     let discounts = discount::given(context.params);
@@ -42,7 +50,11 @@ pub(crate) fn create_item(context: &mut Context<'_>) -> Result<String, ApiError>
         item.set("pricing", line::pricing(g::INVOICEITEM, price));
     }
     if let Some(given) = discounts {
-        let target = Target { field: "invoice_item", id: &item.id.clone(), customer: &text(&customer.id) };
+        let target = Target {
+            field: "invoice_item",
+            id: &item.id.clone(),
+            customer: &text(&customer.id),
+        };
         let discounts = discount::apply(context, given, &target)?;
         item.set("discounts", discount::ids_json(&discounts));
     }
@@ -58,7 +70,12 @@ pub(crate) fn create_item(context: &mut Context<'_>) -> Result<String, ApiError>
 }
 
 fn wait(context: &mut Context<'_>, customer: &str, item: &str) {
-    context.data.pending_items.entry(customer.into()).or_default().push(item.into());
+    context
+        .data
+        .pending_items
+        .entry(customer.into())
+        .or_default()
+        .push(item.into());
 }
 
 /// A new item that waits for the customer's next invoice: a proration.
@@ -80,14 +97,19 @@ pub(crate) fn add_pending(context: &mut Context<'_>, customer: &str, amount: i64
 fn become_line(context: &mut Context<'_>, invoice: &mut Object, item: &Object) {
     let period = item.value("period");
     let details = item.value("pricing");
-    let price = details["price_details"]["price"].as_str().and_then(|id| context.find(g::PRICE, id));
+    let price = details["price_details"]["price"]
+        .as_str()
+        .and_then(|id| context.find(g::PRICE, id));
     let currency = item.word("currency").unwrap_or("usd").to_owned();
     let line = Line {
         amount: item.amount("amount"),
         currency: &currency,
         description: item.value("description").as_str().map(str::to_owned),
         quantity: item.amount("quantity"),
-        period: (period["start"].as_i64().unwrap_or(context.now), period["end"].as_i64().unwrap_or(context.now)),
+        period: (
+            period["start"].as_i64().unwrap_or(context.now),
+            period["end"].as_i64().unwrap_or(context.now),
+        ),
         price: price.as_ref(),
         subscription: None,
         invoice_item: Some(&item.id),
@@ -99,7 +121,9 @@ fn become_line(context: &mut Context<'_>, invoice: &mut Object, item: &Object) {
 pub(crate) fn take_pending(context: &mut Context<'_>, invoice: &mut Object) {
     let customer = invoice.word("customer").unwrap_or_default().to_owned();
     for id in context.data.pending_items.remove(customer.as_str()).unwrap_or_default() {
-        let Some(mut item) = context.find(g::INVOICEITEM, &id) else { continue };
+        let Some(mut item) = context.find(g::INVOICEITEM, &id) else {
+            continue;
+        };
         become_line(context, invoice, &item);
         item.set_text("invoice", &invoice.id);
         context.put(item);
@@ -144,7 +168,10 @@ pub(crate) fn delete_item(context: &mut Context<'_>) -> Result<String, ApiError>
         }
         context.data.table_mut(g::LINE_ITEM).remove(&line.id);
     });
-    if let Some(pending) = item.word("customer").and_then(|customer| context.data.pending_items.get_mut(customer)) {
+    if let Some(pending) = item
+        .word("customer")
+        .and_then(|customer| context.data.pending_items.get_mut(customer))
+    {
         pending.retain(|id| *id != item.id);
     }
     generic::delete(context)
@@ -155,9 +182,14 @@ fn with_line(context: &mut Context<'_>, item: &Object, change: impl FnOnce(&mut 
     let Some(invoice) = item.word("invoice").and_then(|id| context.find(g::INVOICE, id)) else {
         return;
     };
-    let is_of_item = |line: &Object| line.value("parent")["invoice_item_details"]["invoice_item"].as_str() == Some(&item.id);
+    let is_of_item =
+        |line: &Object| line.value("parent")["invoice_item_details"]["invoice_item"].as_str() == Some(&item.id);
     let lines = invoice.ids("lines");
-    let line = lines.iter().filter_map(|id| context.data.get(g::LINE_ITEM, id)).find(|line| is_of_item(line)).cloned();
+    let line = lines
+        .iter()
+        .filter_map(|id| context.data.get(g::LINE_ITEM, id))
+        .find(|line| is_of_item(line))
+        .cloned();
     let Some(line) = line else { return };
     change(context, line);
     if let Some(mut invoice) = context.find(g::INVOICE, &invoice.id) {

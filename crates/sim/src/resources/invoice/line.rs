@@ -101,7 +101,10 @@ pub(super) fn pricing(schema: SchemaId, price: &Object) -> String {
 
 /// The price that parameters name or bring along: `pricing[price]`, `price`, `price_data`.
 pub(crate) fn price_of(context: &mut Context<'_>, params: &Params, param: &str) -> Result<Option<Object>, ApiError> {
-    let named = params.get("pricing").and_then(Value::as_map).and_then(|pricing| text_of(pricing, "price"));
+    let named = params
+        .get("pricing")
+        .and_then(Value::as_map)
+        .and_then(|pricing| text_of(pricing, "price"));
     if let Some(id) = named.or_else(|| text_of(params, "price")) {
         let found = context.find(g::PRICE, id);
         return found.map(Some).ok_or_else(|| ApiError::no_such("price", id, param));
@@ -123,7 +126,10 @@ pub(crate) fn price_amount(price: &Object, quantity: i64) -> i64 {
         Some(unit) => unit.saturating_mul(quantity),
         // A fraction of the smallest unit: rounded once, for all of them.
         None => {
-            let unit: f64 = price.word("unit_amount_decimal").and_then(|text| text.parse().ok()).unwrap_or(0.0);
+            let unit: f64 = price
+                .word("unit_amount_decimal")
+                .and_then(|text| text.parse().ok())
+                .unwrap_or(0.0);
             (unit * quantity as f64).round() as i64
         }
     }
@@ -136,7 +142,11 @@ fn tiered(price: &Object, quantity: i64) -> i64 {
     let (mut amount, mut below) = (0_i64, 0_i64);
     for tier in tiers.as_array().into_iter().flatten() {
         let up_to = tier["up_to"].as_i64().unwrap_or(i64::MAX);
-        let here = if graduated { quantity.min(up_to).saturating_sub(below) } else { quantity };
+        let here = if graduated {
+            quantity.min(up_to).saturating_sub(below)
+        } else {
+            quantity
+        };
         let cost = tier["unit_amount"].as_i64().unwrap_or(0).saturating_mul(here);
         let cost = cost.saturating_add(tier["flat_amount"].as_i64().unwrap_or(0));
         if graduated && here > 0 {
@@ -159,7 +169,9 @@ pub(super) fn change(context: &mut Context<'_>, invoice: &mut Object, word: &str
                 let amount = integer_of(given, "amount")?;
                 let quantity = integer_of(given, "quantity")?.unwrap_or(1);
                 let price = price_of(context, given, &format!("lines[{index}][pricing][price]"))?;
-                let amount = amount.or(price.as_ref().map(|price| price_amount(price, quantity))).unwrap_or(0);
+                let amount = amount
+                    .or(price.as_ref().map(|price| price_amount(price, quantity)))
+                    .unwrap_or(0);
                 let currency = invoice.word("currency").unwrap_or("usd").to_owned();
                 let line = Line {
                     amount,

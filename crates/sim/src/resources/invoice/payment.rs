@@ -14,7 +14,9 @@ pub(crate) fn pay(context: &mut Context<'_>) -> Result<String, ApiError> {
     match invoice.word("status") {
         Some("paid") => return Err(ApiError::invalid("Invoice is already paid").code("invoice_already_paid")),
         Some("void") => {
-            return Err(ApiError::invalid("You cannot pay an invoice that has been voided.").code("invoice_not_editable"));
+            return Err(
+                ApiError::invalid("You cannot pay an invoice that has been voided.").code("invoice_not_editable")
+            );
         }
         Some("draft") => {
             open(context, &mut invoice);
@@ -26,7 +28,10 @@ pub(crate) fn pay(context: &mut Context<'_>) -> Result<String, ApiError> {
     }
     let id = context.id();
     settle_nothing(context, id);
-    let open_still = context.data.get(g::INVOICE, id).is_some_and(|invoice| invoice.word("status") != Some("paid"));
+    let open_still = context
+        .data
+        .get(g::INVOICE, id)
+        .is_some_and(|invoice| invoice.word("status") != Some("paid"));
     if context.flag("paid_out_of_band") == Some(true) {
         settle(context, id, None);
     } else if open_still {
@@ -69,7 +74,11 @@ fn default_method(context: &mut Context<'_>, invoice: &str) -> Option<Object> {
 /// simulator's list of differences.
 pub(crate) fn try_to_pay(context: &mut Context<'_>, id: &str) -> Result<(), ApiError> {
     settle_nothing(context, id);
-    if context.data.get(g::INVOICE, id).is_some_and(|invoice| invoice.word("status") == Some("paid")) {
+    if context
+        .data
+        .get(g::INVOICE, id)
+        .is_some_and(|invoice| invoice.word("status") == Some("paid"))
+    {
         return Ok(());
     }
     let method = match default_method(context, id) {
@@ -81,7 +90,9 @@ pub(crate) fn try_to_pay(context: &mut Context<'_>, id: &str) -> Result<(), ApiE
 
 /// Makes a payment intent for what is due and confirms it, where there is a payment method to confirm it with.
 pub(crate) fn charge(context: &mut Context<'_>, id: &str, method: Option<Object>) -> Result<(), ApiError> {
-    let Some(mut invoice) = context.find(g::INVOICE, id) else { return Ok(()) };
+    let Some(mut invoice) = context.find(g::INVOICE, id) else {
+        return Ok(());
+    };
     let due = invoice.amount("amount_remaining");
     let mut intent = context.fresh(g::PAYMENT_INTENT);
     intent.parent = Some(id.into());
@@ -90,7 +101,10 @@ pub(crate) fn charge(context: &mut Context<'_>, id: &str, method: Option<Object>
     intent.set("customer", invoice.json("customer"));
     let secret = format!("{}_secret_{}", intent.id, context.random.id("", 25));
     intent.set_text("client_secret", &secret);
-    invoice.set("confirmation_secret", format!("{{\"client_secret\":{},\"type\":\"payment_intent\"}}", text(&secret)));
+    invoice.set(
+        "confirmation_secret",
+        format!("{{\"client_secret\":{},\"type\":\"payment_intent\"}}", text(&secret)),
+    );
     add_payment(context, &mut invoice, &intent, due);
     let paid = match method {
         Some(method) => {
@@ -128,7 +142,9 @@ fn add_payment(context: &mut Context<'_>, invoice: &mut Object, intent: &Object,
 
 /// An invoice has been paid, by an intent or otherwise.
 pub(crate) fn settle(context: &mut Context<'_>, id: &str, intent: Option<&str>) {
-    let Some(mut invoice) = context.find(g::INVOICE, id) else { return };
+    let Some(mut invoice) = context.find(g::INVOICE, id) else {
+        return;
+    };
     if invoice.word("status") == Some("paid") {
         return;
     }

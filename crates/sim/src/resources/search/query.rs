@@ -41,7 +41,10 @@ pub(super) struct Query {
 
 pub(super) fn parse(text: &str) -> Result<Query, ApiError> {
     let mut rest = text.trim();
-    let mut query = Query { clauses: Vec::new(), any: false };
+    let mut query = Query {
+        clauses: Vec::new(),
+        any: false,
+    };
     let mut joined = None;
     loop {
         query.clauses.push(clause(&mut rest)?);
@@ -87,7 +90,9 @@ fn malformed(why: &str) -> ApiError {
 
 fn clause(rest: &mut &str) -> Result<Clause, ApiError> {
     let negated = take(rest, "-");
-    let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.')).unwrap_or(rest.len());
+    let end = rest
+        .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.'))
+        .unwrap_or(rest.len());
     let (field, after) = rest.split_at(end);
     *rest = after;
     if field.is_empty() {
@@ -111,9 +116,18 @@ fn clause(rest: &mut &str) -> Result<Clause, ApiError> {
         ("<", Comparison::Less),
         ("=", Comparison::Equal),
     ];
-    let comparison = operators.into_iter().find(|(sign, _)| take(rest, sign)).map(|(_, comparison)| comparison);
+    let comparison = operators
+        .into_iter()
+        .find(|(sign, _)| take(rest, sign))
+        .map(|(_, comparison)| comparison);
     let comparison = comparison.ok_or_else(|| malformed("an operator is missing"))?;
-    Ok(Clause { negated, field: field.to_owned(), key, comparison, wanted: wanted(rest)? })
+    Ok(Clause {
+        negated,
+        field: field.to_owned(),
+        key,
+        comparison,
+        wanted: wanted(rest)?,
+    })
 }
 
 fn take(rest: &mut &str, start: &str) -> bool {
@@ -174,7 +188,10 @@ mod tests {
     fn clauses() {
         let clause = one(r#"-metadata["a b"]~"x\"y""#);
         assert!(clause.negated);
-        assert_eq!((clause.key.as_deref(), clause.comparison), (Some("a b"), Comparison::Contains));
+        assert_eq!(
+            (clause.key.as_deref(), clause.comparison),
+            (Some("a b"), Comparison::Contains)
+        );
         assert_eq!(clause.wanted, Wanted::Text("x\"y".into()));
         assert_eq!(one("amount>=1000").comparison, Comparison::GreaterOrEqual);
         assert_eq!(one("customer:null").wanted, Wanted::Null);
@@ -187,8 +204,19 @@ mod tests {
     #[test]
     fn what_is_no_query() {
         for text in [
-            "", "status", "status:", "status:active", "status:'a", "a:'b' AND c:'d' OR e:'f'", "-", "a:'b'c:'d'", "metadata[k]:'v'",
-            "metadata['k':'v'", "a:'b' AND", "é:'x'", "a:'\\",
+            "",
+            "status",
+            "status:",
+            "status:active",
+            "status:'a",
+            "a:'b' AND c:'d' OR e:'f'",
+            "-",
+            "a:'b'c:'d'",
+            "metadata[k]:'v'",
+            "metadata['k':'v'",
+            "a:'b' AND",
+            "é:'x'",
+            "a:'\\",
         ] {
             assert_eq!(parse(text).unwrap_err().param.as_deref(), Some("query"), "{text}");
         }

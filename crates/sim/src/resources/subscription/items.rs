@@ -56,7 +56,10 @@ fn from_params(
 ) -> Result<Object, ApiError> {
     let price = price_of(context, given, param)?;
     let start = context.now;
-    let regular_end = context.data.get(g::PRICE, &price).map(|price| period_from(price, start));
+    let regular_end = context
+        .data
+        .get(g::PRICE, &price)
+        .map(|price| period_from(price, start));
     let mut item = context.fresh(g::SUBSCRIPTION_ITEM);
     apply_params(&mut item, given, context.data)?;
     item.clear("discounts");
@@ -131,7 +134,10 @@ impl Change {
         let ids = subscription.ids("items");
         Self {
             subscription: subscription.id.to_string(),
-            items: ids.iter().filter_map(|id| context.find(g::SUBSCRIPTION_ITEM, id)).collect(),
+            items: ids
+                .iter()
+                .filter_map(|id| context.find(g::SUBSCRIPTION_ITEM, id))
+                .collect(),
             prorations: Vec::new(),
         }
     }
@@ -210,13 +216,20 @@ impl Change {
         let product = price.word("product").and_then(|id| context.data.get(g::PRODUCT, id));
         let name = product.map(|product| product.value("name")).unwrap_or_default();
         let name = name.as_str().unwrap_or("item").to_owned();
-        let what = if sign < 0 { "Unused time on" } else { "Remaining time on" };
+        let what = if sign < 0 {
+            "Unused time on"
+        } else {
+            "Remaining time on"
+        };
         self.prorations.push((sign * part, format!("{what} {name}")));
     }
 
     /// Keeps all changes. Whether an invoice is to be made at once.
     pub(super) fn keep(self, context: &mut Context<'_>, subscription: &Object) -> bool {
-        let before = context.find(g::SUBSCRIPTION, &subscription.id).map(|old| old.ids("items")).unwrap_or_default();
+        let before = context
+            .find(g::SUBSCRIPTION, &subscription.id)
+            .map(|old| old.ids("items"))
+            .unwrap_or_default();
         let kept = self.ids();
         for gone in before.iter().filter(|id| !kept.contains(id)) {
             context.remove(g::SUBSCRIPTION_ITEM, gone);
@@ -247,7 +260,9 @@ pub(crate) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     let mut change = Change::new(context, &subscription);
     check_count(change.items.len() + 1)?;
     let end = change.period_end();
-    let item = from_params(context, &subscription.id.clone(), context.params, end, &|name| name.to_owned())?;
+    let item = from_params(context, &subscription.id.clone(), context.params, end, &|name| {
+        name.to_owned()
+    })?;
     let json = context.json(&item);
     change.prorate(context, &item, 1);
     change.items.push(item);
@@ -279,13 +294,15 @@ pub(crate) fn delete(context: &mut Context<'_>) -> Result<String, ApiError> {
     let item = change.items.remove(at);
     change.prorate(context, &item, -1);
     finish(context, &mut subscription, change);
-    Ok(crate::resources::generic::deletion_stub(g::SUBSCRIPTION_ITEM, &item.id))
+    Ok(crate::resources::generic::stub(context.plan.shape, &item))
 }
 
 /// The subscription of the item in the path, its items, and which one it is.
 fn in_path(context: &mut Context<'_>) -> Result<(Object, Change, usize), ApiError> {
     let item = context.existing(g::SUBSCRIPTION_ITEM)?;
-    let subscription = item.word("subscription").and_then(|id| context.find(g::SUBSCRIPTION, id));
+    let subscription = item
+        .word("subscription")
+        .and_then(|id| context.find(g::SUBSCRIPTION, id));
     let Some(subscription) = subscription else {
         return Err(context.no_such(g::SUBSCRIPTION_ITEM));
     };
