@@ -256,8 +256,8 @@ impl Session {
         Drained::new(Arc::clone(&self.0.account))
     }
 
-    /// Calls a request back that has not been sent. Gives whether it is cancelled now; what was sent goes on, since its effect
-    /// may be real. `None` where the id is not known in this session.
+    /// Calls a request back that has not been sent, or that was refused and waits to be sent again. Gives whether it is cancelled
+    /// now; what was sent otherwise goes on, since its effect may be real. `None` where the id is not known in this session.
     pub fn cancel(&self, id: RequestId) -> Option<bool> {
         let entry = self.entry(id)?;
         Some(self.cancel_entry(&entry))

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 
-use inflight_core::{PaceClass, PaceLimit, Priority, Secret, Throttle};
+use inflight_core::{PaceClass, PaceLimit, Secret, Throttle};
 use tokio::time::Instant;
 
 use self::gate::Gate;
@@ -80,7 +80,7 @@ impl Pacer {
             waiting: Default::default(),
             arrivals: Default::default(),
         });
-        let level = level_of(work.priority());
+        let level = work.level();
         endpoint.waiting[level].push_back(work);
         endpoint.arrivals[level].push_back(self.sequence);
         self.sequence += 1;
@@ -215,14 +215,6 @@ impl Pacer {
                 .retain(|_, endpoint| endpoint.arrivals.iter().any(|a| !a.is_empty()) || !endpoint.gate.is_fresh(now));
             !account.endpoints.is_empty() || !account.gate.is_fresh(now)
         });
-    }
-}
-
-fn level_of(priority: Priority) -> usize {
-    match priority {
-        Priority::High => 0,
-        Priority::Normal => 1,
-        Priority::Low => 2,
     }
 }
 

@@ -143,7 +143,7 @@ impl Schedule {
     fn make_ready(&mut self, work: Work, now: Instant) {
         self.note_expiry(work.expires());
         if self.pacer.is_none() {
-            return self.ready[level_of(work.priority())].push_back(work);
+            return self.ready[work.level()].push_back(work);
         }
         // What waits for a server that is down must not use up its pace.
         let work = if self.breakers.all_closed() || work.permit.probe.is_some() {
@@ -163,7 +163,7 @@ impl Schedule {
             .flatten();
         match (class, &mut self.pacer) {
             (Some(class), Some(pacer)) => pacer.push(class, secret, work, now),
-            _ => self.ready[level_of(work.priority())].push_back(work),
+            _ => self.ready[work.level()].push_back(work),
         }
     }
 
@@ -351,13 +351,5 @@ impl Schedule {
 
     fn note_expiry(&mut self, expires: Instant) {
         self.next_expiry = Some(self.next_expiry.map_or(expires, |next| next.min(expires)));
-    }
-}
-
-fn level_of(priority: Priority) -> usize {
-    match priority {
-        Priority::High => 0,
-        Priority::Normal => 1,
-        Priority::Low => 2,
     }
 }

@@ -1,7 +1,8 @@
 //! A request on its way through the worker: not sent yet, or between two attempts.
 
-use inflight_core::{Effect, Failure, InFlight, Job, Priority, Request};
 use std::sync::Arc;
+
+use inflight_core::{Effect, Failure, FailureKind, InFlight, Job, Priority, Request};
 use tokio::time::Instant;
 
 use crate::pace::PaceKey;
@@ -74,8 +75,13 @@ impl Work {
         }
     }
 
-    pub(crate) fn priority(&self) -> Priority {
-        self.request().priority
+    /// Its place in a list by priority, the most urgent first.
+    pub(crate) fn level(&self) -> usize {
+        match self.request().priority {
+            Priority::High => 0,
+            Priority::Normal => 1,
+            Priority::Low => 2,
+        }
     }
 
     pub(crate) fn expires(&self) -> Instant {
@@ -116,8 +122,12 @@ impl Stage {
 impl Again {
     pub(crate) fn expire(self, now: Instant) {
         if now >= Instant::from_std(self.in_flight.deadline()) {
-            let effect = self.failure.effect;
-            self.in_flight.complete_overdue(effect);
+            let message = format!(
+                "the request's deadline passed before a further attempt; the last one failed: {}",
+                self.failure
+            );
+            let overdue = Failure::new(FailureKind::Deadline, self.failure.effect, message).with_source(self.failure);
+            self.in_flight.complete(Err(overdue));
         } else {
             self.give_up();
         }

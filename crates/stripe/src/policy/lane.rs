@@ -38,8 +38,27 @@ const PARENTS: [(&str, &[(&str, &str)]); 6] = [
     ("/v1/subscriptions", &[("customer", "customers")]),
 ];
 
-/// The lane of a request: `customers/cus_1`.
+/// The lane of a request: `customers/cus_1`, of one account.
+///
+/// The credential and the account that the request is for are part of it, since the same id may be another object elsewhere, and one
+/// tenant must not have to wait for another.
 pub(super) fn lane_of(request: &Request) -> Option<String> {
+    let object = object_of(request)?;
+    let account = |name: &str| {
+        let mut headers = request.headers.iter();
+        headers.find_map(|(header, value)| header.eq_ignore_ascii_case(name).then_some(&**value))
+    };
+    let account = account("stripe-account").or_else(|| account("stripe-context"));
+    Some(match (request.credential.as_deref(), account) {
+        (None, None) => object,
+        (credential, account) => {
+            let (credential, account) = (credential.unwrap_or_default(), account.unwrap_or_default());
+            format!("{credential} {account} {object}")
+        }
+    })
+}
+
+fn object_of(request: &Request) -> Option<String> {
     if request.method.is_safe() {
         return None;
     }
@@ -147,6 +166,25 @@ mod tests {
         check(Post, "/v1/invoices", "metadata[customer]=cus_1", None);
         check(Post, "/v1/invoices", "", None);
         check(Delete, "/v1/invoices", "", None);
+    }
+
+    #[test]
+    fn accounts_do_not_wait_for_each_other() {
+        let update = || Request::new(Method::Post, "/v1/products/gold");
+        let lanes = [
+            update(),
+            update().credential("a"),
+            update().credential("b"),
+            update().credential("a").header("Stripe-Account", "acct_1"),
+            update().credential("a").header("stripe-context", "acct_2"),
+        ]
+        .map(|request| lane_of(&request).unwrap());
+        let distinct: std::collections::HashSet<_> = lanes.iter().collect();
+        assert_eq!(distinct.len(), lanes.len(), "{lanes:?}");
+        assert_eq!(
+            lane_of(&update().credential("a")),
+            lane_of(&update().credential("a").header("x", "y"))
+        );
     }
 
     #[test]

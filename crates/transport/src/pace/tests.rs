@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use inflight_core::{Method, PaceLimit, Queue, Registry, Request};
+use inflight_core::{Method, PaceLimit, Priority, Queue, Registry, Request};
 
 use super::*;
 
@@ -85,7 +85,7 @@ impl World {
             if throttle.is_some() {
                 self.pacer.push(Self::class(&key.endpoint), None, work, self.now);
             } else {
-                sent.push(work.priority());
+                sent.push(work.request().priority);
             }
         }
         sent

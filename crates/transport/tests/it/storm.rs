@@ -63,10 +63,13 @@ impl Policy for Stormy {
     }
 }
 
+/// How often each key was carried out.
+type Effects = Arc<Mutex<HashMap<String, usize>>>;
+
 /// Fails a part of the requests until it is told to be well. Counts what was carried out, by key.
-fn stormy_server(seed: u64) -> (RawServer, Arc<AtomicBool>, Arc<Mutex<HashMap<String, usize>>>) {
+fn stormy_server(seed: u64) -> (RawServer, Arc<AtomicBool>, Effects) {
     let well = Arc::new(AtomicBool::new(false));
-    let done: Arc<Mutex<HashMap<String, usize>>> = Arc::default();
+    let done = Effects::default();
     let random = Mutex::new(fastrand::Rng::with_seed(seed));
     let (healthy, effects) = (Arc::clone(&well), Arc::clone(&done));
     let server = RawServer::start(move |connection| {

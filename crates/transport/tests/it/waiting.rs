@@ -1,7 +1,7 @@
 //! Between two attempts a request waits, and holds nothing that others need.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use inflight_core::{
@@ -253,7 +253,7 @@ fn a_connection_that_ended_unanswered_is_told_and_repeated_at_once() {
 fn an_urgent_request_goes_before_what_is_due_again() {
     // The first answer to each low request is a refusal; nothing is answered before the gate opens.
     let (open, gate) = std::sync::mpsc::channel::<()>();
-    let gate = std::sync::Mutex::new(gate);
+    let gate = Mutex::new(gate);
     let server = RawServer::start(move |connection| {
         while let Some(request) = connection.read_request() {
             if request.contains("/v1/gate") {
@@ -291,4 +291,57 @@ fn an_urgent_request_goes_before_what_is_due_again() {
         .count();
     assert_eq!(urgent, 5, "{after:#?}");
     assert_eq!(rig.registry.is_complete(low), Some(false), "it is never given up");
+}
+
+/// Those that fail together are given numbers from the whole range, so that what is made of them is spread.
+#[test]
+fn a_herd_is_scattered() {
+    const HERD: usize = 1_000;
+    struct Noting(Mutex<Vec<f64>>);
+    impl Policy for Noting {
+        fn classify(&self, request: &Request, response: Response) -> Outcome {
+            PlainHttp.classify(request, response)
+        }
+        fn retry(&self, attempt: &FailedAttempt<'_>) -> RetryDecision {
+            self.0.lock().unwrap().push(attempt.random);
+            RetryDecision::Stop
+        }
+    }
+    let server = moody_server();
+    let policy = Arc::new(Noting(Mutex::default()));
+    let rig = Rig::with(server.url(), |b| b.policy(policy.clone()));
+    let ids: Vec<_> = (0..HERD)
+        .map(|_| rig.registry.submit(to("/v1/refused")).unwrap())
+        .collect();
+    for id in ids {
+        assert!(rig.outcome_of(id).is_err());
+    }
+    let mut histogram = [0; 10];
+    for random in policy.0.lock().unwrap().iter() {
+        histogram[(random * 10.0) as usize] += 1;
+    }
+    assert_eq!(histogram.iter().sum::<usize>(), HERD);
+    // Nine standard deviations are 85.
+    assert!(histogram.iter().all(|count| (15..185).contains(count)), "{histogram:?}");
+}
+
+#[test]
+fn who_runs_out_of_time_is_told_of_the_last_failure() {
+    let server = moody_server();
+    let rig = Rig::with(server.url(), |b| b.policy(Arc::new(Always(RetryDecision::After(HOUR)))));
+    // On a busy machine the first attempt itself may take longer.
+    let mut time = Duration::from_millis(20);
+    let (id, failure) = loop {
+        let id = rig.registry.submit(to("/v1/refused").deadline(time)).unwrap();
+        let failure = rig.outcome_of(id).unwrap_err();
+        if failure.message.contains("the last one failed") || time > PATIENCE {
+            break (id, failure);
+        }
+        time *= 2;
+    };
+    assert_eq!(rig.registry.status(id), Some(RequestStatus::Timeout));
+    assert_kind(&failure, FailureKind::Deadline);
+    assert!(failure.message.contains("status 429"), "{failure}");
+    let source = std::error::Error::source(&failure).unwrap();
+    assert!(source.to_string().contains("status 429"), "{source}");
 }
