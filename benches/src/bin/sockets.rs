@@ -22,6 +22,7 @@ Sends many requests at once through real sockets, from scripts and from bare req
   --requests N   how many are in flight at once (10000)
   --latency MS   how long the server takes for each (100)
   --rounds N     how often each client runs, in turns (3)
+  --warm N       how often each run repeats the requests on warm connections; the median counts (3)
 
 Each run of a client is a process of its own: first on cold connections, then on warm ones. `scripts` compiles the script for
 each run, `compiled` once.";
@@ -36,16 +37,19 @@ fn main() {
     let options = Options::read(&format!("{HELP}\n\n  --url URL "), usize::from(role.is_some()));
     let requests: usize = options.get("requests", 10_000);
     let url = || options.get("url", String::new());
+    let warm: usize = options.get("warm", 3);
     match role.as_deref() {
         Some("serve") => serve(Duration::from_millis(options.get("latency", 100))),
-        Some("reqwest") => report(bare_reqwest(&url(), requests)),
-        Some("scripts") => report(scripts(&url(), requests, false)),
-        Some("compiled") => report(scripts(&url(), requests, true)),
-        _ => compare(requests, options.get("latency", 100), options.get("rounds", 3)),
+        Some("reqwest") => report(&bare_reqwest(&url(), requests, 1 + warm)),
+        Some("scripts") => report(&scripts(&url(), requests, 1 + warm, false)),
+        Some("compiled") => report(&scripts(&url(), requests, 1 + warm, true)),
+        _ => compare(requests, options.get("latency", 100), options.get("rounds", 3), warm),
     }
 }
 
-fn report([cold, warm]: [f64; 2]) {
+/// Prints how long the first time took and the median of the others.
+fn report(times: &[f64]) {
+    let (cold, warm) = (times[0], median(&times[1..]));
     println!(
         "{}",
         serde_json::json!({ "cold_s": cold, "warm_s": warm, "peak_kb": peak_resident() })
@@ -58,7 +62,7 @@ fn itself(role: &str) -> Command {
     command
 }
 
-fn compare(requests: usize, latency: u64, rounds: usize) {
+fn compare(requests: usize, latency: u64, rounds: usize, warm: usize) {
     let server = Server::start(latency);
     let clients = ["reqwest", "scripts", "compiled"];
     let mut results = clients.map(|_| Vec::new());
@@ -66,7 +70,14 @@ fn compare(requests: usize, latency: u64, rounds: usize) {
         for turn in 0..clients.len() {
             let which = (turn + round) % clients.len();
             let output = itself(clients[which])
-                .args(["--requests", &requests.to_string(), "--url", &server.url])
+                .args([
+                    "--requests",
+                    &requests.to_string(),
+                    "--url",
+                    &server.url,
+                    "--warm",
+                    &warm.to_string(),
+                ])
                 .stderr(Stdio::inherit())
                 .output()
                 .expect("a client");
@@ -194,12 +205,12 @@ fn is_complete(read: &[u8]) -> bool {
     read.len() >= end + 4 + length.unwrap_or(0)
 }
 
-fn bare_reqwest(url: &str, requests: usize) -> [f64; 2] {
+fn bare_reqwest(url: &str, requests: usize, repeats: usize) -> Vec<f64> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     runtime().block_on(async {
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         let url = format!("{url}/v1/products");
-        let mut times = [0.0; 2];
+        let mut times = vec![0.0; repeats];
         for time in &mut times {
             let start = Instant::now();
             let sent: Vec<_> = (0..requests)
@@ -225,7 +236,7 @@ fn bare_reqwest(url: &str, requests: usize) -> [f64; 2] {
     })
 }
 
-fn scripts(url: &str, requests: usize, compile_once: bool) -> [f64; 2] {
+fn scripts(url: &str, requests: usize, repeats: usize, compile_once: bool) -> Vec<f64> {
     let inflight = Inflight::builder()
         .base_url(url)
         .api_key(ApiKey::new(KEY).expect("a key"))
@@ -234,7 +245,7 @@ fn scripts(url: &str, requests: usize, compile_once: bool) -> [f64; 2] {
         .build()
         .expect("an assembly");
     let runtime = runtime();
-    let mut times = [0.0; 2];
+    let mut times = vec![0.0; repeats];
     for time in &mut times {
         let start = Instant::now();
         let running: Vec<_> = (0..requests).map(|_| start_script(&inflight, compile_once)).collect();

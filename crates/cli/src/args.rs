@@ -130,6 +130,12 @@ pub(crate) struct CheckArguments {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Routes of its own, which need no key:
+  GET /_sim/health   whether it serves
+  GET /_sim/stats    requests by operation, objects by type
+  POST /_sim/reset   forget everything
+  POST /_sim/save    write the state to the file of --state")]
 pub(crate) struct SimArguments {
     /// The address to listen on; port 0 takes any free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:12111")]
@@ -139,9 +145,21 @@ pub(crate) struct SimArguments {
     #[arg(long, value_name = "TIME", value_parser = parse_latency)]
     pub(crate) latency: Option<Latency>,
 
-    /// Makes ids and latencies the same in every run
+    /// What goes wrong: none, mild, chaos, outage, limits, or a JSON file (docs/reliability.md)
+    #[arg(long, value_name = "FILE|PROFILE")]
+    pub(crate) faults: Option<String>,
+
+    /// Makes ids, latencies and faults the same in every run
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
+
+    /// Load what is simulated from this file, if it is there, and save it there when the simulator stops
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state: Option<PathBuf>,
+
+    /// Log each request to standard error: method, path, operation, status, request id
+    #[arg(long, short = 'v')]
+    pub(crate) log: bool,
 }
 
 #[derive(Debug, Args)]

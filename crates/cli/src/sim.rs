@@ -2,13 +2,42 @@
 
 use std::io;
 
-use inflight::sim::Simulator;
+use inflight::sim::{Faults, FaultsError, PROFILES, RequestRecord, Simulator};
 
 use crate::OK;
 use crate::args::SimArguments;
 use crate::descriptors::concurrency_within_limit;
 use crate::signals::Signals;
 use crate::stream::say;
+use crate::text::printable;
+
+/// Why there are no faults to be had.
+#[derive(Debug, thiserror::Error)]
+enum UnusableFaults {
+    #[error("`{name}` is no profile of faults ({}), and cannot be read as a file: {source}", PROFILES.join(", "))]
+    File { name: String, source: io::Error },
+    #[error("{name}: {source}")]
+    Text { name: String, source: FaultsError },
+}
+
+/// A profile's faults, or those of a file.
+fn faults_of(name: &str) -> Result<Faults, UnusableFaults> {
+    if PROFILES.contains(&name) {
+        return parsed(name, name);
+    }
+    let text = std::fs::read_to_string(name).map_err(|source| UnusableFaults::File {
+        name: printable(name).into_owned(),
+        source,
+    })?;
+    parsed(name, &text)
+}
+
+fn parsed(name: &str, text: &str) -> Result<Faults, UnusableFaults> {
+    text.parse().map_err(|source| UnusableFaults::Text {
+        name: printable(name).into_owned(),
+        source,
+    })
+}
 
 /// Serves the simulator until a signal comes.
 pub(crate) fn sim(arguments: &SimArguments) -> Result<u8, Box<dyn std::error::Error>> {
@@ -20,8 +49,17 @@ pub(crate) fn sim(arguments: &SimArguments) -> Result<u8, Box<dyn std::error::Er
     if let Some(latency) = arguments.latency {
         builder = builder.latency(latency);
     }
+    if let Some(faults) = &arguments.faults {
+        builder = builder.faults(faults_of(faults)?);
+    }
     if let Some(seed) = arguments.seed {
         builder = builder.seed(seed);
+    }
+    if let Some(file) = &arguments.state {
+        builder = builder.state(file);
+    }
+    if arguments.log {
+        builder = builder.on_request(|record| say(io::stderr(), &line(record)));
     }
     let simulator = builder.start()?;
     say(io::stdout(), &format!("Stripe simulator at {}\n", simulator.url()));
@@ -33,6 +71,23 @@ pub(crate) fn sim(arguments: &SimArguments) -> Result<u8, Box<dyn std::error::Er
         ),
     );
     runtime.block_on(signals.next());
+    simulator.save()?;
     simulator.shutdown();
     Ok(OK)
+}
+
+/// One request in the log.
+fn line(record: &RequestRecord) -> String {
+    let operation = record.operation.filter(|name| !name.is_empty()).unwrap_or("-");
+    let replayed = if record.replayed { " replayed" } else { "" };
+    // A path is the client's: nothing of it may move a terminal's cursor.
+    let path: String = record
+        .path
+        .chars()
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect();
+    format!(
+        "{} {path} {operation} {} {}{replayed}\n",
+        record.method, record.status, record.request_id
+    )
 }

@@ -40,11 +40,18 @@ pub struct Inflight {
 struct Engines {
     host: Arc<StripeHost>,
     prepare: Option<Arc<Prepare>>,
+    /// Without `sync` each thread has its own.
+    #[cfg(feature = "sync")]
+    package: StripePackage,
 }
 
 impl Engines {
     fn make(&self) -> rhai::Engine {
-        let mut engine = StripePackage::new_engine(&self.host);
+        let mut engine = rhai::Engine::new();
+        #[cfg(feature = "sync")]
+        self.package.install_in(&mut engine);
+        #[cfg(not(feature = "sync"))]
+        StripePackage::install(&self.host, &mut engine);
         if let Some(prepare) = &self.prepare {
             prepare(&mut engine);
         }
@@ -349,6 +356,8 @@ impl InflightBuilder {
             .credentials(host.credentials())
             .start(queue)?;
         let engines = Engines {
+            #[cfg(feature = "sync")]
+            package: StripePackage::new(&host),
             host,
             prepare: self.prepare,
         };

@@ -1,5 +1,7 @@
 //! Functions of Rhai's own packages that allocate out of proportion to what the script holds, each with a look at the script's
-//! heap limit before it begins.
+//! heap limit before it begins; and those that take long over a long text, in a way that does not.
+
+use std::ops::{Range, RangeInclusive};
 
 use rhai::{Array, Blob, Dynamic, EvalAltResult, FuncRegistration, INT, ImmutableString, Module};
 
@@ -36,6 +38,7 @@ pub(crate) fn register(module: &mut Module) {
     register_blob(module);
     register_replace(module);
     register_split(module);
+    register_crop(module);
 }
 
 fn function(name: &str) -> FuncRegistration {
@@ -166,6 +169,82 @@ fn register_split(module: &mut Module) {
     });
 }
 
+/// `crop`, `sub_string` and `set`, by the place in the text: Rhai's own take it apart into characters.
+fn register_crop(module: &mut Module) {
+    register_part(module, "crop", crop);
+    register_part(module, "sub_string", |string: &mut ImmutableString, start, len| {
+        ImmutableString::from(&string[part(string, start, len)])
+    });
+    function("set").set_into_module(module, |string: &mut ImmutableString, index: INT, character: char| {
+        let Some(at) = byte_offset(string, index) else { return };
+        let Some(old) = string[at..].chars().next() else { return };
+        string
+            .make_mut()
+            .replace_range(at..at + old.len_utf8(), character.encode_utf8(&mut [0; 4]));
+    });
+}
+
+/// What takes a part of a text, under each way to name one.
+fn register_part<T>(
+    module: &mut Module,
+    name: &str,
+    take: impl Fn(&mut ImmutableString, INT, INT) -> T + Copy + 'static + Send + Sync,
+) where
+    T: rhai::Variant + Clone,
+{
+    let registration = || function(name).with_purity(name != "crop");
+    registration().set_into_module(module, take);
+    registration().set_into_module(module, move |string: &mut ImmutableString, start: INT| {
+        take(string, start, INT::MAX)
+    });
+    registration().set_into_module(module, move |string: &mut ImmutableString, range: Range<INT>| {
+        let start = range.start.max(0);
+        take(string, start, range.end.max(start) - start)
+    });
+    registration().set_into_module(
+        module,
+        move |string: &mut ImmutableString, range: RangeInclusive<INT>| {
+            let start = (*range.start()).max(0);
+            let end = (*range.end()).max(start).min(INT::MAX - 1);
+            take(string, start, (end - start).saturating_add(1))
+        },
+    );
+}
+
+fn crop(string: &mut ImmutableString, start: INT, len: INT) {
+    let part = part(string, start, len);
+    if part != (0..string.len()) {
+        let text = string.make_mut();
+        text.truncate(part.end);
+        text.drain(..part.start);
+    }
+}
+
+/// The bytes of `len` characters from `start` on. A negative start counts from the end, and is the beginning where it lies before it.
+fn part(string: &str, start: INT, len: INT) -> Range<usize> {
+    let from = match byte_offset(string, start) {
+        Some(at) => at,
+        None if start < 0 => 0,
+        None => string.len(),
+    };
+    let kept = usize::try_from(len).unwrap_or(0);
+    let to = string[from..]
+        .char_indices()
+        .nth(kept)
+        .map_or(string.len(), |(bytes, _)| from + bytes);
+    from..to
+}
+
+/// Where the character of this number begins; negative ones count from the end.
+fn byte_offset(string: &str, index: INT) -> Option<usize> {
+    if index >= 0 {
+        let index = usize::try_from(index).ok()?;
+        return string.char_indices().nth(index).map(|(at, _)| at);
+    }
+    let back = usize::try_from(index.unsigned_abs()).ok()?;
+    string.char_indices().rev().nth(back - 1).map(|(at, _)| at)
+}
+
 fn pure(name: &str) -> FuncRegistration {
     function(name).with_purity(true)
 }
@@ -182,4 +261,44 @@ fn pieces(string: &str, by: &str, most: usize, reverse: bool) -> Answer<Array> {
 
 fn text(piece: &str) -> Dynamic {
     ImmutableString::from(piece).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use rhai::packages::Package;
+    use rhai::{Engine, INT};
+
+    #[test]
+    fn crop_and_set_do_what_those_of_rhai_do() {
+        let own = Engine::new();
+        let mut ours = Engine::new();
+        crate::InflightPackage::new().register_into_engine(&mut ours);
+        let numbers = [INT::MIN, -9, -5, -4, -1, 0, 1, 3, 4, 5, 9, INT::MAX];
+        let mut calls = vec!["crop(2..)".to_owned(), "crop(..2)".to_owned(), "crop(..=2)".to_owned()];
+        for a in numbers {
+            calls.extend([
+                format!("crop({a})"),
+                format!("sub_string({a})"),
+                format!("set({a}, 'ß')"),
+            ]);
+            for b in numbers {
+                for of in ["crop", "sub_string"] {
+                    calls.extend([
+                        format!("{of}({a}, {b})"),
+                        format!("{of}({a}..{b})"),
+                        format!("{of}({a}..={b})"),
+                    ]);
+                }
+            }
+        }
+        for text in ["", "a", "añb日c", "hello"] {
+            for call in &calls {
+                let script = format!("let s = `{text}`; let t = s.{call}; `${{s}} ${{t}}`")
+                    .replace(&INT::MIN.to_string(), "(-9223372036854775807 - 1)");
+                let [expected, seen] =
+                    [&own, &ours].map(|engine| engine.eval::<String>(&script).map_err(|e| e.to_string()));
+                assert_eq!(seen, expected, "{script}");
+            }
+        }
+    }
 }

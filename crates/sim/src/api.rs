@@ -1,20 +1,24 @@
 //! The simulator without its socket: one request in, one answer out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use inflight_stripe::{API_VERSION, IDEMPOTENCY_KEY_MAX, Method, Operation, Params, form};
+use inflight_stripe::{API_VERSION, Encoding, IDEMPOTENCY_KEY_MAX, Method, Operation, Params, form};
 
 use crate::auth::authenticate;
 use crate::error::{ApiError, shortened};
+use crate::faults::{self, Decision, Fault, Faults, Injector, RateLimitReason};
 use crate::idempotency::{Known, Saved, fingerprint};
 use crate::latency::Latency;
-use crate::object::Type;
+use crate::multipart;
+use crate::plan::{Plan, Verb, plan};
 use crate::random::Random;
-use crate::resources::{Context, execute};
+use crate::resources::{Answered, Context, execute};
+use crate::schema::SchemaId;
+use crate::state::{self, StateError};
 use crate::store::DataSet;
 
 /// Tells the present as Unix time in seconds.
@@ -56,8 +60,10 @@ pub struct ApiRequest<'a> {
 pub struct ApiResponse {
     /// The HTTP status.
     pub status: u16,
-    /// JSON.
+    /// JSON, or a file.
     pub body: Bytes,
+    /// `Content-Type`
+    pub content_type: &'static str,
     /// `Request-Id`
     pub request_id: String,
     /// `Stripe-Version`
@@ -68,6 +74,34 @@ pub struct ApiResponse {
     pub operation: Option<&'static str>,
     /// How long to wait before answering.
     pub latency: Duration,
+    /// `Stripe-Rate-Limited-Reason`
+    pub rate_limited_reason: Option<&'static str>,
+    /// `Stripe-Should-Retry`
+    pub should_retry: Option<bool>,
+    /// What is to become of the answer on its way.
+    pub fault: Option<Fault>,
+    /// Whether it says what became of the request: it was carried out, now or before, and the server did not fail over it.
+    pub(crate) is_conclusive: bool,
+}
+
+impl ApiResponse {
+    /// An answer in JSON that no operation gave.
+    pub(crate) fn of(status: u16, body: Bytes) -> Self {
+        Self {
+            status,
+            body,
+            content_type: "application/json",
+            request_id: String::new(),
+            stripe_version: API_VERSION.to_owned(),
+            replay_of: None,
+            operation: None,
+            latency: Duration::ZERO,
+            rate_limited_reason: None,
+            should_retry: None,
+            fault: None,
+            is_conclusive: false,
+        }
+    }
 }
 
 /// How often something happened since the start or the last reset.
@@ -111,6 +145,11 @@ pub struct Api {
     /// By `Stripe-Account`; the empty name is the account of all keys.
     accounts: HashMap<Box<str>, DataSet>,
     counts: Counts,
+    injector: Option<Injector>,
+    /// How far the clock was moved.
+    moved: Duration,
+    /// How often each operation was asked for, by name, or by path where it has no name.
+    operations: BTreeMap<&'static str, u64>,
 }
 
 impl Api {
@@ -129,6 +168,51 @@ impl Api {
             clock: Arc::new(now),
             accounts: HashMap::new(),
             counts: Counts::default(),
+            operations: BTreeMap::new(),
+            injector: None,
+            moved: Duration::ZERO,
+        }
+    }
+
+    /// Sets what goes wrong. By default nothing.
+    #[must_use]
+    pub fn faults(mut self, faults: Faults) -> Self {
+        self.set_faults(faults);
+        self
+    }
+
+    /// The same while it runs; what was counted of faults is forgotten.
+    pub fn set_faults(&mut self, faults: Faults) {
+        self.injector = (faults != Faults::default()).then(|| Injector::new(faults, self.seed));
+    }
+
+    pub(crate) fn has_faults(&self) -> bool {
+        self.injector.is_some()
+    }
+
+    /// How often each fault happened, by name.
+    #[must_use]
+    pub fn injected(&self) -> BTreeMap<&'static str, u64> {
+        self.injector
+            .as_ref()
+            .map(|injector| injector.injected().clone())
+            .unwrap_or_default()
+    }
+
+    /// Moves the clock forward: idempotency keys age, and what is created is younger.
+    pub fn advance(&mut self, time: Duration) {
+        self.moved += time;
+    }
+
+    /// Whether a client was sent in full what became of the request with this key. Known only where there are faults.
+    #[must_use]
+    pub fn was_told(&self, key: &str) -> bool {
+        self.injector.as_ref().is_some_and(|injector| injector.was_told(key))
+    }
+
+    pub(crate) fn tell(&mut self, key: &str) {
+        if let Some(injector) = &mut self.injector {
+            injector.tell(key);
         }
     }
 
@@ -164,30 +248,66 @@ impl Api {
     pub fn reset(&mut self) {
         self.accounts.clear();
         self.counts = Counts::default();
+        self.operations.clear();
         self.random = Random::new(self.seed);
     }
 
-    /// All objects of a type (`product`) in the keys' own account, oldest first. Empty for types that are not simulated.
+    /// All objects of a type (`product`) in the keys' own account, oldest first. Empty for types that do not exist.
+    ///
+    /// A type is what the objects' `object` says: `checkout.session`. Events are left out; `GET /v1/events` lists them.
     #[must_use]
     pub fn objects(&self, r#type: &str) -> Vec<serde_json::Value> {
-        let (Some(data), Some(r#type)) = (self.accounts.get(""), Type::by_resource(r#type)) else {
+        let (Some(data), Some(schema)) = (self.accounts.get(""), SchemaId::by_object(r#type)) else {
             return Vec::new();
         };
         let json = |object: &crate::object::Object| {
             let mut out = String::new();
-            object.push_json(&mut out, data, &[]);
+            object.push_json(&mut out, data);
             serde_json::from_str(&out).unwrap_or_default()
         };
-        data.table(r#type).iter().map(json).collect()
+        data.table(schema).iter().map(json).collect()
     }
 
     /// How many objects of a type there are in the keys' own account.
     #[must_use]
     pub fn count(&self, r#type: &str) -> usize {
-        match (self.accounts.get(""), Type::by_resource(r#type)) {
-            (Some(data), Some(r#type)) => data.table(r#type).len(),
+        match (self.accounts.get(""), SchemaId::by_object(r#type)) {
+            (Some(data), Some(crate::generated::EVENT)) => data.events.len(),
+            (Some(data), Some(schema)) => data.table(schema).len(),
             _ => 0,
         }
+    }
+
+    /// How often each operation was asked for since the start or the last reset, by its name in the SDKs: `product.create`. Old
+    /// aliases without a name stand by their path.
+    #[must_use]
+    pub fn operations(&self) -> &BTreeMap<&'static str, u64> {
+        &self.operations
+    }
+
+    /// How many objects of each type there are in the keys' own account.
+    #[must_use]
+    pub fn totals(&self) -> BTreeMap<&'static str, usize> {
+        self.accounts.get("").map(DataSet::totals).unwrap_or_default()
+    }
+
+    /// Everything that the simulator holds, as text. Idempotency keys and counts are left out.
+    ///
+    /// # Errors
+    /// What is held cannot be written as JSON, which does not happen.
+    pub fn save(&self) -> Result<String, StateError> {
+        state::to_json(self.random.state(), &self.accounts)
+    }
+
+    /// Holds what a text of [`save`](Self::save) says, and nothing else.
+    ///
+    /// # Errors
+    /// The text is no such text, or one of another format. Then nothing changes.
+    pub fn load(&mut self, text: &str) -> Result<(), StateError> {
+        let (random, accounts) = state::from_json(text)?;
+        self.random = Random::new(random);
+        self.accounts = accounts;
+        Ok(())
     }
 
     /// Whether a request with this idempotency key changed something in the keys' own account. `None` for unknown keys.
@@ -199,20 +319,35 @@ impl Api {
     /// Carries out a request at once. The answer says how long to hold it back; until then the request's key counts as in
     /// flight.
     pub fn handle(&mut self, request: &ApiRequest<'_>, now: Instant) -> ApiResponse {
-        let latency = self.latency.draw(&mut self.random);
-        let mut response = ApiResponse {
-            status: 200,
-            body: Bytes::new(),
-            request_id: self.random.id("req_", 14),
-            stripe_version: request.stripe_version.unwrap_or(API_VERSION).to_owned(),
-            replay_of: None,
-            operation: None,
-            latency,
+        let now = now + self.moved;
+        let mut latency = self.latency.draw(&mut self.random);
+        let decision = match &mut self.injector {
+            Some(injector) => injector.decide(request, latency, now),
+            None => Decision::default(),
         };
+        latency += decision.delay;
+        let mut response = ApiResponse::of(200, Bytes::new());
+        response.request_id = self.random.id("req_", 14);
+        response.latency = latency;
+        response.fault = decision.spoilt;
+        if let Some(version) = request.stripe_version {
+            version.clone_into(&mut response.stripe_version);
+        }
         self.counts.requests += 1;
-        if let Err(error) = self.answer(request, now, &mut response) {
+        let refused = decision.refusal.map(|refusal| {
+            response.rate_limited_reason = refusal.reason.map(RateLimitReason::as_str);
+            response.should_retry = refusal.should_retry;
+            refusal.error
+        });
+        let is_carried_out = !matches!(decision.spoilt, Some(Fault::ResetBefore | Fault::Down(_)));
+        let answered = match refused {
+            Some(error) => Err(error),
+            None if is_carried_out => self.answer(request, now, decision.fails_after, &mut response),
+            None => return response,
+        };
+        if let Err(error) = answered {
             response.status = error.status;
-            response.body = error.json().into();
+            response.body = error_body(&error, request.path).into();
         }
         match response.status {
             _ if response.replay_of.is_some() => self.counts.replays += 1,
@@ -224,13 +359,27 @@ impl Api {
     }
 
     /// Fills in the response. What fails here fails before execution and is saved under no key.
-    fn answer(&mut self, request: &ApiRequest<'_>, now: Instant, response: &mut ApiResponse) -> Result<(), ApiError> {
+    fn answer(
+        &mut self,
+        request: &ApiRequest<'_>,
+        now: Instant,
+        fails_after: bool,
+        response: &mut ApiResponse,
+    ) -> Result<(), ApiError> {
         authenticate(request.authorization)?;
         let account = account(request.stripe_account)?;
-        let (operation, id) = route(request)?;
+        if let Some(id) = contents_of(request) {
+            return self.contents(account, id, response);
+        }
+        let Route { operation, plan, ids } = route(request)?;
         response.operation = Some(operation.name);
-        let form = form_body(request)?;
-        let params = decode(request.query, form)?;
+        let name = if operation.name.is_empty() {
+            operation.path
+        } else {
+            operation.name
+        };
+        *self.operations.entry(name).or_default() += 1;
+        let mut params = decode(request, operation)?;
         let key = idempotency_key(request)?;
         if !self.accounts.contains_key(account) {
             self.accounts.insert(account.into(), DataSet::default());
@@ -238,7 +387,15 @@ impl Api {
         let Some(data) = self.accounts.get_mut(account) else {
             return Err(ApiError::invalid("No such account."));
         };
-        let fingerprint = fingerprint(request.path, request.query, form);
+        let fingerprint = match operation.encoding {
+            // The boundary between parts is drawn anew for each request.
+            Encoding::Multipart => fingerprint(request.path, &format!("{:?}", params.get("purpose")), ""),
+            _ => fingerprint(
+                request.path,
+                request.query,
+                std::str::from_utf8(request.body).unwrap_or_default(),
+            ),
+        };
         if let Some(key) = key {
             match data.keys.look_up(key, fingerprint, now) {
                 Known::New => {}
@@ -246,6 +403,7 @@ impl Api {
                     response.status = saved.status;
                     response.body = saved.body.clone();
                     response.replay_of = Some(saved.request_id.to_string());
+                    response.is_conclusive = saved.status < 500;
                     return Ok(());
                 }
                 Known::InFlight => return Err(key_in_use(key)),
@@ -253,22 +411,33 @@ impl Api {
             }
         }
         operation.check_all(&params)?;
+        add_owner(operation, plan, &ids, &mut params);
 
         // Execution begins: from here on success and failure are saved.
         let mut context = Context {
             operation,
-            id: &id,
+            plan,
+            ids: &ids,
             params: &params,
             data,
             random: &mut self.random,
-            now: (self.clock)(),
+            now: (self.clock)() + self.moved.as_secs().cast_signed(),
             effect: false,
         };
         (response.status, response.body) = match execute(&mut context) {
-            Ok(json) => (200, json.into()),
-            Err(error) => (error.status, error.json().into()),
+            Ok(Answered::Json(json)) => (200, json.into()),
+            Ok(Answered::File(bytes, kind)) => {
+                response.content_type = kind;
+                (200, bytes)
+            }
+            Err(error) => (error.status, error_body(&error, request.path).into()),
         };
         let effect = context.effect;
+        if fails_after {
+            let error = faults::server_error();
+            (response.status, response.body) = (error.status, error_body(&error, request.path).into());
+        }
+        response.is_conclusive = !fails_after;
         self.counts.effects += u64::from(effect);
         if let Some(key) = key {
             let ready_at = now + response.latency;
@@ -282,6 +451,16 @@ impl Api {
             saved.effect = effect;
             data.keys.save(key, now, saved);
         }
+        Ok(())
+    }
+
+    /// What was uploaded: the one route that the specification leaves out.
+    fn contents(&self, account: &str, id: &str, response: &mut ApiResponse) -> Result<(), ApiError> {
+        let contents = self.accounts.get(account).and_then(|data| data.contents.get(id));
+        response.body = contents
+            .cloned()
+            .ok_or_else(|| ApiError::no_such("file", id, "file").status(404))?;
+        response.content_type = "application/octet-stream";
         Ok(())
     }
 }
@@ -311,8 +490,21 @@ fn account(header: Option<&str>) -> Result<&str, ApiError> {
     Err(ApiError::invalid(message).status(403).code("account_invalid"))
 }
 
-/// The operation, and the id in the path.
-fn route(request: &ApiRequest<'_>) -> Result<(&'static Operation, String), ApiError> {
+/// `/v1/files/{file}/contents`
+fn contents_of<'a>(request: &ApiRequest<'a>) -> Option<&'a str> {
+    let id = request.path.strip_prefix("/v1/files/")?.strip_suffix("/contents")?;
+    (request.method == "GET" && !id.contains('/')).then_some(id)
+}
+
+/// What a request's method and path lead to.
+struct Route {
+    operation: &'static Operation,
+    plan: &'static Plan,
+    /// The ids in the path.
+    ids: Vec<String>,
+}
+
+fn route(request: &ApiRequest<'_>) -> Result<Route, ApiError> {
     let unrecognized = || {
         let message = format!(
             "Unrecognized request URL ({}: {}). Please see https://docs.stripe.com.",
@@ -328,38 +520,77 @@ fn route(request: &ApiRequest<'_>) -> Result<(&'static Operation, String), ApiEr
         _ => return Err(unrecognized()),
     };
     let (operation, ids) = Operation::by_route(method, request.path).ok_or_else(unrecognized)?;
-    if Type::by_resource(operation.resource()).is_none() {
-        return Err(unrecognized());
+    let ids: Option<Vec<String>> = ids.into_iter().map(form::decode_segment).collect();
+    Ok(Route {
+        operation,
+        plan: plan(operation).ok_or_else(unrecognized)?,
+        ids: ids.ok_or_else(unrecognized)?,
+    })
+}
+
+/// The object in the path is a parameter like any other to what is made in it.
+fn add_owner(operation: &'static Operation, plan: &Plan, ids: &[String], params: &mut Params) {
+    let owner = plan.owner.as_ref().filter(|_| plan.verb == Verb::Create);
+    if let Some((_, place)) = owner
+        && let (Some(id), Some(name)) = (ids.get(*place), operation.path_params.get(*place))
+        && *name != "id"
+        && params.get(name).is_none()
+    {
+        params.set(*name, id.as_str());
     }
-    let id = ids.first().copied().unwrap_or_default();
-    Ok((operation, form::decode_segment(id).ok_or_else(unrecognized)?))
+}
+
+fn error_body(error: &ApiError, path: &str) -> String {
+    if path.starts_with("/v2/") {
+        error.json_v2()
+    } else {
+        error.json()
+    }
+}
+
+fn decode(request: &ApiRequest<'_>, operation: &'static Operation) -> Result<Params, ApiError> {
+    let malformed = |error: form::DecodeError| ApiError::invalid(format!("Invalid request: {error}."));
+    let mut params = match operation.encoding {
+        _ if request.method != "POST" || request.body.is_empty() => Params::new(),
+        Encoding::Json => json_body(request.body)?,
+        Encoding::Multipart if is_multipart(request) => {
+            multipart::decode(request.content_type.unwrap_or_default(), request.body)?
+        }
+        _ => form::decode(form_body(request)?).map_err(malformed)?,
+    };
+    if !request.query.is_empty() {
+        for (name, value) in form::decode(request.query).map_err(malformed)? {
+            params.set(name, value);
+        }
+    }
+    Ok(params)
+}
+
+fn media_type<'a>(request: &ApiRequest<'a>) -> &'a str {
+    let content_type = request.content_type.unwrap_or("application/x-www-form-urlencoded");
+    content_type.split(';').next().unwrap_or_default().trim()
+}
+
+fn is_multipart(request: &ApiRequest<'_>) -> bool {
+    media_type(request).eq_ignore_ascii_case("multipart/form-data")
+}
+
+fn json_body(body: &[u8]) -> Result<Params, ApiError> {
+    match serde_json::from_slice(body) {
+        Ok(serde_json::Value::Object(fields)) => Ok(fields.into()),
+        _ => Err(ApiError::invalid("Invalid request: the body is not a JSON object.")),
+    }
 }
 
 fn form_body<'a>(request: &ApiRequest<'a>) -> Result<&'a str, ApiError> {
-    if request.method != "POST" || request.body.is_empty() {
-        return Ok("");
-    }
-    let content_type = request.content_type.unwrap_or("application/x-www-form-urlencoded");
-    let media_type = content_type.split(';').next().unwrap_or_default().trim();
     let form = std::str::from_utf8(request.body).ok();
     match form {
-        Some(form) if media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded") => Ok(form),
+        Some(form) if media_type(request).eq_ignore_ascii_case("application/x-www-form-urlencoded") => Ok(form),
         _ => Err(ApiError::invalid(
             "Invalid request (check that your POST content type is application/x-www-form-urlencoded). If you have any \
              questions, we can help at https://support.stripe.com/.",
         )),
     }
-}
-
-fn decode(query: &str, form: &str) -> Result<Params, ApiError> {
-    let malformed = |error: form::DecodeError| ApiError::invalid(format!("Invalid request: {error}."));
-    let mut params = form::decode(form).map_err(malformed)?;
-    if !query.is_empty() {
-        for (name, value) in form::decode(query).map_err(malformed)? {
-            params.set(name, value);
-        }
-    }
-    Ok(params)
 }
 
 /// Keys do something on a POST only.

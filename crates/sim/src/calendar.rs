@@ -51,6 +51,16 @@ fn civil(days: i64) -> (i64, i64, i64) {
     (year, month, day)
 }
 
+/// A moment (Unix seconds) as RFC 3339 has it: `2026-11-24T12:00:00.000Z`.
+pub(crate) fn date_time(moment: i64) -> String {
+    // Years of four digits only.
+    let moment = moment.clamp(0, 253_402_300_799);
+    let (year, month, day) = civil(moment.div_euclid(DAY));
+    let second = moment.rem_euclid(DAY);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.000Z")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,6 +80,8 @@ mod tests {
         }
         assert_eq!(days(1970, 1, 1), 0);
         assert_eq!(civil(days(2026, 11, 24)), (2026, 11, 24));
+        assert_eq!(date_time(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(date_time(1_700_000_000), "2023-11-14T22:13:20.000Z");
         for interval in ["day", "week", "month", "year"] {
             assert_eq!(add_interval(i64::MAX, interval, 1095), i64::MAX, "{interval}");
         }

@@ -12,15 +12,17 @@ pub(crate) struct ApiError {
     pub(crate) code: Option<&'static str>,
     pub(crate) message: String,
     pub(crate) param: Option<String>,
-    pub(crate) decline: Option<Box<Decline>>,
+    pub(crate) details: Option<Box<Details>>,
 }
 
-/// What a declined card adds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Decline {
-    pub(crate) code: &'static str,
-    /// The payment intent that was to be paid, as JSON.
-    pub(crate) payment_intent: String,
+/// What errors about payments add.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Details {
+    pub(crate) decline_code: Option<&'static str>,
+    /// The id of the failed charge.
+    pub(crate) charge: Option<String>,
+    /// The payment intent or setup intent in question, as JSON under its name.
+    pub(crate) intent: Option<(&'static str, String)>,
 }
 
 impl ApiError {
@@ -32,7 +34,7 @@ impl ApiError {
             code: None,
             message: message.into(),
             param: None,
-            decline: None,
+            details: None,
         }
     }
 
@@ -85,7 +87,10 @@ impl ApiError {
             .map(|code| format!("https://docs.stripe.com/error-codes/{}", code.replace('_', "-")));
         for (name, value) in [
             ("code", self.code),
-            ("decline_code", self.decline.as_ref().map(|decline| decline.code)),
+            (
+                "decline_code",
+                self.details.as_ref().and_then(|details| details.decline_code),
+            ),
             ("doc_url", doc_url.as_deref()),
             ("message", Some(self.message.as_str())),
             ("param", self.param.as_deref()),
@@ -97,10 +102,35 @@ impl ApiError {
                 out.push(',');
             }
         }
-        if let Some(decline) = &self.decline {
-            push_number(&mut out, format_args!("\"payment_intent\":{},", decline.payment_intent));
+        if let Some(details) = &self.details {
+            if let Some(charge) = &details.charge {
+                push_number(&mut out, format_args!("\"charge\":\"{charge}\","));
+            }
+            if let Some((name, intent)) = &details.intent {
+                push_number(&mut out, format_args!("\"{name}\":{intent},"));
+            }
         }
         out.push_str("\"type\":");
+        push_text(&mut out, self.kind);
+        out.push_str("}}");
+        out
+    }
+}
+
+impl ApiError {
+    /// The body as API v2 has it. <https://docs.stripe.com/api-v2-overview>
+    pub(crate) fn json_v2(&self) -> String {
+        let code = self.code.unwrap_or("invalid_fields");
+        let code = if code == "resource_missing" { "not_found" } else { code };
+        let mut out = String::from("{\"error\":{\"code\":");
+        push_text(&mut out, code);
+        out.push_str(",\"message\":");
+        push_text(&mut out, &self.message);
+        if let Some(param) = &self.param {
+            out.push_str(",\"param\":");
+            push_text(&mut out, param);
+        }
+        out.push_str(",\"type\":");
         push_text(&mut out, self.kind);
         out.push_str("}}");
         out

@@ -33,20 +33,35 @@
 mod api;
 mod auth;
 mod calendar;
+mod control;
+mod defaults;
+mod delivery;
 mod error;
+mod event;
+mod expand;
+mod faults;
+mod fit;
+mod generated;
 mod idempotency;
 mod json;
 mod latency;
+mod multipart;
 mod object;
+mod plan;
+mod prefix;
 mod random;
 mod resources;
+mod schema;
 mod server;
 mod simulator;
+mod state;
 mod store;
 
 pub use api::{Api, ApiRequest, ApiResponse, Counts};
+pub use faults::{Fault, Faults, FaultsError, PROFILES, RateLimitReason, RateLimits, Rule};
 pub use latency::Latency;
 pub use simulator::{Builder, RequestRecord, Simulator, StartError};
+pub use state::StateError;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -11,6 +11,11 @@ impl Random {
         Self(seed)
     }
 
+    /// What the numbers to come follow from.
+    pub(crate) fn state(&self) -> u64 {
+        self.0
+    }
+
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
@@ -22,6 +27,12 @@ impl Random {
     /// Less than `bound`; zero for a bound of zero.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next().checked_rem(bound).unwrap_or(0)
+    }
+
+    /// At least zero and less than one.
+    pub(crate) fn unit(&mut self) -> f64 {
+        // So many bits a float has.
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// The prefix and so many letters and digits.

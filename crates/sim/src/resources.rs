@@ -1,29 +1,51 @@
-//! What each operation does.
+//! What each operation does: by rule for all of them, by hand where scripts depend on more than shapes.
 
+mod card;
+mod charge;
+mod checkout;
 mod coupon;
 mod customer;
+mod discount;
+mod event;
+mod file;
+mod generic;
+mod invoice;
 mod list;
+mod metadata;
+mod money;
 mod payment_intent;
+mod payment_method;
 mod price;
 mod product;
+mod references;
+mod refund;
+mod search;
+mod setup_intent;
 mod subscription;
 
-use inflight_stripe::{Kind, Operation, Params, Value};
+use bytes::Bytes;
+use inflight_stripe::{Operation, Params, Value};
 
 use crate::error::ApiError;
-use crate::json::push_value;
-use crate::object::{Object, Type};
+use crate::event::lifecycle;
+use crate::expand::expand;
+use crate::fit::fit;
+use crate::generated as g;
+use crate::object::Object;
+use crate::plan::{Plan, Verb};
+use crate::prefix::prefix;
 use crate::random::Random;
+use crate::schema::{SchemaId, Shape};
 use crate::store::DataSet;
 
-/// Metadata has at most so many entries. <https://docs.stripe.com/api/metadata>
-const METADATA_MAX: usize = 50;
+pub(crate) use metadata::apply_metadata;
 
 /// One request that has been recognised and whose parameters are known to be well-formed.
 pub(crate) struct Context<'a> {
     pub(crate) operation: &'static Operation,
-    /// The id in the path; empty if there is none.
-    pub(crate) id: &'a str,
+    pub(crate) plan: &'static Plan,
+    /// The ids in the path.
+    pub(crate) ids: &'a [String],
     pub(crate) params: &'a Params,
     pub(crate) data: &'a mut DataSet,
     pub(crate) random: &'a mut Random,
@@ -33,156 +55,323 @@ pub(crate) struct Context<'a> {
     pub(crate) effect: bool,
 }
 
-/// Carries out a request. The answer is a JSON object.
-pub(crate) fn execute(context: &mut Context<'_>) -> Result<String, ApiError> {
-    let operation = context.operation;
-    let not_simulated = || ApiError::invalid(format!("The simulator does not serve `{}`.", operation.name));
-    let r#type = Type::by_resource(operation.resource()).ok_or_else(not_simulated)?;
-    match (r#type, operation.verb()) {
-        (Type::Customer, "retrieve") => customer::retrieve(context),
-        (_, "retrieve") => context.retrieve(r#type),
-        (_, "list") => list::list(context, r#type),
-        (Type::Product, "create") => product::create(context),
-        (Type::Product, "update") => product::update(context),
-        (Type::Product, "delete") => product::delete(context),
-        (Type::Price, "create") => price::create(context),
-        (Type::Price, "update") => price::update(context),
-        (Type::Coupon, "create") => coupon::create(context),
-        (Type::Coupon, "update") => context.update(r#type, |_, _| Ok(())),
-        (Type::Coupon, "delete") => context.delete(r#type),
-        (Type::Customer, "create") => customer::create(context),
-        (Type::Customer, "update") => customer::update(context),
-        (Type::Customer, "delete") => customer::delete(context),
-        (Type::PaymentIntent, "create") => payment_intent::create(context),
-        (Type::PaymentIntent, "update") => payment_intent::update(context),
-        (Type::PaymentIntent, "confirm") => payment_intent::confirm(context),
-        (Type::PaymentIntent, "capture") => payment_intent::capture(context),
-        (Type::PaymentIntent, "cancel") => payment_intent::cancel(context),
-        (Type::Subscription, "create") => subscription::create(context),
-        (Type::Subscription, "update") => subscription::update(context),
-        (Type::Subscription, "cancel") => subscription::cancel(context),
-        _ => Err(not_simulated()),
+/// What a request is answered with.
+pub(crate) enum Answered {
+    Json(String),
+    /// Bytes, and what they are.
+    File(Bytes, &'static str),
+}
+
+/// Carries out a request.
+pub(crate) fn execute(context: &mut Context<'_>) -> Result<Answered, ApiError> {
+    references::check(context)?;
+    let answer = match context.plan.verb {
+        Verb::File => return file::content(context),
+        // Expanded item by item.
+        Verb::List => return list::list(context).map(Answered::Json),
+        Verb::Search => return search::search(context).map(Answered::Json),
+        _ => by_hand(context)?,
+    };
+    expand(answer, context.plan.shape, &context.expand(), context.data).map(Answered::Json)
+}
+
+fn by_hand(context: &mut Context<'_>) -> Result<String, ApiError> {
+    let Some(schema) = context.plan.schema() else {
+        return generic::execute(context);
+    };
+    match (schema, context.plan.verb) {
+        (g::PRODUCT, Verb::Create) => product::create(context),
+        (g::PRODUCT, Verb::Update) => product::update(context),
+        (g::PRODUCT, Verb::Delete) => product::delete(context),
+        (g::PRICE, Verb::Create) => price::create(context),
+        (g::PRICE, Verb::Update) => price::update(context),
+        (g::COUPON, Verb::Create) => coupon::create(context),
+        (g::CUSTOMER, Verb::Create) => customer::create(context),
+        (g::CUSTOMER, Verb::Update) => customer::update(context),
+        (g::FILE, Verb::Create) => file::create(context),
+        (g::EVENT, Verb::Retrieve) => event::retrieve(context),
+        (g::PAYMENT_INTENT, Verb::Create) => payment_intent::create(context),
+        (g::PAYMENT_INTENT, Verb::Update) => payment_intent::update(context),
+        (g::PAYMENT_INTENT, Verb::Act("confirm")) => payment_intent::confirm(context),
+        (g::PAYMENT_INTENT, Verb::Act("capture")) => payment_intent::capture(context),
+        (g::PAYMENT_INTENT, Verb::Act("cancel")) => payment_intent::cancel(context),
+        (g::BALANCE, Verb::Singleton) => money::balance(context),
+        (g::PAYOUT | g::TRANSFER | g::TOPUP, Verb::Create) => money::create(context, schema),
+        (g::CUSTOMER_BALANCE_TRANSACTION, Verb::Create) => money::customer_balance(context),
+        (g::CHARGE, Verb::Create) => charge::create(context),
+        (g::CHARGE, Verb::Act("capture")) => charge::capture_by_hand(context),
+        (g::CHARGE, Verb::Act("refund")) => refund::of_charge(context),
+        (g::REFUND, Verb::Create) => refund::create(context),
+        (g::REFUND, Verb::Act("cancel")) => refund::cancel(context),
+        (g::PAYMENT_METHOD, Verb::Create) => payment_method::create(context),
+        (g::PAYMENT_METHOD, Verb::Retrieve) if context.plan.owner.is_none() => payment_method::retrieve(context),
+        (g::PAYMENT_METHOD, Verb::Act("attach")) => payment_method::attach(context),
+        (g::PAYMENT_METHOD, Verb::Act("detach")) => payment_method::detach(context),
+        (g::TOKEN, Verb::Create) => payment_method::create_token(context),
+        (g::SETUP_INTENT, Verb::Create) => setup_intent::create(context),
+        (g::SETUP_INTENT, Verb::Update) => setup_intent::update(context),
+        (g::SETUP_INTENT, Verb::Act("confirm")) => setup_intent::confirm(context),
+        (g::SETUP_INTENT, Verb::Act("cancel")) => setup_intent::cancel(context),
+        (g::SUBSCRIPTION, Verb::Create) => subscription::create(context),
+        (g::SUBSCRIPTION, Verb::Update) => subscription::update(context),
+        (g::SUBSCRIPTION, Verb::Delete) => subscription::cancel(context),
+        (g::SUBSCRIPTION, Verb::Act("resume")) => subscription::resume(context),
+        (g::SUBSCRIPTION_ITEM, Verb::Create) => subscription::items::create(context),
+        (g::SUBSCRIPTION_ITEM, Verb::Update) => subscription::items::update(context),
+        (g::SUBSCRIPTION_ITEM, Verb::Delete) => subscription::items::delete(context),
+        (g::PROMOTION_CODE, Verb::Create) => discount::create_promotion_code(context),
+        (g::INVOICEITEM, Verb::Create) => invoice::create_item(context),
+        (g::INVOICEITEM, Verb::Update) => invoice::update_item(context),
+        (g::INVOICEITEM, Verb::Delete) => invoice::delete_item(context),
+        (g::INVOICE, Verb::Create) => invoice::create(context),
+        (g::INVOICE, Verb::Update) => invoice::update(context),
+        (g::INVOICE, Verb::Delete) => invoice::delete(context),
+        (g::INVOICE, Verb::Act("finalize")) => invoice::finalize(context),
+        (g::INVOICE, Verb::Act("pay")) => invoice::pay(context),
+        (g::INVOICE, Verb::Act("void")) => invoice::void(context),
+        (g::INVOICE, Verb::Act("mark_uncollectible")) => invoice::mark_uncollectible(context),
+        (g::INVOICE, Verb::Act("send")) => invoice::send(context),
+        (g::INVOICE, Verb::Act(word @ ("add_lines" | "update_lines" | "remove_lines"))) => {
+            invoice::change_lines(context, word)
+        }
+        (g::LINE_ITEM, Verb::Update) => invoice::update_line(context),
+        (g::CHECKOUT_SESSION, Verb::Create) => checkout::create(context),
+        (g::CHECKOUT_SESSION, Verb::Act("expire")) => checkout::expire(context),
+        (g::ACCOUNT | g::BANK_ACCOUNT | g::CARD, Verb::Create) => match payment_method::create_source(context)? {
+            Some(json) => Ok(json),
+            None => generic::execute(context),
+        },
+        _ => generic::execute(context),
     }
 }
 
 impl<'a> Context<'a> {
+    /// The last id in the path; empty if there is none.
+    pub(crate) fn id(&self) -> &'a str {
+        self.ids.last().map_or("", String::as_str)
+    }
+
     /// A text that is not empty.
-    fn text(&self, name: &str) -> Option<&'a str> {
+    pub(crate) fn text(&self, name: &str) -> Option<&'a str> {
         text_of(self.params, name)
     }
 
-    fn integer(&self, name: &str) -> Result<Option<i64>, ApiError> {
+    pub(crate) fn integer(&self, name: &str) -> Result<Option<i64>, ApiError> {
         integer_of(self.params, name)
     }
 
-    fn flag(&self, name: &str) -> Option<bool> {
-        self.text(name).map(|text| text == "true")
+    pub(crate) fn flag(&self, name: &str) -> Option<bool> {
+        flag_of(self.params, name)
     }
 
-    fn given(&self, name: &str) -> bool {
+    pub(crate) fn given(&self, name: &str) -> bool {
         self.params.get(name).is_some_and(|value| !clears(value))
     }
 
+    pub(crate) fn map(&self, name: &str) -> Option<&'a Params> {
+        self.params.get(name)?.as_map()
+    }
+
+    pub(crate) fn list(&self, name: &str) -> &'a [Value] {
+        self.params.get(name).and_then(Value::as_list).unwrap_or_default()
+    }
+
     fn expand(&self) -> Vec<&'a str> {
-        let paths = self.params.get("expand").and_then(Value::as_list).unwrap_or_default();
-        paths.iter().filter_map(Value::as_text).collect()
+        self.list("expand").iter().filter_map(Value::as_text).collect()
     }
 
-    /// The object that the path names.
-    fn existing(&self, r#type: Type) -> Result<&Object, ApiError> {
-        let found = self.data.table(r#type).get(self.id);
-        found.ok_or_else(|| self.no_such(r#type))
+    /// A new id for an object of this kind.
+    pub(crate) fn new_id(&mut self, schema: SchemaId) -> String {
+        let (prefix, length) = prefix(schema);
+        self.random.id(prefix, length)
     }
 
-    fn no_such(&self, r#type: Type) -> ApiError {
-        let param = match r#type {
-            Type::Customer | Type::Subscription => "id",
-            _ => self.operation.path_params.first().copied().unwrap_or("id"),
+    /// A new object with an id of its own.
+    pub(crate) fn fresh(&mut self, schema: SchemaId) -> Object {
+        let id = self.new_id(schema);
+        Object::new(schema, id, self.now)
+    }
+
+    /// A copy of the object that the path names.
+    pub(crate) fn existing(&mut self, schema: SchemaId) -> Result<Object, ApiError> {
+        let found = self.data.get(schema, self.id()).cloned();
+        found.ok_or_else(|| self.no_such(schema))
+    }
+
+    /// A copy of the object of that id.
+    pub(crate) fn find(&self, schema: SchemaId, id: &str) -> Option<Object> {
+        self.data.get(schema, id).cloned()
+    }
+
+    /// A copy of the object that a parameter names.
+    pub(crate) fn referred(&self, schema: SchemaId, name: &str) -> Result<Option<Object>, ApiError> {
+        let Some(id) = self.text(name) else { return Ok(None) };
+        let found = self.find(schema, id);
+        found
+            .map(Some)
+            .ok_or_else(|| ApiError::no_such(schema_name(schema), id, name))
+    }
+
+    /// That the object of the path does not exist.
+    pub(crate) fn no_such(&self, schema: SchemaId) -> ApiError {
+        let param = match schema {
+            g::CUSTOMER | g::SUBSCRIPTION => "id",
+            _ => self.operation.path_params.last().copied().unwrap_or("id"),
         };
-        ApiError::no_such(r#type.name(), self.id, param).status(404)
+        ApiError::no_such(schema_name(schema), self.id(), param).status(404)
     }
 
-    /// That the object exists whose id this parameter gives.
-    fn check_reference(&self, name: &str, r#type: Type) -> Result<(), ApiError> {
-        match self.text(name) {
-            Some(id) if !self.data.table(r#type).contains(id) => Err(ApiError::no_such(r#type.name(), id, name)),
-            _ => Ok(()),
+    /// Adds a new object.
+    pub(crate) fn add(&mut self, mut object: Object) {
+        self.effect = true;
+        if let Some(kind) = lifecycle(object.schema).created {
+            self.data.events.add(kind, &mut object, None, self.now);
+        }
+        self.data.table_mut(object.schema).insert(object);
+    }
+
+    /// Adds a new object and answers with it.
+    pub(crate) fn insert(&mut self, object: Object) -> Result<String, ApiError> {
+        let json = self.json(&object);
+        self.add(object);
+        Ok(json)
+    }
+
+    /// Puts a changed object in its place.
+    pub(crate) fn put(&mut self, object: Object) {
+        let updated = lifecycle(object.schema).updated;
+        self.put_as(object, updated);
+    }
+
+    /// Puts a changed object in its place; what happened to it is this, or is told by the caller.
+    pub(crate) fn put_as(&mut self, mut object: Object, happened: Option<&'static str>) {
+        self.effect = true;
+        let Some(old) = self.data.get(object.schema, &object.id) else {
+            return self.add(object);
+        };
+        object.event = 0;
+        if old.event != 0 || happened.is_some() {
+            let old = old.clone();
+            let snapshot = self.data.events.keep(&old);
+            if let Some(kind) = happened {
+                self.data.events.add(kind, &mut object, Some(snapshot), self.now);
+            }
+        }
+        if let Some(place) = self.data.table_mut(object.schema).get_mut(&object.id) {
+            *place = object;
         }
     }
 
-    fn retrieve(&mut self, r#type: Type) -> Result<String, ApiError> {
-        let object = self.existing(r#type)?;
-        Ok(self.json(object))
+    /// Puts a changed object in its place and answers with it.
+    pub(crate) fn replace(&mut self, object: Object) -> Result<String, ApiError> {
+        let json = self.json(&object);
+        self.put(object);
+        Ok(json)
+    }
+
+    /// Notes an event about a kept object. Names that Stripe has no event of are passed over.
+    pub(crate) fn emit(&mut self, name: &str, schema: SchemaId, id: &str) {
+        if let Some(kind) = crate::event::kind(name) {
+            self.data.note(kind, schema, id, self.now);
+        }
+    }
+
+    /// Removes an object; whether it was there.
+    pub(crate) fn remove(&mut self, schema: SchemaId, id: &str) -> bool {
+        let Some(old) = self.data.get(schema, id) else {
+            return false;
+        };
+        let mut old = old.clone();
+        if let Some(kind) = lifecycle(schema).deleted {
+            self.data.events.add(kind, &mut old, None, self.now);
+        }
+        self.data.events.keep(&old);
+        self.effect = true;
+        self.data.table_mut(schema).remove(id).is_some()
+    }
+
+    pub(crate) fn json(&self, object: &Object) -> String {
+        let mut out = String::with_capacity(1024);
+        object.push_json(&mut out, self.data);
+        out
     }
 
     /// Applies the parameters and whatever `also` does, or nothing if that fails.
-    fn update(
+    pub(crate) fn update(
         &mut self,
-        r#type: Type,
+        schema: SchemaId,
         also: impl FnOnce(&mut Self, &mut Object) -> Result<(), ApiError>,
     ) -> Result<String, ApiError> {
-        let mut object = self.existing(r#type)?.clone();
+        let mut object = self.existing(schema)?;
         self.apply(&mut object)?;
         also(self, &mut object)?;
         self.replace(object)
     }
 
-    fn delete(&mut self, r#type: Type) -> Result<String, ApiError> {
-        let deleted = self.data.table_mut(r#type).remove(self.id);
-        let deleted = deleted.ok_or_else(|| self.no_such(r#type))?;
-        self.effect = true;
-        Ok(deletion_stub(r#type, &deleted.id))
-    }
-
-    /// Adds a new object and answers with it.
-    fn insert(&mut self, object: Object) -> Result<String, ApiError> {
-        let json = self.json(&object);
-        self.effect = true;
-        self.data.table_mut(object.r#type).insert(object);
-        Ok(json)
-    }
-
-    /// Puts a changed object in its place and answers with it.
-    fn replace(&mut self, object: Object) -> Result<String, ApiError> {
-        let json = self.json(&object);
-        self.effect = true;
-        if let Some(place) = self.data.table_mut(object.r#type).get_mut(&object.id) {
-            *place = object;
-        }
-        Ok(json)
-    }
-
-    fn json(&self, object: &Object) -> String {
-        let mut out = String::with_capacity(1024);
-        object.push_json(&mut out, self.data, &self.expand());
-        out
-    }
-
     /// Sets every field that a parameter has the name of.
-    fn apply(&self, object: &mut Object) -> Result<(), ApiError> {
-        for (name, value) in self.params.iter() {
-            if name == "metadata" {
-                apply_metadata(object, value)?;
-            } else if clears(value) {
-                object.clear(name);
-            } else if let Some(param) = self.operation.param(name) {
-                object.set(name, json_of(name, &param.kind, value)?);
-            }
-        }
-        Ok(())
+    pub(crate) fn apply(&self, object: &mut Object) -> Result<(), ApiError> {
+        apply_params(object, self.params, self.data)
     }
 }
 
-fn text_of<'p>(params: &'p Params, name: &str) -> Option<&'p str> {
+/// Sets every field that one of these parameters has the name of, where the value fits it.
+pub(crate) fn apply_params(object: &mut Object, params: &Params, data: &DataSet) -> Result<(), ApiError> {
+    for (name, value) in params.iter() {
+        if name == "metadata" {
+            apply_metadata(object, value)?;
+        } else if clears(value) {
+            object.clear(name);
+        } else if let Some(field) = object.schema.field(name).filter(|_| !matches!(name, "id" | "object")) {
+            match fit(field.shape, value, data) {
+                Some(json) => object.set(name, json),
+                None => check_range(name, field.shape, value)?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A number that no field can hold is the caller's mistake.
+fn check_range(name: &str, shape: Shape, value: &Value) -> Result<(), ApiError> {
+    match (shape, value) {
+        (Shape::Integer | Shape::Timestamp | Shape::Number, Value::Text(text))
+            if text.starts_with(|c: char| c == '-' || c.is_ascii_digit()) =>
+        {
+            Err(ApiError::invalid_integer(name, text))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What Stripe's messages call a kind of object.
+pub(crate) fn schema_name(schema: SchemaId) -> &'static str {
+    match schema {
+        g::PAYMENT_METHOD => "PaymentMethod",
+        _ => schema.name(),
+    }
+}
+
+pub(crate) fn text_of<'p>(params: &'p Params, name: &str) -> Option<&'p str> {
     params
         .get(name)
         .and_then(Value::as_text)
         .filter(|text| !text.is_empty())
 }
 
-fn integer_of(params: &Params, name: &str) -> Result<Option<i64>, ApiError> {
+pub(crate) fn flag_of(params: &Params, name: &str) -> Option<bool> {
+    match params.get(name)? {
+        Value::Bool(flag) => Some(*flag),
+        Value::Text(text) => Some(text == "true"),
+        _ => None,
+    }
+}
+
+pub(crate) fn integer_of(params: &Params, name: &str) -> Result<Option<i64>, ApiError> {
     let Some(text) = text_of(params, name) else {
-        return Ok(None);
+        return Ok(match params.get(name) {
+            Some(Value::Integer(number)) => Some(*number),
+            _ => None,
+        });
     };
     match text.parse() {
         Ok(number) => Ok(Some(number)),
@@ -190,20 +379,12 @@ fn integer_of(params: &Params, name: &str) -> Result<Option<i64>, ApiError> {
     }
 }
 
-fn clears(value: &Value) -> bool {
-    value.as_text().is_some_and(str::is_empty)
-}
-
-fn json_of(name: &str, kind: &Kind, value: &Value) -> Result<String, ApiError> {
-    let mut json = String::new();
-    match push_value(&mut json, kind, value) {
-        Ok(()) => Ok(json),
-        Err(_) => Err(ApiError::invalid_integer(name, value.as_text().unwrap_or_default())),
-    }
+pub(crate) fn clears(value: &Value) -> bool {
+    matches!(value, Value::Null) || value.as_text().is_some_and(str::is_empty)
 }
 
 /// A lower-case three-letter code, as the fields show it.
-fn currency_of(params: &Params, name: &str) -> Result<Option<String>, ApiError> {
+pub(crate) fn currency_of(params: &Params, name: &str) -> Result<Option<String>, ApiError> {
     let Some(text) = text_of(params, name) else {
         return Ok(None);
     };
@@ -216,43 +397,4 @@ fn currency_of(params: &Params, name: &str) -> Result<Option<String>, ApiError> 
         return Err(ApiError::invalid(message).param(name));
     }
     Ok(Some(currency))
-}
-
-fn deletion_stub(r#type: Type, id: &str) -> String {
-    let id = crate::json::text(id);
-    format!("{{\"id\":{id},\"object\":\"{}\",\"deleted\":true}}", r#type.name())
-}
-
-/// New keys are added, empty values remove their key, `metadata=` removes all. <https://docs.stripe.com/api/metadata>
-fn apply_metadata(object: &mut Object, value: &Value) -> Result<(), ApiError> {
-    match value {
-        Value::Map(entries) => {
-            for (key, value) in entries.iter() {
-                set_metadata(object, key, value.as_text().unwrap_or_default());
-            }
-        }
-        // `metadata[0]=x` is an entry named `0`.
-        Value::List(values) => {
-            for (index, value) in values.iter().enumerate() {
-                set_metadata(object, &index.to_string(), value.as_text().unwrap_or_default());
-            }
-        }
-        _ => object.metadata.clear(),
-    }
-    if object.metadata.len() > METADATA_MAX {
-        let message = format!("Metadata can have at most {METADATA_MAX} keys.");
-        return Err(ApiError::invalid(message).param("metadata"));
-    }
-    Ok(())
-}
-
-fn set_metadata(object: &mut Object, key: &str, value: &str) {
-    let known = object.metadata.iter().position(|(k, _)| &**k == key);
-    match (known, value.is_empty()) {
-        (Some(at), true) => drop(object.metadata.remove(at)),
-        (Some(at), false) => object.metadata[at].1 = value.into(),
-        // One more than allowed is enough to be refused.
-        (None, false) if object.metadata.len() <= METADATA_MAX => object.metadata.push((key.into(), value.into())),
-        (None, _) => {}
-    }
 }

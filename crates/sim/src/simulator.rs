@@ -1,18 +1,22 @@
 //! The simulator as a server that runs on a thread of its own.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::api::{Api, Counts};
+use crate::faults::Faults;
 use crate::latency::Latency;
 use crate::server::{self, Shared};
+use crate::state::{self, StateError};
 
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 4096;
@@ -40,6 +44,9 @@ pub enum StartError {
         /// Why not.
         source: io::Error,
     },
+    /// The file with the state cannot be read.
+    #[error("cannot load the state: {0}")]
+    State(#[from] StateError),
     /// The simulator's thread or its runtime cannot start.
     #[error("cannot start the simulator's thread: {0}")]
     Thread(#[from] io::Error),
@@ -74,6 +81,7 @@ pub struct Builder {
     listen: String,
     hook: Option<Hook>,
     read_timeout: Duration,
+    state: Option<PathBuf>,
 }
 
 impl Builder {
@@ -81,6 +89,13 @@ impl Builder {
     #[must_use]
     pub fn latency(mut self, latency: Latency) -> Self {
         self.api = self.api.latency(latency);
+        self
+    }
+
+    /// Sets what goes wrong, with which requests and how often. By default nothing.
+    #[must_use]
+    pub fn faults(mut self, faults: Faults) -> Self {
+        self.api = self.api.faults(faults);
         self
     }
 
@@ -121,11 +136,24 @@ impl Builder {
         self
     }
 
+    /// Sets the file from which the state is loaded, if it is there, and to which it is saved when the simulator stops. By default
+    /// nothing outlives the simulator.
+    #[must_use]
+    pub fn state(mut self, file: impl Into<PathBuf>) -> Self {
+        self.state = Some(file.into());
+        self
+    }
+
     /// Starts the simulator. When this returns it takes requests.
     ///
     /// # Errors
     /// The address cannot be listened on, or the machine gives no thread: see [`StartError`].
-    pub fn start(self) -> Result<Simulator, StartError> {
+    pub fn start(mut self) -> Result<Simulator, StartError> {
+        if let Some(file) = &self.state
+            && let Some(text) = state::read(file)?
+        {
+            self.api.load(&text)?;
+        }
         let address = resolve(&self.listen)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let listener = {
@@ -137,6 +165,8 @@ impl Builder {
             api: Mutex::new(self.api),
             hook: self.hook,
             read_timeout: self.read_timeout,
+            down: watch::Sender::new(Duration::ZERO),
+            state: self.state,
         });
         let (stop, stopped) = oneshot::channel();
         let served = Arc::clone(&shared);
@@ -183,7 +213,7 @@ fn resolve(address: &str) -> Result<SocketAddr, StartError> {
     }
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() {
         TcpSocket::new_v4()?
     } else {
@@ -224,7 +254,16 @@ impl Simulator {
             listen: "127.0.0.1:0".to_owned(),
             hook: None,
             read_timeout: server::READ_TIMEOUT,
+            state: None,
         }
+    }
+
+    /// Starts one on any free port, with nothing in it.
+    ///
+    /// # Errors
+    /// As [`Builder::start`].
+    pub fn start() -> Result<Self, StartError> {
+        Self::builder().start()
     }
 
     /// The base URL, without a slash at its end: `http://127.0.0.1:12111`.
@@ -263,12 +302,50 @@ impl Simulator {
         self.api().effect_of_key(key)
     }
 
+    /// Sets what goes wrong from now on. Connections that are open already are closed with an end where a reset was asked for, if
+    /// there were no faults when they were opened.
+    pub fn set_faults(&self, faults: Faults) {
+        self.api().set_faults(faults);
+    }
+
+    /// How often each fault happened, by name.
+    #[must_use]
+    pub fn injected(&self) -> BTreeMap<&'static str, u64> {
+        self.api().injected()
+    }
+
+    /// Whether a client was sent in full what became of the request with this idempotency key. Known only where there are faults.
+    #[must_use]
+    pub fn was_told(&self, key: &str) -> bool {
+        self.api().was_told(key)
+    }
+
+    /// Moves the simulator's clock forward: idempotency keys age, and what is created is younger.
+    pub fn advance(&self, time: Duration) {
+        self.api().advance(time);
+    }
+
+    /// How often an operation was asked for since the start or the last reset: `product.create`.
+    #[must_use]
+    pub fn requests(&self, operation: &str) -> u64 {
+        self.api().operations().get(operation).copied().unwrap_or(0)
+    }
+
+    /// Writes the state to the file that [`Builder::state`] named. `false` if none was named.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn save(&self) -> Result<bool, StateError> {
+        self.shared.save()
+    }
+
     /// Forgets every object, key and count; ids start again from the seed.
     pub fn reset(&self) {
         self.api().reset();
     }
 
-    /// Stops the simulator: closes every connection and waits until its thread has ended.
+    /// Stops the simulator: closes every connection and waits until its thread has ended. Then the state is saved, if it has a
+    /// file; call [`save`](Self::save) before to know whether that can be written.
     pub fn shutdown(mut self) {
         self.stop();
     }
@@ -278,14 +355,15 @@ impl Simulator {
             // The thread is gone if this fails, which is as well.
             let _ = stop.send(());
         }
-        if let Some(thread) = self.thread.take() {
-            // It ends with a panic only if a hook of the caller's does; that has been printed.
-            let _ = thread.join();
-        }
+        let Some(thread) = self.thread.take() else { return };
+        // It ends with a panic only if a hook of the caller's does; that has been printed.
+        let _ = thread.join();
+        // A state that cannot be saved is told of by `save`.
+        let _ = self.shared.save();
     }
 
     fn api(&self) -> MutexGuard<'_, Api> {
-        self.shared.api.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.api()
     }
 }
 

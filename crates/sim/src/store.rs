@@ -1,9 +1,15 @@
 //! Everything that one account has.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::OnceLock;
 
+use bytes::Bytes;
+
+use crate::event::Events;
+use crate::generated::RESOURCES;
 use crate::idempotency::Keys;
-use crate::object::{Object, Type};
+use crate::object::Object;
+use crate::schema::SchemaId;
 
 /// All objects of one type, oldest first.
 #[derive(Debug, Default)]
@@ -24,10 +30,6 @@ impl Table {
 
     pub(crate) fn get_mut(&mut self, id: &str) -> Option<&mut Object> {
         self.rows.get_mut(*self.by_id.get(id)?)?.as_mut()
-    }
-
-    pub(crate) fn contains(&self, id: &str) -> bool {
-        self.by_id.contains_key(id)
     }
 
     pub(crate) fn remove(&mut self, id: &str) -> Option<Object> {
@@ -76,29 +78,75 @@ impl Table {
 /// Everything that one account has.
 #[derive(Debug, Default)]
 pub(crate) struct DataSet {
-    tables: [Table; Type::ALL.len()],
+    /// By the place of the schema; only those that have ever held something.
+    tables: Vec<Option<Box<Table>>>,
     pub(crate) keys: Keys,
+    pub(crate) events: Events,
     /// The price that each lookup key belongs to.
     pub(crate) lookup_keys: HashMap<Box<str>, Box<str>>,
+    /// The active promotion code that each code that customers enter belongs to.
+    pub(crate) promotion_codes: HashMap<Box<str>, Box<str>>,
     /// Products that have prices: those cannot be deleted.
     pub(crate) priced_products: HashSet<Box<str>>,
-    /// Stripe still answers for a deleted customer.
-    pub(crate) deleted_customers: HashSet<Box<str>>,
+    /// Deleted objects for which Stripe still answers.
+    pub(crate) deleted: HashSet<(SchemaId, Box<str>)>,
+    /// Invoice items that wait for an invoice, by customer.
+    pub(crate) pending_items: HashMap<Box<str>, Vec<Box<str>>>,
+    /// What files hold.
+    pub(crate) contents: HashMap<Box<str>, Bytes>,
+    /// The account's money by currency, in the minor unit.
+    pub(crate) balance: BTreeMap<Box<str>, i64>,
 }
 
 impl DataSet {
-    pub(crate) fn table(&self, r#type: Type) -> &Table {
-        &self.tables[r#type as usize]
+    pub(crate) fn table(&self, schema: SchemaId) -> &Table {
+        static EMPTY: OnceLock<Table> = OnceLock::new();
+        let table = self.tables.get(schema.index()).and_then(Option::as_deref);
+        table.unwrap_or_else(|| EMPTY.get_or_init(Table::default))
     }
 
-    pub(crate) fn table_mut(&mut self, r#type: Type) -> &mut Table {
-        &mut self.tables[r#type as usize]
+    pub(crate) fn table_mut(&mut self, schema: SchemaId) -> &mut Table {
+        if self.tables.is_empty() {
+            self.tables.resize_with(RESOURCES.max(schema.index() + 1), || None);
+        }
+        let place = schema.index().min(self.tables.len() - 1);
+        self.tables[place].get_or_insert_default()
+    }
+
+    pub(crate) fn get(&self, schema: SchemaId, id: &str) -> Option<&Object> {
+        self.table(schema).get(id)
+    }
+
+    /// Every object, by kind and age.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = &Object> {
+        self.tables.iter().flatten().flat_map(|table| table.iter())
+    }
+
+    /// How many objects there are of each kind that has any.
+    pub(crate) fn totals(&self) -> BTreeMap<&'static str, usize> {
+        let filled = self
+            .tables
+            .iter()
+            .flatten()
+            .filter_map(|table| Some((table.iter().next()?.schema.name(), table.len())));
+        let mut totals: BTreeMap<&'static str, usize> = filled.collect();
+        totals.insert("event", self.events.len());
+        totals
+    }
+
+    /// Notes that something happened to a kept object.
+    pub(crate) fn note(&mut self, kind: &'static str, schema: SchemaId, id: &str, now: i64) {
+        let table = self.tables.get_mut(schema.index()).and_then(Option::as_deref_mut);
+        if let Some(object) = table.and_then(|table| table.get_mut(id)) {
+            self.events.add(kind, object, None, now);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::generated::PRODUCT;
 
     fn ids<'a>(objects: impl Iterator<Item = &'a Object>) -> Vec<&'a str> {
         objects.map(|o| &*o.id).collect()
@@ -108,7 +156,7 @@ mod tests {
     fn order_survives_removals() {
         let mut table = Table::default();
         for n in 0..3000 {
-            table.insert(Object::new(Type::Product, n.to_string(), n));
+            table.insert(Object::new(PRODUCT, n.to_string(), n));
         }
         for n in 0..2900 {
             assert!(table.remove(&n.to_string()).is_some());

@@ -49,13 +49,14 @@ pub use builder::Call;
 pub use catalogue::{
     Answer, Encoding, Host, Kind, Operation, Param, Resource, UnknownOperation, nearest, operations, resources, unnamed,
 };
-pub use check::{METADATA_KEY_MAX, METADATA_VALUE_MAX};
+pub use check::{METADATA_ENTRIES_MAX, METADATA_KEY_MAX, METADATA_VALUE_MAX};
 pub use generated::builders::*;
 pub use inflight_core::{Method, Priority, Request};
 pub use param_error::{ParamError, Problem};
 pub use policy::{RetrySettings, StripePolicy};
 pub use raw::raw;
-pub use request::{API_VERSION, BuildError, FILE_MAX, FORM_MAX, IDEMPOTENCY_KEY_MAX, RequestOptions};
+pub use redact::redacted;
+pub use request::{API_VERSION, BuildError, FILE_MAX, FORM_MAX, IDEMPOTENCY_KEY_MAX, RequestOptions, TARGET_MAX};
 pub use value::{Params, Upload, Value};
 
 #[cfg(doctest)]

@@ -29,6 +29,8 @@ const JSON: &str = "application/json";
 /// The largest form or JSON that is sent, in bytes. A bound of our own, far above any real request: the largest parameters of Stripe's have
 /// 5,000 characters each. It keeps what waits to be sent in bounded memory.
 pub const FORM_MAX: usize = 1024 * 1024;
+/// A request's path and query have at most so many bytes: HTTP clients bound a URL's length to 64 KiB, and servers to less.
+pub const TARGET_MAX: usize = 60 * 1024;
 
 /// The largest body with a file in it that is sent, in bytes. Stripe takes files of up to 16 MB.
 /// <https://docs.stripe.com/file-upload>
@@ -178,6 +180,14 @@ pub enum BuildError {
         /// The bound.
         max: usize,
     },
+    /// A path and query that are longer than a URL may be.
+    #[error("the path and query of {operation} have {bytes} bytes, and a URL has at most {TARGET_MAX}")]
+    TargetTooLong {
+        /// The operation's name.
+        operation: &'static str,
+        /// The length of path and query.
+        bytes: usize,
+    },
     /// Parameters that are no JSON object.
     #[error("the parameters of {operation} must be a JSON object")]
     NoObject {
@@ -191,7 +201,9 @@ pub enum BuildError {
     #[error("a request is for a connected account or for a context, not for both")]
     AccountAndContext,
     /// An idempotency key that Stripe or HTTP would refuse.
-    #[error("the idempotency key must have 1 to {IDEMPOTENCY_KEY_MAX} printable ASCII characters")]
+    #[error(
+        "the idempotency key must have 1 to {IDEMPOTENCY_KEY_MAX} printable ASCII characters, and no blank at its ends"
+    )]
     IdempotencyKey,
     /// A header value that HTTP would refuse.
     #[error("the value of {0} must have 1 to 255 printable ASCII characters, without spaces")]
@@ -285,6 +297,12 @@ impl Call {
         if !query.is_empty() {
             self.target.push(if self.target.contains('?') { '&' } else { '?' });
             self.target.push_str(&query);
+        }
+        if self.target.len() > TARGET_MAX {
+            return Err(BuildError::TargetTooLong {
+                operation: self.name,
+                bytes: self.target.len(),
+            });
         }
         let body: Params = body.into_iter().collect();
         let is_v2 = crate::catalogue::is_v2(&self.target);

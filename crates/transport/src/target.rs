@@ -5,6 +5,8 @@ use std::sync::Arc;
 use inflight_core::{Effect, Failure, FailureKind};
 use reqwest::Url;
 
+const FRAGMENT: &str = "the target has a fragment, which is never sent";
+
 /// Why a text is not a base URL.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BaseUrlError {
@@ -22,7 +24,7 @@ pub(crate) enum BaseUrlError {
 #[derive(Debug)]
 pub(crate) struct BaseUrl {
     url: Url,
-    /// The URL's text without the slash at its end: a target is appended to it.
+    /// The URL's path without the slash at its end: a target's path is appended to it.
     prefix: String,
     host: Arc<str>,
 }
@@ -39,21 +41,31 @@ impl BaseUrl {
         if url.query().is_some() || url.fragment().is_some() {
             return Err(BaseUrlError::Query);
         }
-        let prefix = url.as_str().trim_end_matches('/').to_owned();
+        let prefix = url.path().trim_end_matches('/').to_owned();
         let host = host_of(&url);
         Ok(Self { url, prefix, host })
     }
 
-    /// The URL of this path below the base URL.
+    /// The URL of this path, with its query, below the base URL. Scheme, host and port are the base's: they are not parsed again.
     pub(crate) fn join(&self, target: &str) -> Result<Url, Failure> {
         if target.starts_with("//") || target.starts_with("/\\") {
             return Err(invalid("the target begins with more than one slash"));
         }
-        let mut text = String::with_capacity(self.prefix.len() + target.len());
-        text.push_str(&self.prefix);
-        text.push_str(target);
-        let url = Url::parse(&text).map_err(|error| invalid("the target is not a path").with_source(error))?;
-        if !self.is_origin_of(&url) || !self.holds_path(&url) {
+        if target.contains('#') {
+            return Err(invalid(FRAGMENT));
+        }
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (target, None),
+        };
+        let mut url = self.url.clone();
+        if self.prefix.is_empty() {
+            url.set_path(path);
+        } else {
+            url.set_path(&format!("{}{path}", self.prefix));
+        }
+        url.set_query(query);
+        if !self.holds_path(&url) {
             return Err(invalid("the target leads out of the base URL"));
         }
         Ok(url)
@@ -66,9 +78,8 @@ impl BaseUrl {
     }
 
     fn holds_path(&self, url: &Url) -> bool {
-        let below = self.url.path().trim_end_matches('/');
         url.path()
-            .strip_prefix(below)
+            .strip_prefix(self.prefix.as_str())
             .is_some_and(|rest| rest.starts_with('/') || rest.is_empty())
     }
 }
@@ -92,13 +103,12 @@ pub(crate) fn resolve(target: &str, base: &BaseUrl, with_credential: bool) -> Re
     if target.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
         return Err(invalid("the target holds a blank or a control character"));
     }
-    let url = if target.starts_with('/') {
-        base.join(target)?
-    } else {
-        absolute(target, base, with_credential)?
-    };
+    if target.starts_with('/') {
+        return base.join(target);
+    }
+    let url = absolute(target, base, with_credential)?;
     if url.fragment().is_some() {
-        return Err(invalid("the target has a fragment, which is never sent"));
+        return Err(invalid(FRAGMENT));
     }
     Ok(url)
 }

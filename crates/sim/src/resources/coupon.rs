@@ -1,17 +1,18 @@
 use super::{Context, currency_of};
 use crate::error::ApiError;
+use crate::generated as g;
 use crate::json;
-use crate::object::{Object, Type};
+use crate::object::Object;
 
 pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     check_discount(context)?;
     check_duration(context)?;
     let id = match context.text("id") {
-        Some(id) if context.data.table(Type::Coupon).contains(id) => return Err(ApiError::already_exists("Coupon")),
+        Some(id) if context.data.get(g::COUPON, id).is_some() => return Err(ApiError::already_exists("Coupon")),
         Some(id) => id.to_owned(),
         None => context.random.capitals(8),
     };
-    let mut coupon = Object::new(Type::Coupon, id, context.now);
+    let mut coupon = Object::new(g::COUPON, id, context.now);
     context.apply(&mut coupon)?;
     if let Some(currency) = currency_of(context.params, "currency")? {
         coupon.set("currency", json::text(&currency));

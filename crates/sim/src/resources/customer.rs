@@ -1,33 +1,43 @@
-use super::{Context, deletion_stub};
+use super::{Context, payment_method};
 use crate::error::{ApiError, shortened};
+use crate::generated as g;
 use crate::json;
-use crate::object::{Object, Type};
+use crate::object::Object;
 
 pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     check_email(context)?;
-    let id = context.random.id("cus_", 14);
-    let mut customer = Object::new(Type::Customer, id, context.now);
+    let mut customer = context.fresh(g::CUSTOMER);
     customer.set("invoice_prefix", json::text(&context.random.capitals(8)));
     context.apply(&mut customer)?;
+    set_source(context, &mut customer)?;
+    let attached = match context.text("payment_method") {
+        Some(id) => Some(payment_method::existing(context, id, "payment_method")?),
+        None => None,
+    };
+    if let Some(mut method) = attached {
+        method.set_text("customer", &customer.id);
+        context.put(method);
+    }
     context.insert(customer)
 }
 
 pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
     check_email(context)?;
-    context.update(Type::Customer, |_, _| Ok(()))
+    context.update(g::CUSTOMER, set_source)
 }
 
-pub(super) fn retrieve(context: &mut Context<'_>) -> Result<String, ApiError> {
-    if context.data.deleted_customers.contains(context.id) {
-        return Ok(deletion_stub(Type::Customer, context.id));
+/// A token becomes the customer's card.
+fn set_source(context: &mut Context<'_>, customer: &mut Object) -> Result<(), ApiError> {
+    let token = context
+        .text("source")
+        .or(context.text("card"))
+        .filter(|token| token.starts_with("tok_"));
+    if let Some(token) = token {
+        let source = payment_method::source_of(context, customer, token)?;
+        customer.set_text("default_source", &source.id);
+        context.add(source);
     }
-    context.retrieve(Type::Customer)
-}
-
-pub(super) fn delete(context: &mut Context<'_>) -> Result<String, ApiError> {
-    let stub = context.delete(Type::Customer)?;
-    context.data.deleted_customers.insert(context.id.into());
-    Ok(stub)
+    Ok(())
 }
 
 fn check_email(context: &Context<'_>) -> Result<(), ApiError> {

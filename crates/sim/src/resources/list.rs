@@ -2,69 +2,188 @@
 
 use inflight_stripe::{Params, Value};
 
-use super::{Context, text_of};
+use super::{Context, event, schema_name, text_of};
+use crate::defaults::page;
 use crate::error::ApiError;
+use crate::expand::expand;
+use crate::generated as g;
 use crate::json;
-use crate::object::{Object, Type};
+use crate::object::Object;
+use crate::plan::is_made;
+use crate::schema::{SchemaId, Shape};
 
 /// How many objects a page has unless the request says otherwise.
 const LIMIT: i64 = 10;
 /// How many it has at most.
 const LIMIT_MAX: i64 = 100;
 
-pub(super) fn list(context: &mut Context<'_>, r#type: Type) -> Result<String, ApiError> {
+pub(super) fn list(context: &mut Context<'_>) -> Result<String, ApiError> {
+    let items = match context.plan.schema() {
+        Some(g::EVENT) => event::list(context)?,
+        _ => objects(context)?,
+    };
+    render(context, items)
+}
+
+/// One page, and what comes before and after it.
+pub(super) struct Page {
+    /// JSON.
+    pub(super) items: Vec<String>,
+    pub(super) has_more: bool,
+    /// Where the next page of API v2 begins.
+    pub(super) next: Option<usize>,
+}
+
+fn objects(context: &Context<'_>) -> Result<Page, ApiError> {
     let limit = limit(context)?;
-    let table = context.data.table(r#type);
-    let cursor = |name: &str| match context.text(name) {
+    if context.operation.is_v2() {
+        return Ok(numbered(context, limit));
+    }
+    let schemas = &context.plan.schemas;
+    let position = |name: &str| match context.text(name) {
         None => Ok(None),
-        Some(id) => match table.position(id) {
+        Some(id) => match schemas
+            .iter()
+            .find_map(|schema| context.data.table(*schema).position(id))
+        {
             Some(place) => Ok(Some(place)),
-            None => Err(ApiError::no_such(r#type.name(), id, name)),
+            None => Err(ApiError::no_such(
+                schemas.first().map_or("object", |s| schema_name(*s)),
+                id,
+                name,
+            )),
         },
     };
-    let filter = Filter::new(context.params);
+    let filter = Filter::new(context);
     let matching = |object: &&Object| filter.takes(object);
+    let (after, before) = (position("starting_after")?, position("ending_before")?);
     // One more than asked for tells whether there is more.
-    let mut page: Vec<&Object> = match (cursor("starting_after")?, cursor("ending_before")?) {
-        (Some(_), Some(_)) => {
-            return Err(ApiError::invalid(
-                "You may only specify one of these parameters: ending_before, starting_after.",
-            )
-            .code("parameters_exclusive"));
+    let mut found: Vec<&Object> = match (after, before) {
+        (Some(_), Some(_)) => return Err(both_cursors()),
+        (None, Some(place)) => {
+            let newer = schemas
+                .iter()
+                .flat_map(|schema| context.data.table(*schema).newer_than(place));
+            newer.filter(matching).take(limit + 1).collect()
         }
-        (None, Some(place)) => table.newer_than(place).filter(matching).take(limit + 1).collect(),
         (after, None) => {
-            let older = table.older_than(after.unwrap_or(usize::MAX));
+            let place = after.unwrap_or(usize::MAX);
+            let older = schemas
+                .iter()
+                .flat_map(|schema| context.data.table(*schema).older_than(place));
             older.filter(matching).take(limit + 1).collect()
         }
     };
-    let has_more = page.len() > limit;
-    page.truncate(limit);
-    if context.given("ending_before") {
-        page.reverse();
+    if in_order(schemas) && before.is_none() && after.is_none() {
+        let newest_last = schemas.iter().flat_map(|schema| context.data.table(*schema).iter());
+        found = newest_last.filter(matching).take(limit + 1).collect();
     }
-    Ok(render(context, &page, has_more))
+    let has_more = found.len() > limit;
+    found.truncate(limit);
+    if before.is_some() {
+        found.reverse();
+    }
+    let items = found.into_iter().map(|object| context.json(object)).collect();
+    Ok(Page {
+        items,
+        has_more,
+        next: None,
+    })
 }
 
-fn render(context: &Context<'_>, page: &[&Object], has_more: bool) -> String {
-    let paths = context.expand();
-    let expand: Vec<&str> = paths.iter().filter_map(|path| path.strip_prefix("data.")).collect();
-    let mut out = String::with_capacity(100 + page.len() * 1024);
-    out.push_str("{\"object\":\"list\",\"data\":[");
-    for (n, object) in page.iter().enumerate() {
-        if n > 0 {
-            out.push(',');
+/// Lines stand in the order of the invoice that they are part of.
+fn in_order(schemas: &[SchemaId]) -> bool {
+    matches!(
+        schemas,
+        [g::LINE_ITEM | g::ITEM | g::SUBSCRIPTION_ITEM | g::CREDIT_NOTE_LINE_ITEM]
+    )
+}
+
+pub(super) fn both_cursors() -> ApiError {
+    ApiError::invalid("You may only specify one of these parameters: ending_before, starting_after.")
+        .code("parameters_exclusive")
+}
+
+/// API v2 has no cursors of ids: its pages are numbered by what came before.
+fn numbered(context: &Context<'_>, limit: usize) -> Page {
+    let skip = context.text("page").and_then(|page| page.parse().ok()).unwrap_or(0);
+    let filter = Filter::new(context);
+    let tables = context.plan.schemas.iter().map(|schema| context.data.table(*schema));
+    let all = tables
+        .flat_map(|table| table.older_than(usize::MAX))
+        .filter(|object| filter.takes(object));
+    let mut items: Vec<String> = all
+        .skip(skip)
+        .take(limit + 1)
+        .map(|object| context.json(object))
+        .collect();
+    let has_more = items.len() > limit;
+    items.truncate(limit);
+    Page {
+        items,
+        has_more,
+        next: has_more.then_some(skip.saturating_add(limit)),
+    }
+}
+
+fn render(context: &Context<'_>, page_of: Page) -> Result<String, ApiError> {
+    let mut paths = Vec::new();
+    for path in context.expand() {
+        match path.strip_prefix("data.") {
+            Some(inner) => paths.push(inner),
+            None => {
+                let message = format!(
+                    "This property cannot be expanded ({path}). You may want to try expanding 'data.{path}' instead of \
+                     '{path}'.",
+                    path = crate::error::shortened(path)
+                );
+                return Err(ApiError::invalid(message).param("expand"));
+            }
         }
-        object.push_json(&mut out, context.data, &expand);
     }
-    json::push_number(
-        &mut out,
-        format_args!("],\"has_more\":{has_more},\"url\":\"{}\"}}", context.operation.path),
-    );
-    out
+    let mut items = Vec::with_capacity(page_of.items.len());
+    for item in page_of.items {
+        items.push(expand(item, context.plan.shape, &paths, context.data)?);
+    }
+    // A path that leads nowhere is a mistake on an empty list too.
+    if items.is_empty() && !paths.is_empty() {
+        expand("null".to_owned(), context.plan.shape, &paths, context.data)?;
+    }
+    let path = filled_path(context);
+    let data = format!("[{}]", items.join(","));
+    if !context.operation.is_v2() {
+        return Ok(page(&data, page_of.has_more, &path));
+    }
+    let link = |at: usize| {
+        let limit = context
+            .text("limit")
+            .map(|limit| format!("&limit={limit}"))
+            .unwrap_or_default();
+        json::text(&format!("{path}?page={at}{limit}"))
+    };
+    let next = page_of.next.map_or("null".to_owned(), link);
+    Ok(format!(
+        "{{\"data\":{data},\"next_page_url\":{next},\"previous_page_url\":null}}"
+    ))
 }
 
-fn limit(context: &Context<'_>) -> Result<usize, ApiError> {
+/// The operation's path with its ids.
+fn filled_path(context: &Context<'_>) -> String {
+    let mut ids = context.ids.iter();
+    let mut segments = Vec::new();
+    for segment in context.operation.path.split('/') {
+        match ids.as_slice().first().filter(|_| segment.starts_with('{')) {
+            Some(id) => {
+                segments.push(id.as_str());
+                ids.next();
+            }
+            None => segments.push(segment),
+        }
+    }
+    segments.join("/")
+}
+
+pub(super) fn limit(context: &Context<'_>) -> Result<usize, ApiError> {
     let limit = context.integer("limit")?.unwrap_or(LIMIT);
     let refusal = |bound| format!("This value must be {bound} (it currently is '{limit}').");
     if limit < 1 {
@@ -76,51 +195,104 @@ fn limit(context: &Context<'_>) -> Result<usize, ApiError> {
     Ok(usize::try_from(limit).unwrap_or(1))
 }
 
+/// Whether a moment is in the range that a parameter gives.
+pub(super) fn takes_moment(params: &Params, name: &str, moment: i64) -> bool {
+    let bound = |map: &Params, name: &str| text_of(map, name).and_then(|text| text.parse::<i64>().ok());
+    match params.get(name) {
+        Some(Value::Map(bounds)) => {
+            bound(bounds, "gt").is_none_or(|than| moment > than)
+                && bound(bounds, "gte").is_none_or(|than| moment >= than)
+                && bound(bounds, "lt").is_none_or(|than| moment < than)
+                && bound(bounds, "lte").is_none_or(|than| moment <= than)
+        }
+        _ => bound(params, name).is_none_or(|at| moment == at),
+    }
+}
+
 /// Which objects a list shows.
 struct Filter<'a> {
     params: &'a Params,
     /// Fields that must have this JSON.
     equal: Vec<(&'a str, String)>,
+    /// Moments that must be in a range.
+    ranges: Vec<&'a str>,
+    /// The object in the path, and the field that may name it.
+    owner: Option<(&'a str, &'static str)>,
+    /// That object's own list of what belongs to it.
+    listed: Vec<String>,
 }
 
 impl<'a> Filter<'a> {
-    fn new(params: &'a Params) -> Self {
-        let mut equal = Vec::new();
-        for (name, value) in params.iter() {
-            let Some(text) = value.as_text() else { continue };
-            match name {
-                "active" | "shippable" => equal.push((name, text.to_owned())),
-                "currency" => equal.push((name, json::text(&text.to_ascii_lowercase()))),
-                "customer" | "email" | "product" | "type" | "url" | "collection_method" => {
-                    equal.push((name, json::text(text)))
+    fn new(context: &Context<'a>) -> Self {
+        let Some(schema) = context.plan.schema() else {
+            return Self {
+                params: context.params,
+                equal: Vec::new(),
+                ranges: Vec::new(),
+                owner: None,
+                listed: Vec::new(),
+            };
+        };
+        let (mut equal, mut ranges) = (Vec::new(), Vec::new());
+        for (name, value) in context.params.iter() {
+            let Some(field) = schema.field(name) else { continue };
+            match (field.shape, value) {
+                (Shape::Timestamp, _) if name != "created" => ranges.push(name),
+                (Shape::Boolean | Shape::Integer, Value::Text(text)) => equal.push((name, text.clone())),
+                (Shape::Currency, Value::Text(text)) => equal.push((name, json::text(&text.to_ascii_lowercase()))),
+                (Shape::Text | Shape::Enum(_) | Shape::Id(_), Value::Text(text))
+                    if name != "status" || !is_subscription(schema) =>
+                {
+                    equal.push((name, json::text(text)));
                 }
                 _ => {}
             }
         }
-        Self { params, equal }
+        let owner = context.plan.owner.as_ref().and_then(|(_, place)| {
+            let name = context.operation.path_params.get(*place)?;
+            Some((
+                context.ids.get(*place)?.as_str(),
+                name.strip_suffix("_id").unwrap_or(name),
+            ))
+        });
+        let last = context.operation.path.rsplit('/').next().unwrap_or_default();
+        let listed = owner
+            .zip(context.plan.owner.as_ref())
+            .and_then(|((id, _), (schemas, _))| {
+                let owner = schemas.iter().find_map(|schema| context.data.get(*schema, id))?;
+                Some(owner.ids(last))
+            });
+        Self {
+            params: context.params,
+            equal,
+            ranges,
+            owner,
+            listed: listed.unwrap_or_default(),
+        }
     }
 
     fn takes(&self, object: &Object) -> bool {
         self.equal.iter().all(|(field, json)| object.json(field) == json)
-            && self.takes_created(object.created)
+            && takes_moment(self.params, "created", object.created)
+            && self
+                .ranges
+                .iter()
+                .all(|name| takes_moment(self.params, name, object.amount(name)))
+            && self.takes_owner(object)
             && self.takes_one_of("ids", || json::text(&object.id))
             && self.takes_one_of("lookup_keys", || object.json("lookup_key").to_owned())
-            && self.takes_status(object)
-            && self.takes_subscription_price(object)
+            && self.takes_subscription(object)
             && self.takes_recurring(object)
     }
 
-    fn takes_created(&self, created: i64) -> bool {
-        let bound = |map: &Params, name: &str| text_of(map, name).and_then(|text| text.parse::<i64>().ok());
-        match self.params.get("created") {
-            Some(Value::Map(bounds)) => {
-                bound(bounds, "gt").is_none_or(|than| created > than)
-                    && bound(bounds, "gte").is_none_or(|than| created >= than)
-                    && bound(bounds, "lt").is_none_or(|than| created < than)
-                    && bound(bounds, "lte").is_none_or(|than| created <= than)
-            }
-            _ => bound(self.params, "created").is_none_or(|at| created == at),
-        }
+    fn takes_owner(&self, object: &Object) -> bool {
+        self.owner.is_none_or(|(id, field)| {
+            object.parent.as_deref() == Some(id)
+                || object.word(field) == Some(id)
+                || self.listed.iter().any(|one| **one == *object.id)
+                // What nothing makes belongs to whoever asks.
+                || (!is_made(object.schema) && object.parent.is_none() && object.schema.field(field).is_none())
+        })
     }
 
     fn takes_one_of(&self, name: &str, json: impl FnOnce() -> String) -> bool {
@@ -135,8 +307,8 @@ impl<'a> Filter<'a> {
     }
 
     /// Canceled subscriptions show only when asked for.
-    fn takes_status(&self, object: &Object) -> bool {
-        if object.r#type != Type::Subscription {
+    fn takes_subscription(&self, object: &Object) -> bool {
+        if !is_subscription(object.schema) {
             return true;
         }
         let status = object.word("status");
@@ -148,18 +320,17 @@ impl<'a> Filter<'a> {
         }
     }
 
-    fn takes_subscription_price(&self, object: &Object) -> bool {
-        let wanted = text_of(self.params, "price");
-        wanted.is_none_or(|wanted| object.items.iter().any(|item| &*item.price == wanted))
-    }
-
     fn takes_recurring(&self, object: &Object) -> bool {
         let Some(Value::Map(wanted)) = self.params.get("recurring") else {
             return true;
         };
-        let recurring: serde_json::Value = serde_json::from_str(object.json("recurring")).unwrap_or_default();
+        let recurring = object.value("recurring");
         wanted
             .iter()
             .all(|(name, value)| recurring[name].as_str() == value.as_text())
     }
+}
+
+fn is_subscription(schema: SchemaId) -> bool {
+    schema == g::SUBSCRIPTION
 }

@@ -1,18 +1,27 @@
-use super::{Context, currency_of};
-use crate::error::{ApiError, Decline};
+//! Payment intents: from the wish to be paid to the money. <https://docs.stripe.com/api/payment_intents>
+
+use inflight_stripe::Value;
+
+use super::card::{Outcome, Refusal, UNAUTHENTICATED};
+use super::charge::{self, Attempt};
+use super::payment_method::{self, last4, outcome_of};
+use super::{Context, currency_of, invoice};
+use crate::error::{ApiError, Details};
+use crate::generated as g;
 use crate::json;
-use crate::object::{Object, Type};
+use crate::object::Object;
 
 /// The most that an amount may be: eight digits. <https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts>
 const AMOUNT_MAX: i64 = 99_999_999;
 
+/// What confirming leads to when the customer must prove that it is them.
+const NEXT_ACTION: &str = r#"{"type":"use_stripe_sdk","use_stripe_sdk":{}}"#;
+
 pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
-    check_amount(context)?;
-    context.check_reference("customer", Type::Customer)?;
-    check_payment_method(context)?;
+    checked_amount(context)?;
     let currency = currency_of(context.params, "currency")?;
-    let id = context.random.id("pi_3", 23);
-    let mut intent = Object::new(Type::PaymentIntent, id, context.now);
+    let method = method_of(context)?;
+    let mut intent = context.fresh(g::PAYMENT_INTENT);
     context.apply(&mut intent)?;
     if let Some(currency) = currency {
         intent.set("currency", json::text(&currency));
@@ -25,66 +34,83 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
             r#"{"allow_redirects":"always","enabled":true}"#,
         );
     }
-    if context.given("payment_method") {
+    if let Some(method) = &method {
+        intent.set_text("payment_method", &method.id);
         intent.set("status", "\"requires_confirmation\"");
     }
     if context.flag("confirm") != Some(true) {
         return context.insert(intent);
     }
-    let paid = pay(context, &mut intent);
+    let paid = pay(context, &mut intent, method);
     if let Err(error) = &paid
         && error.status != 402
     {
         return Err(error.clone());
     }
     // A declined intent is there all the same, and can be confirmed with another card.
+    let id = intent.id.clone();
     let answer = context.insert(intent)?;
+    announce(context, &id);
     paid.map(|()| answer)
 }
 
 pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
-    check_amount(context)?;
-    context.check_reference("customer", Type::Customer)?;
-    check_payment_method(context)?;
-    context.update(Type::PaymentIntent, |context, intent| {
+    checked_amount(context)?;
+    let method = method_of(context)?;
+    context.update(g::PAYMENT_INTENT, |context, intent| {
         let status = intent.word("status").unwrap_or_default();
         if matches!(status, "succeeded" | "canceled") && context.given("amount") {
-            return Err(unexpected_state("update", intent));
+            return Err(unexpected_state("update", context, intent));
         }
-        if status == "requires_payment_method" && context.given("payment_method") {
-            intent.set("status", "\"requires_confirmation\"");
+        let waits = status == "requires_payment_method";
+        if let Some(method) = method {
+            intent.set_text("payment_method", &method.id);
+            if waits {
+                intent.set("status", "\"requires_confirmation\"");
+            }
         }
         Ok(())
     })
 }
 
 pub(super) fn confirm(context: &mut Context<'_>) -> Result<String, ApiError> {
-    check_payment_method(context)?;
-    let mut intent = context.existing(Type::PaymentIntent)?.clone();
+    let mut intent = context.existing(g::PAYMENT_INTENT)?;
     let status = intent.word("status").unwrap_or_default();
     if !matches!(
         status,
         "requires_payment_method" | "requires_confirmation" | "requires_action"
     ) {
-        return Err(unexpected_state("confirm", &intent));
+        return Err(unexpected_state("confirm", context, &intent));
     }
+    let method = method_of(context)?;
     context.apply(&mut intent)?;
-    let paid = pay(context, &mut intent);
+    let method = match method {
+        Some(method) => {
+            intent.set_text("payment_method", &method.id);
+            Some(method)
+        }
+        None => intent
+            .word("payment_method")
+            .and_then(|id| context.find(g::PAYMENT_METHOD, id)),
+    };
+    let paid = pay(context, &mut intent, method);
     if let Err(error) = &paid
         && error.status != 402
     {
         return Err(error.clone());
     }
+    let id = intent.id.clone();
     let answer = context.replace(intent)?;
+    announce(context, &id);
     paid.map(|()| answer)
 }
 
 pub(super) fn capture(context: &mut Context<'_>) -> Result<String, ApiError> {
-    let mut intent = context.existing(Type::PaymentIntent)?.clone();
+    let mut intent = context.existing(g::PAYMENT_INTENT)?;
     if intent.word("status") != Some("requires_capture") {
-        return Err(unexpected_state("capture", &intent));
+        return Err(unexpected_state("capture", context, &intent));
     }
-    let capturable = intent.integer("amount_capturable").unwrap_or(0);
+    let capturable = intent.amount("amount_capturable");
     let amount = context.integer("amount_to_capture")?.unwrap_or(capturable);
     if !(1..=capturable).contains(&amount) {
         let message = format!("The amount to capture must be between 1 and {capturable}.");
@@ -96,22 +122,55 @@ pub(super) fn capture(context: &mut Context<'_>) -> Result<String, ApiError> {
     intent.set("amount_capturable", "0");
     intent.set("amount_received", amount.to_string());
     intent.set("status", "\"succeeded\"");
-    context.replace(intent)
+    if let Some(charge) = intent.word("latest_charge") {
+        charge::capture(context, &charge.to_owned(), amount);
+    }
+    let id = intent.id.clone();
+    let answer = context.replace(intent)?;
+    announce(context, &id);
+    Ok(answer)
 }
 
 pub(super) fn cancel(context: &mut Context<'_>) -> Result<String, ApiError> {
-    let mut intent = context.existing(Type::PaymentIntent)?.clone();
+    let mut intent = context.existing(g::PAYMENT_INTENT)?;
     if matches!(intent.word("status"), Some("succeeded" | "canceled")) {
-        return Err(unexpected_state("cancel", &intent));
+        return Err(unexpected_state("cancel", context, &intent));
     }
     context.apply(&mut intent)?;
     intent.set("amount_capturable", "0");
     intent.set("canceled_at", context.now.to_string());
+    intent.set("next_action", "null");
     intent.set("status", "\"canceled\"");
-    context.replace(intent)
+    let id = intent.id.clone();
+    let answer = context.replace(intent)?;
+    announce(context, &id);
+    Ok(answer)
 }
 
-fn check_amount(context: &Context<'_>) -> Result<(), ApiError> {
+/// The event of the state that an intent has come to.
+pub(super) fn announce(context: &mut Context<'_>, id: &str) {
+    let Some(intent) = context.data.get(g::PAYMENT_INTENT, id) else {
+        return;
+    };
+    let invoice = intent
+        .parent
+        .clone()
+        .filter(|_| intent.word("status") == Some("succeeded"));
+    let name = match intent.word("status") {
+        Some("succeeded") => "payment_intent.succeeded",
+        Some("canceled") => "payment_intent.canceled",
+        Some("requires_action") => "payment_intent.requires_action",
+        Some("requires_capture") => "payment_intent.amount_capturable_updated",
+        Some("requires_payment_method") if intent.has("last_payment_error") => "payment_intent.payment_failed",
+        _ => return,
+    };
+    context.emit(name, g::PAYMENT_INTENT, id);
+    if let Some(invoice) = invoice {
+        invoice::settle(context, &invoice, Some(id));
+    }
+}
+
+pub(super) fn checked_amount(context: &Context<'_>) -> Result<Option<i64>, ApiError> {
     match context.integer("amount")? {
         Some(amount) if amount < 1 => Err(ApiError::invalid("This value must be greater than or equal to 1.")
             .code("parameter_invalid_integer")
@@ -119,115 +178,140 @@ fn check_amount(context: &Context<'_>) -> Result<(), ApiError> {
         Some(amount) if amount > AMOUNT_MAX => Err(ApiError::invalid("Amount must be no more than 999,999.99")
             .code("amount_too_large")
             .param("amount")),
-        _ => Ok(()),
+        amount => Ok(amount),
     }
 }
 
-fn check_payment_method(context: &Context<'_>) -> Result<(), ApiError> {
-    match context.text("payment_method") {
-        Some(id) if !id.starts_with("pm_") => Err(ApiError::no_such("PaymentMethod", id, "payment_method")),
-        _ => Ok(()),
+/// The payment method that the request names or brings along.
+pub(super) fn method_of(context: &mut Context<'_>) -> Result<Option<Object>, ApiError> {
+    if let Some(id) = context.text("payment_method") {
+        return payment_method::existing(context, id, "payment_method").map(Some);
     }
+    if let Some(Value::Map(given)) = context.params.get("payment_method_data") {
+        let method = payment_method::build(context, given)?;
+        context.data.table_mut(g::PAYMENT_METHOD).insert(method.clone());
+        return Ok(Some(method));
+    }
+    Ok(None)
 }
 
 /// Charges the intent's payment method. A decline leaves its trace on the intent.
-fn pay(context: &mut Context<'_>, intent: &mut Object) -> Result<(), ApiError> {
-    let Some(method) = intent.word("payment_method").map(str::to_owned) else {
+pub(super) fn pay(context: &mut Context<'_>, intent: &mut Object, method: Option<Object>) -> Result<(), ApiError> {
+    let Some(method) = method else {
         return Err(ApiError::invalid(
             "You cannot confirm this PaymentIntent because it's missing a payment method. Update the PaymentIntent with a \
              payment method and then try again.",
         )
         .code("payment_intent_unexpected_state"));
     };
-    let charge = context.random.id("ch_3", 23);
-    intent.set("latest_charge", json::text(&charge));
-    if let Some(refusal) = refusal(&method) {
-        return Err(declined(context, intent, &refusal));
+    let refusal = match outcome_of(&method) {
+        Outcome::Declined(refusal) => Some(refusal),
+        Outcome::AsksForAuthentication if is_authenticated(intent) => None,
+        Outcome::AsksForAuthentication if goes_without_customer(context) => Some(&UNAUTHENTICATED),
+        Outcome::AsksForAuthentication => {
+            intent.clear("last_payment_error");
+            intent.set("next_action", NEXT_ACTION);
+            intent.set("status", "\"requires_action\"");
+            return Ok(());
+        }
+        Outcome::Succeeds => None,
+    };
+    let capture = intent.word("capture_method") != Some("manual");
+    let amount = intent.amount("amount");
+    let customer = intent.json("customer").to_owned();
+    let charge = charge::attempt(
+        context,
+        &Attempt {
+            amount,
+            currency: &intent.word("currency").unwrap_or("usd").to_owned(),
+            customer: &customer,
+            method: &method,
+            intent: &json::text(&intent.id),
+            capture,
+        },
+        refusal,
+    );
+    intent.set_text("latest_charge", &charge);
+    intent.set("next_action", "null");
+    if let Some(refusal) = refusal {
+        return Err(declined(context, intent, &charge, &method, refusal));
     }
     intent.clear("last_payment_error");
-    if matches!(
-        &*method,
-        "pm_card_authenticationRequired" | "pm_card_threeDSecure2Required"
-    ) {
-        intent.clear("latest_charge");
-        intent.set("next_action", r#"{"type":"use_stripe_sdk","use_stripe_sdk":{}}"#);
-        intent.set("status", "\"requires_action\"");
-        return Ok(());
-    }
-    let amount = intent.json("amount").to_owned();
-    if intent.word("capture_method") == Some("manual") {
-        intent.set("amount_capturable", amount);
-        intent.set("status", "\"requires_capture\"");
-    } else {
-        intent.set("amount_received", amount);
+    if capture {
+        intent.set_integer("amount_received", amount);
         intent.set("status", "\"succeeded\"");
+    } else {
+        intent.set_integer("amount_capturable", amount);
+        intent.set("status", "\"requires_capture\"");
+    }
+    keep_method(context, intent, &method, &customer);
+    if last4(&method) == "0259" {
+        charge::dispute(context, &charge);
     }
     Ok(())
 }
 
-struct Refusal {
-    code: &'static str,
-    decline_code: &'static str,
-    message: &'static str,
+/// A method that is to be used again belongs to the customer from now on.
+fn keep_method(context: &mut Context<'_>, intent: &Object, method: &Object, customer: &str) {
+    let keeps = intent.json("setup_future_usage") != "null" && customer != "null" && method.json("customer") == "null";
+    if keeps && let Some(kept) = context.data.table_mut(g::PAYMENT_METHOD).get_mut(&method.id) {
+        kept.set("customer", customer);
+    }
 }
 
-/// The test cards that are declined. <https://docs.stripe.com/testing#declined-payments>
-fn refusal(method: &str) -> Option<Refusal> {
-    let declined = |decline_code, message| Refusal {
-        code: "card_declined",
-        decline_code,
-        message,
-    };
-    let card = method.strip_prefix("pm_card_")?;
-    Some(match card.strip_prefix("visa_").unwrap_or(card) {
-        "chargeDeclined" => declined("generic_decline", "Your card was declined."),
-        "chargeDeclinedInsufficientFunds" => declined("insufficient_funds", "Your card has insufficient funds."),
-        "chargeDeclinedLostCard" => declined("lost_card", "Your card was declined."),
-        "chargeDeclinedStolenCard" => declined("stolen_card", "Your card was declined."),
-        "chargeDeclinedExpiredCard" => Refusal {
-            code: "expired_card",
-            decline_code: "expired_card",
-            message: "Your card has expired.",
-        },
-        "chargeDeclinedIncorrectCvc" => Refusal {
-            code: "incorrect_cvc",
-            decline_code: "incorrect_cvc",
-            message: "Your card's security code is incorrect.",
-        },
-        "chargeDeclinedProcessingError" => Refusal {
-            code: "processing_error",
-            decline_code: "processing_error",
-            message: "An error occurred while processing your card. Try again in a little bit.",
-        },
-        _ => return None,
-    })
+/// Confirming an intent that waits for its customer is how the simulator lets the customer prove that it is them.
+fn is_authenticated(intent: &Object) -> bool {
+    intent.word("status") == Some("requires_action")
 }
 
-fn declined(context: &Context<'_>, intent: &mut Object, refusal: &Refusal) -> ApiError {
-    let mut error = ApiError::invalid(refusal.message).status(402).code(refusal.code);
-    error.kind = "card_error";
+fn goes_without_customer(context: &Context<'_>) -> bool {
+    context.flag("error_on_requires_action") == Some(true)
+        || matches!(context.text("off_session"), Some("true" | "one_off" | "recurring"))
+}
+
+fn declined(context: &Context<'_>, intent: &mut Object, charge: &str, method: &Object, refusal: &Refusal) -> ApiError {
     intent.set(
         "last_payment_error",
         format!(
-            "{{\"code\":\"{}\",\"decline_code\":\"{}\",\"message\":{},\"type\":\"card_error\"}}",
+            "{{\"charge\":\"{charge}\",\"code\":\"{}\",\"decline_code\":\"{}\",\"doc_url\":\
+             \"https://docs.stripe.com/error-codes/{}\",\"message\":{},\"payment_method\":{},\"type\":\"card_error\"}}",
             refusal.code,
             refusal.decline_code,
-            json::text(refusal.message)
+            refusal.code.replace('_', "-"),
+            json::text(refusal.message),
+            context.json(method)
         ),
     );
     intent.clear("payment_method");
     intent.set("status", "\"requires_payment_method\"");
-    error.decline = Some(Box::new(Decline {
-        code: refusal.decline_code,
-        payment_intent: context.json(intent),
+    refusal.error(Some(charge.to_owned()), Some(("payment_intent", context.json(intent))))
+}
+
+fn unexpected_state(verb: &str, context: &Context<'_>, intent: &Object) -> ApiError {
+    let status = intent.word("status").unwrap_or_default();
+    let message = match (verb, status) {
+        ("confirm", "succeeded") => {
+            "You cannot confirm this PaymentIntent because it has already succeeded after being previously confirmed."
+                .to_owned()
+        }
+        _ => format!(
+            "This PaymentIntent could not be {} because it has a status of {status}.",
+            past(verb)
+        ),
+    };
+    let mut error = ApiError::invalid(message).code("payment_intent_unexpected_state");
+    error.details = Some(Box::new(Details {
+        intent: Some(("payment_intent", context.json(intent))),
+        ..Details::default()
     }));
     error
 }
 
-fn unexpected_state(action: &str, intent: &Object) -> ApiError {
-    let status = intent.word("status").unwrap_or_default();
-    ApiError::invalid(format!(
-        "You cannot {action} this PaymentIntent because it has a status of {status}."
-    ))
-    .code("payment_intent_unexpected_state")
+fn past(verb: &str) -> &'static str {
+    match verb {
+        "confirm" => "confirmed",
+        "capture" => "captured",
+        "cancel" => "canceled",
+        _ => "updated",
+    }
 }

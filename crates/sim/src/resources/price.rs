@@ -1,9 +1,10 @@
-use inflight_stripe::{Kind, Operation, Params, Value};
+use inflight_stripe::{Params, Value};
 
-use super::{Context, clears, currency_of, integer_of, json_of, product, text_of};
+use super::{Context, apply_params, currency_of, integer_of, product, text_of};
 use crate::error::ApiError;
+use crate::generated as g;
 use crate::json;
-use crate::object::{Object, Type};
+use crate::object::Object;
 
 pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     let price = build(context, context.params)?;
@@ -14,24 +15,16 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
 
 /// Adds a price, and the lookup key that it may have taken from another one.
 pub(super) fn add(context: &mut Context<'_>, price: Object) {
-    context.effect = true;
     if let Some(product) = price.word("product") {
         context.data.priced_products.insert(product.into());
     }
-    context.data.table_mut(Type::Price).insert(price);
+    context.add(price);
 }
 
 /// A price from its parameters, those of `price.create` or nested ones of the same names.
 pub(super) fn build(context: &mut Context<'_>, params: &Params) -> Result<Object, ApiError> {
-    let id = context.random.id("price_1", 23);
-    let mut price = Object::new(Type::Price, id, context.now);
-    for (name, value) in params.iter() {
-        if name == "metadata" {
-            super::apply_metadata(&mut price, value)?;
-        } else if let (Some(param), false) = (price_param(name), clears(value)) {
-            price.set(name, json_of(name, &param, value)?);
-        }
-    }
+    let mut price = context.fresh(g::PRICE);
+    apply_params(&mut price, params, context.data)?;
     let currency = currency_of(params, "currency")?.ok_or_else(|| ApiError::missing("currency"))?;
     price.set("currency", json::text(&currency));
     set_amount(&mut price, params)?;
@@ -44,10 +37,6 @@ pub(super) fn build(context: &mut Context<'_>, params: &Params) -> Result<Object
     Ok(price)
 }
 
-fn price_param(name: &str) -> Option<Kind> {
-    Operation::by_name("price.create").ok()?.param(name).map(|p| p.kind)
-}
-
 /// The id of the price's product, which is made if it comes along. Last, since it changes something.
 fn product_of(context: &mut Context<'_>, params: &Params) -> Result<String, ApiError> {
     match (text_of(params, "product"), params.get("product_data")) {
@@ -57,8 +46,8 @@ fn product_of(context: &mut Context<'_>, params: &Params) -> Result<String, ApiE
         .code("parameters_exclusive")),
         (Some(id), None) => {
             // A price that comes along with its product names one that is not there yet.
-            let comes_along = context.operation.name == "product.create";
-            if !comes_along && !context.data.table(Type::Product).contains(id) {
+            let comes_along = context.plan.schema() == Some(g::PRODUCT);
+            if !comes_along && context.data.get(g::PRODUCT, id).is_none() {
                 return Err(ApiError::no_such("product", id, "product"));
             }
             Ok(id.to_owned())
@@ -66,7 +55,7 @@ fn product_of(context: &mut Context<'_>, params: &Params) -> Result<String, ApiE
         (None, Some(Value::Map(data))) => {
             let product = product::inline(context, data)?;
             let id = product.id.to_string();
-            context.data.table_mut(Type::Product).insert(product);
+            context.add(product);
             Ok(id)
         }
         _ => Err(ApiError::invalid("You must pass either `product` or `product_data`.")
@@ -123,7 +112,7 @@ fn set_recurring(price: &mut Object, params: &Params) -> Result<(), ApiError> {
     price.set(
         "recurring",
         format!(
-            "{{\"interval\":{},\"interval_count\":{count},\"meter\":{meter},\"trial_period_days\":null,\"usage_type\":{}}}",
+            "{{\"interval\":{},\"interval_count\":{count},\"meter\":{meter},\"usage_type\":{}}}",
             json::text(interval),
             json::text(usage)
         ),
@@ -166,21 +155,21 @@ fn take_lookup_key(context: &mut Context<'_>, price: &str, params: &Params) {
     };
     let before = context.data.lookup_keys.insert(key.into(), price.into());
     if let Some(before) = before.filter(|owner| &**owner != price)
-        && let Some(owner) = context.data.table_mut(Type::Price).get_mut(&before)
+        && let Some(owner) = context.data.table_mut(g::PRICE).get_mut(&before)
     {
         owner.clear("lookup_key");
     }
 }
 
 pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
-    context.update(Type::Price, |context, price| {
+    context.update(g::PRICE, |context, price| {
         if context.params.get("lookup_key").is_none() {
             return Ok(());
         }
         check_lookup_key(context, &price.id, context.params)?;
         // The JSON of a text reads back as that text.
-        let before = context.existing(Type::Price)?.json("lookup_key");
-        if let Ok(before) = serde_json::from_str::<String>(before) {
+        let before = context.existing(g::PRICE)?.json("lookup_key").to_owned();
+        if let Ok(before) = serde_json::from_str::<String>(&before) {
             context.data.lookup_keys.remove(&*before);
         }
         take_lookup_key(context, &price.id, context.params);

@@ -2,8 +2,9 @@ use inflight_stripe::{Params, Value};
 
 use super::{Context, price};
 use crate::error::ApiError;
+use crate::generated as g;
 use crate::json;
-use crate::object::{Object, Type};
+use crate::object::Object;
 
 pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     let mut product = with_id(context, context.text("id"))?;
@@ -20,43 +21,35 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
 }
 
 pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
-    context.check_reference("default_price", Type::Price)?;
-    context.update(Type::Product, |context, product| {
+    context.update(g::PRODUCT, |context, product| {
         product.set("updated", context.now.to_string());
         Ok(())
     })
 }
 
 pub(super) fn delete(context: &mut Context<'_>) -> Result<String, ApiError> {
-    if context.data.priced_products.contains(context.id) {
+    if context.data.priced_products.contains(context.id()) {
         return Err(ApiError::invalid(
             "This product cannot be deleted because it has one or more user-created prices.",
         )
         .param("id"));
     }
-    context.delete(Type::Product)
+    super::generic::delete(context)
 }
 
 /// A product made along with a price.
 pub(super) fn inline(context: &mut Context<'_>, params: &Params) -> Result<Object, ApiError> {
     let mut product = with_id(context, super::text_of(params, "id"))?;
     product.set("updated", context.now.to_string());
-    for (name, value) in params.iter() {
-        match value {
-            _ if name == "metadata" => super::apply_metadata(&mut product, value)?,
-            Value::Text(text) if name == "active" => product.set(name, text.as_str()),
-            Value::Text(text) if name != "id" => product.set(name, json::text(text)),
-            _ => {}
-        }
-    }
+    super::apply_params(&mut product, params, context.data)?;
     Ok(product)
 }
 
 fn with_id(context: &mut Context<'_>, given: Option<&str>) -> Result<Object, ApiError> {
     let id = match given {
-        Some(id) if context.data.table(Type::Product).contains(id) => return Err(ApiError::already_exists("Product")),
+        Some(id) if context.data.get(g::PRODUCT, id).is_some() => return Err(ApiError::already_exists("Product")),
         Some(id) => id.to_owned(),
-        None => context.random.id("prod_", 14),
+        None => context.new_id(g::PRODUCT),
     };
-    Ok(Object::new(Type::Product, id, context.now))
+    Ok(Object::new(g::PRODUCT, id, context.now))
 }

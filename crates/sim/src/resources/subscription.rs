@@ -1,87 +1,303 @@
-use inflight_stripe::{Params, Value};
+//! Subscriptions: prices that recur. <https://docs.stripe.com/api/subscriptions>
 
-use super::{Context, integer_of, price, text_of};
-use crate::calendar::add_interval;
+pub(super) mod items;
+
+use super::discount::{self, Target};
+use super::invoice::{self, Line, add_line};
+use super::{Context, generic};
 use crate::error::ApiError;
-use crate::object::{Item, Object, Type};
-
-/// A subscription has at most so many items. <https://docs.stripe.com/billing/subscriptions/multiple-products>
-const ITEMS_MAX: usize = 20;
+use crate::generated as g;
+use crate::json::text;
+use crate::object::Object;
 
 pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
-    if context.text("customer").is_none() {
+    let Some(customer) = context.referred(g::CUSTOMER, "customer")? else {
         return Err(ApiError::missing("customer"));
-    }
-    context.check_reference("customer", Type::Customer)?;
-    let Some(Value::List(given)) = context.params.get("items") else {
-        return Err(ApiError::missing("items"));
     };
-    check_count(given.len())?;
+    let given = context.list("items");
+    items::check_count(given.len())?;
     let trial_end = trial_end(context)?;
-    let id = context.random.id("sub_1", 23);
-    let mut subscription = Object::new(Type::Subscription, id, context.now);
+    let mut subscription = context.fresh(g::SUBSCRIPTION);
     context.apply(&mut subscription)?;
-    let period_end = trial_end;
+    subscription.clear("items");
+    subscription.clear("discounts");
+    let mut made = Vec::new();
     for (index, given) in given.iter().enumerate() {
-        let item = new_item(context, given, index, period_end)?;
-        subscription.items.push(item);
+        made.push(items::build(
+            context,
+            &subscription.id.clone(),
+            given,
+            index,
+            trial_end,
+        )?);
     }
-    let now = context.now.to_string();
-    subscription.set("start_date", &*now);
-    subscription.set("billing_cycle_anchor", trial_end.unwrap_or(context.now).to_string());
-    set_currency(context, &mut subscription);
+    let ids: Vec<String> = made.iter().map(|item| item.id.to_string()).collect();
+    subscription.set("items", discount::ids_json(&ids));
+    subscription.set_integer("start_date", context.now);
+    subscription.set_integer("billing_cycle_anchor", trial_end.unwrap_or(context.now));
+    if let Some(currency) = made
+        .first()
+        .and_then(|item| items::price(context, item))
+        .map(|price| price.json("currency").to_owned())
+    {
+        subscription.set("currency", currency);
+    }
     set_trial(&mut subscription, context.now, trial_end);
-    set_cancellation(context, &mut subscription);
-    context.insert(subscription)
+    let end = made.iter().map(|item| item.amount("current_period_end")).min();
+    set_cancellation(context, &mut subscription, end);
+    apply_discounts(context, &mut subscription)?;
+    check_payable(context, &customer)?;
+    let id = subscription.id.to_string();
+    for item in made {
+        context.data.table_mut(g::SUBSCRIPTION_ITEM).insert(item);
+    }
+    context.add(subscription);
+    if let Err(error) = first_invoice(context, &id, &customer)
+        && context.text("payment_behavior") == Some("error_if_incomplete")
+    {
+        context.remove(g::SUBSCRIPTION, &id);
+        return Err(error);
+    }
+    finished(context, &id)
+}
+
+fn finished(context: &mut Context<'_>, id: &str) -> Result<String, ApiError> {
+    match context.find(g::SUBSCRIPTION, id) {
+        Some(subscription) => Ok(context.json(&subscription)),
+        None => Err(ApiError::no_such("subscription", id, "id").status(404)),
+    }
+}
+
+/// Whoever is to be sent an invoice has an address to send it to.
+fn check_payable(context: &Context<'_>, customer: &Object) -> Result<(), ApiError> {
+    let sends = context.text("collection_method") == Some("send_invoice");
+    if sends && !context.given("days_until_due") {
+        return Err(
+            ApiError::invalid("You must pass `days_until_due` when `collection_method` is `send_invoice`.")
+                .code("parameter_missing")
+                .param("days_until_due"),
+        );
+    }
+    if sends && customer.json("email") == "null" {
+        return Err(ApiError::invalid("The customer must have an email address to be sent invoices.").code("missing"));
+    }
+    Ok(())
+}
+
+fn apply_discounts(context: &mut Context<'_>, subscription: &mut Object) -> Result<(), ApiError> {
+    if let Some(given) = discount::given(context.params) {
+        let customer = subscription.json("customer").to_owned();
+        let target = Target {
+            field: "subscription",
+            id: &subscription.id.clone(),
+            customer: &customer,
+        };
+        let discounts = discount::apply(context, given, &target)?;
+        subscription.set("discounts", discount::ids_json(&discounts));
+    }
+    Ok(())
+}
+
+/// The invoice that a subscription begins with, paid at once where that is possible.
+fn first_invoice(context: &mut Context<'_>, id: &str, customer: &Object) -> Result<(), ApiError> {
+    let behavior = context.text("payment_behavior").unwrap_or("allow_incomplete");
+    let invoice = bill(context, id, customer, "subscription_create");
+    let Some(mut subscription) = context.find(g::SUBSCRIPTION, id) else {
+        return Ok(());
+    };
+    let due = context
+        .data
+        .get(g::INVOICE, &invoice)
+        .map_or(0, |invoice| invoice.amount("amount_remaining"));
+    let trialing = subscription.word("status") == Some("trialing");
+    let by_itself = subscription.word("collection_method") != Some("send_invoice");
+    if due > 0 && by_itself && !trialing && behavior == "default_incomplete" {
+        subscription.set_text("status", "incomplete");
+        context.put(subscription);
+        return invoice::charge(context, &invoice, None);
+    }
+    if !by_itself {
+        invoice::settle_nothing(context, &invoice);
+        return Ok(());
+    }
+    let paid = invoice::try_to_pay(context, &invoice);
+    let unpaid = context
+        .data
+        .get(g::INVOICE, &invoice)
+        .is_some_and(|invoice| invoice.word("status") != Some("paid"));
+    if unpaid {
+        subscription = context.find(g::SUBSCRIPTION, id).unwrap_or(subscription);
+        subscription.set_text("status", "incomplete");
+        context.put(subscription);
+    }
+    paid
+}
+
+/// An open invoice for the current period of every item, and whatever waits for the customer's next one.
+fn bill(context: &mut Context<'_>, id: &str, customer: &Object, reason: &str) -> String {
+    let mut invoice = invoice::draft(context, customer);
+    let invoice_id = invoice.id.to_string();
+    let Some(mut subscription) = context.find(g::SUBSCRIPTION, id) else {
+        return invoice_id;
+    };
+    let details = format!(
+        "{{\"quote_details\":null,\"subscription_details\":{{\"metadata\":{{}},\"subscription\":{}}},\"type\":\"subscription_details\"}}",
+        text(id)
+    );
+    invoice.set("parent", details);
+    invoice.set_text("billing_reason", reason);
+    invoice.set("collection_method", subscription.json("collection_method"));
+    invoice.set("currency", subscription.json("currency"));
+    invoice.set("auto_advance", "true");
+    invoice.set("default_payment_method", subscription.json("default_payment_method"));
+    invoice.set("discounts", subscription.json("discounts"));
+    if let Some(days) = subscription.integer("days_until_due") {
+        invoice.set_integer("due_date", context.now.saturating_add(days.saturating_mul(86_400)));
+    }
+    let free = subscription.word("status") == Some("trialing");
+    let currency = subscription.word("currency").unwrap_or("usd").to_owned();
+    for item in subscription.ids("items") {
+        let Some(item) = context.find(g::SUBSCRIPTION_ITEM, &item) else {
+            continue;
+        };
+        let price = items::price(context, &item).cloned();
+        let quantity = item.amount("quantity");
+        let amount = price.as_ref().map_or(0, |price| items::charged(price, quantity));
+        let line = Line {
+            amount: if free { 0 } else { amount },
+            currency: &currency,
+            description: describe(context, price.as_ref(), quantity, free),
+            quantity,
+            period: (item.amount("current_period_start"), item.amount("current_period_end")),
+            price: price.as_ref(),
+            subscription: Some((id, &item.id)),
+            invoice_item: None,
+        };
+        add_line(context, &mut invoice, &line);
+    }
+    invoice::take_pending(context, &mut invoice);
+    invoice::open(context, &mut invoice);
+    context.add(invoice);
+    context.emit("invoice.finalized", g::INVOICE, &invoice_id);
+    subscription.set_text("latest_invoice", &invoice_id);
+    let lasting = discount::lasting(context, subscription.ids("discounts"));
+    subscription.set("discounts", discount::ids_json(&lasting));
+    if let Some(place) = context.data.table_mut(g::SUBSCRIPTION).get_mut(id) {
+        subscription.event = place.event;
+        *place = subscription;
+    }
+    invoice_id
+}
+
+fn describe(context: &Context<'_>, price: Option<&Object>, quantity: i64, free: bool) -> Option<String> {
+    let price = price?;
+    let product = context.data.get(g::PRODUCT, price.word("product")?)?;
+    let name = product.value("name");
+    let name = name.as_str()?;
+    Some(if free {
+        format!("Trial period for {name}")
+    } else {
+        format!("{quantity} × {name}")
+    })
 }
 
 pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
     let trial_end = trial_end(context)?;
-    context.update(Type::Subscription, |context, subscription| {
-        if subscription.word("status") == Some("canceled") {
-            return Err(ApiError::invalid(
-                "A canceled subscription can only update its cancellation_details and metadata.",
-            ));
-        }
-        if let Some(Value::List(given)) = context.params.get("items") {
-            for (index, given) in given.iter().enumerate() {
-                update_item(context, subscription, given, index)?;
-            }
-            check_count(subscription.items.len())?;
-        }
-        if context.given("trial_end") {
-            set_trial(subscription, context.now, trial_end);
-        }
-        if context.given("cancel_at_period_end") {
-            set_cancellation(context, subscription);
-        }
-        Ok(())
-    })
+    let mut subscription = context.existing(g::SUBSCRIPTION)?;
+    if subscription.word("status") == Some("canceled") {
+        return Err(ApiError::invalid(
+            "A canceled subscription can only update its cancellation_details and metadata.",
+        ));
+    }
+    let (listed, discounts) = (
+        subscription.json("items").to_owned(),
+        subscription.json("discounts").to_owned(),
+    );
+    context.apply(&mut subscription)?;
+    subscription.set("items", listed);
+    subscription.set("discounts", discounts);
+    apply_discounts(context, &mut subscription)?;
+    let mut change = items::Change::new(context, &subscription);
+    for (index, given) in context.list("items").iter().enumerate() {
+        change.apply(context, given, index)?;
+    }
+    items::check_count(change.items.len())?;
+    if context.given("trial_end") {
+        set_trial(&mut subscription, context.now, trial_end);
+        change.end_periods(trial_end);
+    }
+    if context.given("cancel_at_period_end") {
+        set_cancellation(context, &mut subscription, change.period_end());
+    }
+    subscription.set("items", discount::ids_json(&change.ids()));
+    let at_once = change.keep(context, &subscription);
+    let id = subscription.id.to_string();
+    context.put(subscription);
+    if at_once {
+        invoice_changes(context, &id)?;
+    }
+    finished(context, &id)
+}
+
+/// `proration_behavior=always_invoice`: what has changed is invoiced now.
+fn invoice_changes(context: &mut Context<'_>, id: &str) -> Result<(), ApiError> {
+    let Some(mut subscription) = context.find(g::SUBSCRIPTION, id) else {
+        return Ok(());
+    };
+    let customer = subscription
+        .word("customer")
+        .and_then(|customer| context.find(g::CUSTOMER, customer));
+    let Some(customer) = customer else { return Ok(()) };
+    let mut invoice = invoice::draft(context, &customer);
+    let details = format!(
+        "{{\"quote_details\":null,\"subscription_details\":{{\"metadata\":{{}},\"subscription\":{}}},\"type\":\"subscription_details\"}}",
+        text(id)
+    );
+    invoice.set("parent", details);
+    invoice.set_text("billing_reason", "subscription_update");
+    invoice::take_pending(context, &mut invoice);
+    invoice::open(context, &mut invoice);
+    let invoice_id = invoice.id.to_string();
+    context.add(invoice);
+    subscription.set_text("latest_invoice", &invoice_id);
+    context.put(subscription);
+    invoice::try_to_pay(context, &invoice_id)
+}
+
+/// Its first invoice has been paid: whatever was incomplete is active.
+pub(super) fn paid(context: &mut Context<'_>, id: &str) {
+    let Some(mut subscription) = context.find(g::SUBSCRIPTION, id) else {
+        return;
+    };
+    if matches!(subscription.word("status"), Some("incomplete" | "past_due" | "unpaid")) {
+        subscription.set_text("status", "active");
+        context.put(subscription);
+    }
 }
 
 pub(super) fn cancel(context: &mut Context<'_>) -> Result<String, ApiError> {
-    let mut subscription = context.existing(Type::Subscription)?.clone();
+    let mut subscription = context.existing(g::SUBSCRIPTION)?;
     if subscription.word("status") == Some("canceled") {
-        return Err(context.no_such(Type::Subscription));
+        return Err(context.no_such(g::SUBSCRIPTION));
     }
     context.apply(&mut subscription)?;
-    let now = context.now.to_string();
-    subscription.set("status", "\"canceled\"");
-    subscription.set("canceled_at", &*now);
-    subscription.set("ended_at", now);
+    subscription.set_text("status", "canceled");
+    subscription.set_integer("canceled_at", context.now);
+    subscription.set_integer("ended_at", context.now);
+    let comment = subscription.value("cancellation_details");
     subscription.set(
         "cancellation_details",
-        r#"{"comment":null,"feedback":null,"reason":"cancellation_requested"}"#,
+        serde_json::json!({
+            "comment": comment["comment"], "feedback": comment["feedback"], "reason": "cancellation_requested"
+        })
+        .to_string(),
     );
-    context.replace(subscription)
-}
-
-fn check_count(items: usize) -> Result<(), ApiError> {
-    match items {
-        0 => Err(ApiError::missing("items")),
-        1..=ITEMS_MAX => Ok(()),
-        _ => Err(ApiError::invalid(format!("A subscription can have at most {ITEMS_MAX} items.")).param("items")),
-    }
+    let id = subscription.id.clone();
+    let json = context.json(&subscription);
+    // Its end is told of as a deletion, not as an update.
+    context.put_as(subscription, None);
+    context.emit("customer.subscription.deleted", g::SUBSCRIPTION, &id);
+    Ok(json)
 }
 
 /// When the trial ends, if there is one.
@@ -122,12 +338,11 @@ fn set_trial(subscription: &mut Object, now: i64, end: Option<i64>) {
     }
 }
 
-fn set_cancellation(context: &Context<'_>, subscription: &mut Object) {
+fn set_cancellation(context: &Context<'_>, subscription: &mut Object, period_end: Option<i64>) {
     match context.flag("cancel_at_period_end") {
         Some(true) => {
-            let end = subscription.items.iter().map(|item| item.period_end).min();
-            subscription.set("cancel_at", end.unwrap_or(context.now).to_string());
-            subscription.set("canceled_at", context.now.to_string());
+            subscription.set_integer("cancel_at", period_end.unwrap_or(context.now));
+            subscription.set_integer("canceled_at", context.now);
         }
         Some(false) => {
             subscription.clear("cancel_at");
@@ -137,116 +352,11 @@ fn set_cancellation(context: &Context<'_>, subscription: &mut Object) {
     }
 }
 
-fn set_currency(context: &Context<'_>, subscription: &mut Object) {
-    let price = subscription
-        .items
-        .first()
-        .and_then(|item| context.data.table(Type::Price).get(&item.price));
-    if let Some(price) = price {
-        subscription.set("currency", price.json("currency"));
+/// `pause` and `resume`.
+pub(super) fn resume(context: &mut Context<'_>) -> Result<String, ApiError> {
+    let subscription = context.existing(g::SUBSCRIPTION)?;
+    if subscription.word("status") == Some("canceled") {
+        return Err(ApiError::invalid("A canceled subscription cannot be resumed."));
     }
-}
-
-fn new_item(context: &mut Context<'_>, given: &Value, index: usize, period_end: Option<i64>) -> Result<Item, ApiError> {
-    let Value::Map(given) = given else {
-        return Err(ApiError::missing(&format!("items[{index}][price]")));
-    };
-    let price = price_of(context, given, index)?;
-    let created = context.now;
-    let regular_end = context
-        .data
-        .table(Type::Price)
-        .get(&price)
-        .map(|price| period_from(price, created));
-    Ok(Item {
-        id: context.random.id("si_", 14).into(),
-        created,
-        price: price.into(),
-        quantity: quantity_of(given, index)?.unwrap_or(1),
-        period_start: created,
-        period_end: period_end.or(regular_end).unwrap_or(created),
-    })
-}
-
-fn period_from(price: &Object, start: i64) -> i64 {
-    let recurring: serde_json::Value = serde_json::from_str(price.json("recurring")).unwrap_or_default();
-    let interval = recurring["interval"].as_str().unwrap_or("month");
-    add_interval(start, interval, recurring["interval_count"].as_i64().unwrap_or(1))
-}
-
-/// The id of an item's price: one that exists and recurs, or one that comes along.
-fn price_of(context: &mut Context<'_>, given: &Params, index: usize) -> Result<String, ApiError> {
-    let param = format!("items[{index}][price]");
-    if let Some(Value::Map(data)) = given.get("price_data") {
-        if data
-            .get("recurring")
-            .is_none_or(|recurring| recurring.as_map().is_none())
-        {
-            return Err(ApiError::missing(&format!("items[{index}][price_data][recurring]")));
-        }
-        let price = price::build(context, data)?;
-        let id = price.id.to_string();
-        price::add(context, price);
-        return Ok(id);
-    }
-    let id = text_of(given, "price")
-        .or_else(|| text_of(given, "plan"))
-        .ok_or_else(|| ApiError::missing(&param))?;
-    let Some(price) = context.data.table(Type::Price).get(id) else {
-        return Err(ApiError::no_such("price", id, &param));
-    };
-    if price.json("active") != "true" {
-        return Err(
-            ApiError::invalid("The price specified is inactive. This field only accepts active prices.").param(param),
-        );
-    }
-    if price.word("type") != Some("recurring") {
-        return Err(ApiError::invalid(
-            "The price specified is set to `type=one_time` but this field only accepts prices with `type=recurring`.",
-        )
-        .param(param));
-    }
-    Ok(id.to_owned())
-}
-
-fn quantity_of(given: &Params, index: usize) -> Result<Option<i64>, ApiError> {
-    let quantity = integer_of(given, "quantity")?;
-    if quantity.is_some_and(|quantity| quantity < 0) {
-        let message = "This value must be greater than or equal to 0.";
-        return Err(ApiError::invalid(message).param(format!("items[{index}][quantity]")));
-    }
-    Ok(quantity)
-}
-
-/// Without an id an item is added; with one it is changed or deleted.
-fn update_item(
-    context: &mut Context<'_>,
-    subscription: &mut Object,
-    given: &Value,
-    index: usize,
-) -> Result<(), ApiError> {
-    let id = given.as_map().and_then(|given| text_of(given, "id"));
-    let (Some(id), Value::Map(params)) = (id, given) else {
-        let item = new_item(context, given, index, None)?;
-        subscription.items.push(item);
-        return Ok(());
-    };
-    let Some(at) = subscription.items.iter().position(|item| &*item.id == id) else {
-        return Err(ApiError::no_such(
-            "subscription_item",
-            id,
-            &format!("items[{index}][id]"),
-        ));
-    };
-    if text_of(params, "deleted") == Some("true") {
-        subscription.items.remove(at);
-        return Ok(());
-    }
-    if params.get("price").is_some() || params.get("price_data").is_some() {
-        subscription.items[at].price = price_of(context, params, index)?.into();
-    }
-    if let Some(quantity) = quantity_of(params, index)? {
-        subscription.items[at].quantity = quantity;
-    }
-    Ok(())
+    generic::execute(context)
 }

@@ -92,9 +92,8 @@ fn unknown_ids_and_urls() {
         get("/"),
         get("/v1/products/a/b"),
         get("/v1/products/%FF"),
-        // Known to Stripe, and not simulated.
-        post("/v1/refunds", "charge=ch_1"),
-        get("/v2/core/events"),
+        get("/v1/products/prod_0/features/prodft_0"),
+        get("/v2/core/zebras"),
     ] {
         assert_eq!(client.call(call).status, 404);
     }

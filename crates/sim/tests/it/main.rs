@@ -1,12 +1,20 @@
 //! The simulator over real sockets on loopback.
 
+mod billing;
 mod client;
+mod control;
 mod errors;
+mod faults;
 mod hostile;
 mod http2;
 mod idempotency;
 mod lists;
+mod money;
 mod objects;
 mod payments;
 mod properties;
+mod reading;
+mod sample;
+mod schema;
 mod server;
+mod sweep;

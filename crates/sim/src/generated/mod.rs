@@ -1,0 +1,7 @@
+//! What Stripe's answers look like, as tables, written by `examples/generate.rs`. Do not edit; see `NOTICE` for their licence.
+
+#[rustfmt::skip]
+#[allow(dead_code, reason = "one constant for each resource, whether it is named by hand or not")]
+mod schemas;
+
+pub(crate) use schemas::*;

@@ -1,0 +1,127 @@
+//! Checkout sessions: a page of Stripe's on which a customer pays. <https://docs.stripe.com/api/checkout/sessions>
+
+use inflight_stripe::Value;
+
+use super::discount::{self, Target};
+use super::invoice::{price_amount, price_of};
+use super::{Context, generic, integer_of, text_of};
+use crate::error::ApiError;
+use crate::generated as g;
+use crate::object::Object;
+
+/// A session is open for so long unless told otherwise. <https://docs.stripe.com/api/checkout/sessions/create>
+const OPEN_FOR: i64 = 24 * 60 * 60;
+
+pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
+    let setup = context.text("mode") == Some("setup");
+    let given = context.list("line_items");
+    if given.is_empty() && !setup && context.text("mode").is_some() {
+        return Err(ApiError::missing("line_items"));
+    }
+    let mut session = generic::build(context, g::CHECKOUT_SESSION)?;
+    let mut lines = Vec::new();
+    for (index, given) in given.iter().enumerate() {
+        lines.push(line(context, given, index)?);
+    }
+    let subtotal = lines
+        .iter()
+        .map(|line| line.amount("amount_subtotal"))
+        .fold(0_i64, i64::saturating_add);
+    let customer = session.json("customer").to_owned();
+    let discounts = match discount::given(context.params) {
+        Some(given) => {
+            let target = Target {
+                field: "checkout_session",
+                id: &session.id.clone(),
+                customer: &customer,
+            };
+            discount::apply(context, given, &target)?
+        }
+        None => Vec::new(),
+    };
+    let off: i64 = discount::amounts(context, &discounts, subtotal)
+        .iter()
+        .map(|(_, amount)| amount)
+        .sum();
+    session.clear("line_items");
+    session.clear("discounts");
+    if !setup {
+        session.set_integer("amount_subtotal", subtotal);
+        session.set_integer("amount_total", subtotal.saturating_sub(off));
+        session.set(
+            "total_details",
+            format!("{{\"amount_discount\":{off},\"amount_shipping\":0,\"amount_tax\":0}}"),
+        );
+        let currency = lines
+            .first()
+            .and_then(|line| line.word("currency"))
+            .unwrap_or("usd")
+            .to_owned();
+        session.set_text("currency", &currency);
+    }
+    session.set_text("payment_status", if setup { "no_payment_required" } else { "unpaid" });
+    if !session.has("expires_at") {
+        session.set_integer("expires_at", context.now.saturating_add(OPEN_FOR));
+    }
+    let url = format!("https://checkout.stripe.com/c/pay/{}", session.id);
+    let hosted = !matches!(
+        context.text("ui_mode"),
+        Some("embedded" | "custom" | "elements" | "embedded_page")
+    );
+    session.set(
+        "url",
+        if hosted {
+            crate::json::text(&url)
+        } else {
+            "null".to_owned()
+        },
+    );
+    let ids: Vec<String> = lines.iter().map(|line| line.id.to_string()).collect();
+    session.set("line_items", discount::ids_json(&ids));
+    for mut line in lines {
+        line.parent = Some(session.id.clone());
+        context.data.table_mut(g::ITEM).insert(line);
+    }
+    context.insert(session)
+}
+
+fn line(context: &mut Context<'_>, given: &Value, index: usize) -> Result<Object, ApiError> {
+    let name = format!("line_items[{index}][price]");
+    let Value::Map(given) = given else {
+        return Err(ApiError::missing(&name));
+    };
+    let Some(price) = price_of(context, given, &name)? else {
+        return Err(ApiError::missing(&name));
+    };
+    let quantity = integer_of(given, "quantity")?.unwrap_or(1);
+    let amount = price_amount(&price, quantity);
+    let mut line = context.fresh(g::ITEM);
+    line.set_integer("amount_subtotal", amount);
+    line.set_integer("amount_total", amount);
+    line.set("currency", price.json("currency"));
+    line.set_integer("quantity", quantity);
+    line.set_text("price", &price.id);
+    let product = price.word("product").and_then(|id| context.data.get(g::PRODUCT, id));
+    if let Some(description) = text_of(given, "description") {
+        line.set_text("description", description);
+    } else if let Some(product) = product {
+        line.set("description", product.json("name"));
+    }
+    Ok(line)
+}
+
+pub(super) fn expire(context: &mut Context<'_>) -> Result<String, ApiError> {
+    let mut session = context.existing(g::CHECKOUT_SESSION)?;
+    if session.word("status") != Some("open") {
+        return Err(ApiError::invalid(format!(
+            "Only Checkout Sessions with a status in [\"open\"] can be expired. This Checkout Session has a status of {}.",
+            session.word("status").unwrap_or_default()
+        )));
+    }
+    session.set_text("status", "expired");
+    session.set("url", "null");
+    let id = session.id.clone();
+    let json = context.replace(session)?;
+    context.emit("checkout.session.expired", g::CHECKOUT_SESSION, &id);
+    Ok(json)
+}

@@ -1,0 +1,296 @@
+//! Invoices: from a draft to the money. <https://docs.stripe.com/api/invoices>
+
+mod item;
+mod line;
+mod payment;
+
+use super::discount::{self, Target};
+use super::{Context, generic};
+use crate::error::ApiError;
+use crate::generated as g;
+use crate::json::text;
+use crate::object::Object;
+
+pub(super) use item::{add_pending, create_item, delete_item, take_pending, update_item};
+pub(super) use line::{Line, add_line, price_amount, price_of};
+pub(super) use payment::{charge, pay, settle, try_to_pay};
+
+const DAY: i64 = 86_400;
+
+pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
+    let Some(customer) = context.referred(g::CUSTOMER, "customer")? else {
+        return Err(ApiError::missing("customer"));
+    };
+    let mut invoice = draft(context, &customer);
+    context.apply(&mut invoice)?;
+    if let Some(given) = discount::given(context.params) {
+        let customer = text(&customer.id);
+        let target = Target {
+            field: "invoice",
+            id: &invoice.id.clone(),
+            customer: &customer,
+        };
+        let discounts = discount::apply(context, given, &target)?;
+        invoice.set("discounts", discount::ids_json(&discounts));
+    }
+    if invoice.word("collection_method") == Some("send_invoice") {
+        let days = context.integer("days_until_due")?.unwrap_or(30);
+        if !invoice.has("due_date") {
+            invoice.set_integer("due_date", context.now.saturating_add(days.saturating_mul(DAY)));
+        }
+    }
+    if context.text("pending_invoice_items_behavior") == Some("include") {
+        item::take_pending(context, &mut invoice);
+    }
+    total(context, &mut invoice);
+    context.insert(invoice)
+}
+
+/// An empty invoice for a customer.
+pub(super) fn draft(context: &mut Context<'_>, customer: &Object) -> Object {
+    let mut invoice = context.fresh(g::INVOICE);
+    let now = context.now;
+    invoice.set_text("customer", &customer.id);
+    for (field, of_customer) in [
+        ("customer_email", "email"),
+        ("customer_name", "name"),
+        ("customer_phone", "phone"),
+        ("customer_address", "address"),
+        ("customer_tax_exempt", "tax_exempt"),
+    ] {
+        if customer.has(of_customer) {
+            invoice.set(field, customer.json(of_customer));
+        }
+    }
+    invoice.set_text("currency", customer.word("currency").unwrap_or("usd"));
+    invoice.set_integer("period_start", now);
+    invoice.set_integer("period_end", now);
+    invoice.set("lines", "[]");
+    invoice
+}
+
+/// What an invoice comes to: lines, less discounts, less what the customer has as credit.
+pub(super) fn total(context: &Context<'_>, invoice: &mut Object) {
+    let lines = invoice.ids("lines");
+    let amount = |id: &String| {
+        context
+            .data
+            .get(g::LINE_ITEM, id)
+            .map_or(0, |line| line.amount("amount"))
+    };
+    let subtotal = lines.iter().map(amount).fold(0_i64, i64::saturating_add);
+    let taken = discount::amounts(context, &invoice.ids("discounts"), subtotal);
+    let off: i64 = taken.iter().map(|(_, amount)| amount).sum();
+    let total = subtotal.saturating_sub(off);
+    invoice.set_integer("subtotal", subtotal);
+    invoice.set_integer("subtotal_excluding_tax", subtotal);
+    invoice.set_integer("total", total);
+    invoice.set_integer("total_excluding_tax", total);
+    if !taken.is_empty() {
+        invoice.set("total_discount_amounts", discount::amounts_json(&taken));
+    }
+    let credit = match invoice
+        .word("customer")
+        .and_then(|id| context.data.get(g::CUSTOMER, id))
+    {
+        Some(customer) if invoice.word("status") == Some("draft") => customer.amount("balance"),
+        _ => invoice.amount("starting_balance"),
+    };
+    invoice.set_integer("starting_balance", credit);
+    let due = total.saturating_add(credit).max(0);
+    invoice.set_integer("amount_due", due);
+    invoice.set_integer(
+        "amount_remaining",
+        due.saturating_sub(invoice.amount("amount_paid")).max(0),
+    );
+}
+
+pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
+    let given = discount::given(context.params);
+    context.update(g::INVOICE, |context, invoice| {
+        if invoice.word("status") != Some("draft") && (given.is_some() || context.given("collection_method")) {
+            return Err(not_editable());
+        }
+        if let Some(given) = given {
+            let customer = invoice.json("customer").to_owned();
+            let target = Target {
+                field: "invoice",
+                id: &invoice.id.clone(),
+                customer: &customer,
+            };
+            let discounts = discount::apply(context, given, &target)?;
+            invoice.set("discounts", discount::ids_json(&discounts));
+        }
+        total(context, invoice);
+        Ok(())
+    })
+}
+
+fn not_editable() -> ApiError {
+    ApiError::invalid("Finalized invoices can't be updated in this way.").code("invoice_not_editable")
+}
+
+pub(super) fn delete(context: &mut Context<'_>) -> Result<String, ApiError> {
+    let invoice = context.existing(g::INVOICE)?;
+    if invoice.word("status") != Some("draft") {
+        return Err(ApiError::invalid("You can only delete draft invoices.").code("invoice_not_editable"));
+    }
+    generic::delete(context)
+}
+
+pub(super) fn finalize(context: &mut Context<'_>) -> Result<String, ApiError> {
+    let mut invoice = context.existing(g::INVOICE)?;
+    if invoice.word("status") != Some("draft") {
+        return Err(
+            ApiError::invalid("This invoice is already finalized, you can't re-finalize a non-draft invoice.")
+                .code("invoice_not_editable"),
+        );
+    }
+    context.apply(&mut invoice)?;
+    let id = invoice.id.to_string();
+    open(context, &mut invoice);
+    context.put(invoice);
+    context.emit("invoice.finalized", g::INVOICE, &id);
+    settle_nothing(context, &id);
+    let invoice = context.existing(g::INVOICE)?;
+    Ok(context.json(&invoice))
+}
+
+/// Makes a draft an open invoice: its number, its due amount, and the customer's credit are settled.
+pub(super) fn open(context: &mut Context<'_>, invoice: &mut Object) {
+    total(context, invoice);
+    let customer = invoice.word("customer").and_then(|id| context.find(g::CUSTOMER, id));
+    if let Some(mut customer) = customer {
+        let sequence = customer.amount("next_invoice_sequence").max(1);
+        let prefix = customer.word("invoice_prefix").unwrap_or("SIM").to_owned();
+        invoice.set_text("number", &format!("{prefix}-{sequence:04}"));
+        customer.set_integer("next_invoice_sequence", sequence + 1);
+        // Credit is used up as far as the invoice goes; a total below nothing becomes credit.
+        let balance = invoice
+            .amount("total")
+            .saturating_add(customer.amount("balance"))
+            .min(0);
+        if balance != customer.amount("balance") {
+            customer.set_integer("balance", balance);
+        }
+        invoice.set_integer("ending_balance", balance);
+        if customer.json("currency") == "null" {
+            customer.set("currency", invoice.json("currency").to_owned());
+        }
+        context.put(customer);
+    }
+    invoice.set_text("status", "open");
+    invoice.set_text(
+        "hosted_invoice_url",
+        &format!("https://simulator.test/invoices/{}", invoice.id),
+    );
+    invoice.set_text(
+        "invoice_pdf",
+        &format!("https://simulator.test/invoices/{}/pdf", invoice.id),
+    );
+    invoice.set_integer("effective_at", context.now);
+    transition(invoice, "finalized_at", context.now);
+}
+
+/// An invoice of nothing is paid as soon as it is open.
+pub(super) fn settle_nothing(context: &mut Context<'_>, id: &str) {
+    let due = context
+        .data
+        .get(g::INVOICE, id)
+        .map_or(0, |invoice| invoice.amount("amount_remaining"));
+    if due == 0 {
+        settle(context, id, None);
+    }
+}
+
+/// Notes when an invoice came to a state.
+pub(super) fn transition(invoice: &mut Object, name: &str, now: i64) {
+    let mut times = invoice.value("status_transitions");
+    for known in ["finalized_at", "marked_uncollectible_at", "paid_at", "voided_at"] {
+        if times[known].is_null() {
+            times[known] = if known == name {
+                now.into()
+            } else {
+                serde_json::Value::Null
+            };
+        }
+    }
+    invoice.set("status_transitions", times.to_string());
+}
+
+pub(super) fn void(context: &mut Context<'_>) -> Result<String, ApiError> {
+    end(
+        context,
+        "void",
+        "voided_at",
+        "invoice.voided",
+        &["open", "uncollectible"],
+    )
+}
+
+pub(super) fn mark_uncollectible(context: &mut Context<'_>) -> Result<String, ApiError> {
+    end(
+        context,
+        "uncollectible",
+        "marked_uncollectible_at",
+        "invoice.marked_uncollectible",
+        &["open"],
+    )
+}
+
+fn end(context: &mut Context<'_>, state: &str, at: &str, event: &str, from: &[&str]) -> Result<String, ApiError> {
+    let mut invoice = context.existing(g::INVOICE)?;
+    // A draft becomes an open invoice on the way.
+    if invoice.word("status") == Some("draft") {
+        open(context, &mut invoice);
+    }
+    let status = invoice.word("status").unwrap_or_default();
+    if !from.contains(&status) {
+        return Err(ApiError::invalid(format!(
+            "You can only pass in invoices with one of these statuses: {}. This invoice is {status}.",
+            from.join(", ")
+        ))
+        .code("status_transition_invalid"));
+    }
+    invoice.set_text("status", state);
+    transition(&mut invoice, at, context.now);
+    let id = invoice.id.clone();
+    let json = context.replace(invoice)?;
+    context.emit(event, g::INVOICE, &id);
+    Ok(json)
+}
+
+pub(super) fn send(context: &mut Context<'_>) -> Result<String, ApiError> {
+    let mut invoice = context.existing(g::INVOICE)?;
+    if invoice.word("status") == Some("draft") {
+        open(context, &mut invoice);
+    }
+    let id = invoice.id.clone();
+    let json = context.replace(invoice)?;
+    context.emit("invoice.sent", g::INVOICE, &id);
+    Ok(json)
+}
+
+/// `add_lines`, `update_lines` and `remove_lines` of a draft.
+pub(super) fn change_lines(context: &mut Context<'_>, word: &str) -> Result<String, ApiError> {
+    let mut invoice = context.existing(g::INVOICE)?;
+    if invoice.word("status") != Some("draft") {
+        return Err(not_editable());
+    }
+    line::change(context, &mut invoice, word)?;
+    total(context, &mut invoice);
+    context.replace(invoice)
+}
+
+/// `POST /v1/invoices/{invoice}/lines/{line_item_id}`
+pub(super) fn update_line(context: &mut Context<'_>) -> Result<String, ApiError> {
+    let owner = context.ids.first().map_or("", String::as_str);
+    let mut line = context.existing(g::LINE_ITEM)?;
+    line::apply(context, &mut line, context.params)?;
+    let json = context.replace(line)?;
+    if let Some(mut invoice) = context.find(g::INVOICE, owner) {
+        total(context, &mut invoice);
+        context.put(invoice);
+    }
+    Ok(json)
+}

@@ -1,0 +1,199 @@
+//! Invoice items: what waits for a customer's next invoice. <https://docs.stripe.com/api/invoiceitems>
+
+use super::line::{self, Line, add_line, price_amount, price_of};
+use super::{not_editable, total};
+use crate::error::ApiError;
+use crate::generated as g;
+use crate::json::text;
+use crate::object::Object;
+use crate::resources::discount::{self, Target};
+use crate::resources::{Context, currency_of, generic};
+
+pub(crate) fn create_item(context: &mut Context<'_>) -> Result<String, ApiError> {
+    let Some(customer) = context.referred(g::CUSTOMER, "customer")? else {
+        return Err(ApiError::missing("customer"));
+    };
+    let invoice = context.referred(g::INVOICE, "invoice")?;
+    if invoice
+        .as_ref()
+        .is_some_and(|invoice| invoice.word("status") != Some("draft"))
+    {
+        return Err(not_editable());
+    }
+    let price = price_of(context, context.params, "pricing[price]")?;
+    let quantity = context.integer("quantity")?.unwrap_or(1);
+    let amount = context.integer("amount")?.or(context
+        .integer("unit_amount")?
+        .map(|unit| unit.saturating_mul(quantity)));
+    let amount = amount.or(price.as_ref().map(|price| price_amount(price, quantity)));
+    let Some(amount) = amount else {
+        return Err(ApiError::missing("amount"));
+    };
+    let given = currency_of(context.params, "currency")?;
+    let of_price = price
+        .as_ref()
+        .and_then(|price| price.word("currency"))
+        .map(str::to_owned);
+    let of_customer = customer.word("currency").map(str::to_owned);
+    let currency = of_price.or(given).or(of_customer).unwrap_or_else(|| "usd".to_owned());
+    let discounts = discount::given(context.params);
+    let mut item = generic::build(context, g::INVOICEITEM)?;
+    item.set_integer("date", context.now);
+    item.set_integer("amount", amount);
+    item.set_integer("quantity", quantity);
+    item.set_text("quantity_decimal", &quantity.to_string());
+    item.set_text("currency", &currency);
+    if !item.has("period") {
+        item.set("period", line::period((context.now, context.now)));
+    }
+    if let Some(price) = &price {
+        item.set("pricing", line::pricing(g::INVOICEITEM, price));
+    }
+    if let Some(given) = discounts {
+        let target = Target {
+            field: "invoice_item",
+            id: &item.id.clone(),
+            customer: &text(&customer.id),
+        };
+        let discounts = discount::apply(context, given, &target)?;
+        item.set("discounts", discount::ids_json(&discounts));
+    }
+    match invoice {
+        Some(mut invoice) => {
+            become_line(context, &mut invoice, &item);
+            total(context, &mut invoice);
+            context.put(invoice);
+        }
+        None => wait(context, &customer.id, &item.id),
+    }
+    context.insert(item)
+}
+
+fn wait(context: &mut Context<'_>, customer: &str, item: &str) {
+    context
+        .data
+        .pending_items
+        .entry(customer.into())
+        .or_default()
+        .push(item.into());
+}
+
+/// A new item that waits for the customer's next invoice: a proration.
+pub(crate) fn add_pending(context: &mut Context<'_>, customer: &str, amount: i64, currency: &str, description: &str) {
+    let mut item = context.fresh(g::INVOICEITEM);
+    item.set_text("customer", customer);
+    item.set_integer("date", context.now);
+    item.set_integer("amount", amount);
+    item.set_text("quantity_decimal", "1");
+    item.set_text("currency", currency);
+    item.set_text("description", description);
+    item.set("period", line::period((context.now, context.now)));
+    item.set("proration", "true");
+    item.set("discountable", "false");
+    wait(context, customer, &item.id);
+    context.add(item);
+}
+
+fn become_line(context: &mut Context<'_>, invoice: &mut Object, item: &Object) {
+    let period = item.value("period");
+    let details = item.value("pricing");
+    let price = details["price_details"]["price"]
+        .as_str()
+        .and_then(|id| context.find(g::PRICE, id));
+    let currency = item.word("currency").unwrap_or("usd").to_owned();
+    let line = Line {
+        amount: item.amount("amount"),
+        currency: &currency,
+        description: item.value("description").as_str().map(str::to_owned),
+        quantity: item.amount("quantity"),
+        period: (
+            period["start"].as_i64().unwrap_or(context.now),
+            period["end"].as_i64().unwrap_or(context.now),
+        ),
+        price: price.as_ref(),
+        subscription: None,
+        invoice_item: Some(&item.id),
+    };
+    add_line(context, invoice, &line);
+}
+
+/// Everything that waits becomes lines of this invoice.
+pub(crate) fn take_pending(context: &mut Context<'_>, invoice: &mut Object) {
+    let customer = invoice.word("customer").unwrap_or_default().to_owned();
+    for id in context.data.pending_items.remove(customer.as_str()).unwrap_or_default() {
+        let Some(mut item) = context.find(g::INVOICEITEM, &id) else {
+            continue;
+        };
+        become_line(context, invoice, &item);
+        item.set_text("invoice", &invoice.id);
+        context.put(item);
+    }
+}
+
+pub(crate) fn update_item(context: &mut Context<'_>) -> Result<String, ApiError> {
+    let discounts = context.existing(g::INVOICEITEM)?.json("discounts").to_owned();
+    let price = price_of(context, context.params, "pricing[price]")?;
+    let amount = context.integer("amount")?;
+    context.update(g::INVOICEITEM, |context, item| {
+        item.set("discounts", discounts);
+        if let Some(price) = price {
+            item.set("pricing", line::pricing(g::INVOICEITEM, &price));
+            item.set_integer("amount", price_amount(&price, item.amount("quantity")));
+        }
+        item.set_text("quantity_decimal", &item.amount("quantity").to_string());
+        if let Some(amount) = amount {
+            item.set_integer("amount", amount);
+        }
+        with_line(context, item, |context, mut line| {
+            line.set("amount", item.json("amount").to_owned());
+            line.set("subtotal", item.json("amount").to_owned());
+            context.put(line);
+        });
+        Ok(())
+    })
+}
+
+pub(crate) fn delete_item(context: &mut Context<'_>) -> Result<String, ApiError> {
+    let item = context.existing(g::INVOICEITEM)?;
+    let invoice = item.word("invoice").and_then(|id| context.find(g::INVOICE, id));
+    if invoice.is_some_and(|invoice| invoice.word("status") != Some("draft")) {
+        return Err(not_editable());
+    }
+    with_line(context, &item, |context, line| {
+        if let Some(mut invoice) = line.parent.as_deref().and_then(|id| context.find(g::INVOICE, id)) {
+            let mut lines = invoice.ids("lines");
+            lines.retain(|one| **one != *line.id);
+            invoice.set("lines", discount::ids_json(&lines));
+            context.put(invoice);
+        }
+        context.data.table_mut(g::LINE_ITEM).remove(&line.id);
+    });
+    if let Some(pending) = item
+        .word("customer")
+        .and_then(|customer| context.data.pending_items.get_mut(customer))
+    {
+        pending.retain(|id| *id != item.id);
+    }
+    generic::delete(context)
+}
+
+/// The line that an item has become, and its invoice's total after it has changed.
+fn with_line(context: &mut Context<'_>, item: &Object, change: impl FnOnce(&mut Context<'_>, Object)) {
+    let Some(invoice) = item.word("invoice").and_then(|id| context.find(g::INVOICE, id)) else {
+        return;
+    };
+    let is_of_item =
+        |line: &Object| line.value("parent")["invoice_item_details"]["invoice_item"].as_str() == Some(&item.id);
+    let lines = invoice.ids("lines");
+    let line = lines
+        .iter()
+        .filter_map(|id| context.data.get(g::LINE_ITEM, id))
+        .find(|line| is_of_item(line))
+        .cloned();
+    let Some(line) = line else { return };
+    change(context, line);
+    if let Some(mut invoice) = context.find(g::INVOICE, &invoice.id) {
+        total(context, &mut invoice);
+        context.put(invoice);
+    }
+}

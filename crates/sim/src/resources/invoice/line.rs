@@ -1,0 +1,216 @@
+//! What an invoice is made of.
+
+use inflight_stripe::{Params, Value};
+
+use crate::error::ApiError;
+use crate::generated as g;
+use crate::json::text;
+use crate::object::Object;
+use crate::resources::discount::described;
+use crate::resources::{Context, apply_params, integer_of, price, text_of};
+use crate::schema::SchemaId;
+
+/// One line: what for, how much, from when to when.
+pub(crate) struct Line<'a> {
+    pub(crate) amount: i64,
+    pub(crate) currency: &'a str,
+    pub(crate) description: Option<String>,
+    pub(crate) quantity: i64,
+    pub(crate) period: (i64, i64),
+    /// The price, if there is one.
+    pub(crate) price: Option<&'a Object>,
+    /// The subscription and its item.
+    pub(crate) subscription: Option<(&'a str, &'a str)>,
+    /// The invoice item that became this line.
+    pub(crate) invoice_item: Option<&'a str>,
+}
+
+/// Adds a line to an invoice that is not kept yet, or is about to be replaced.
+pub(crate) fn add_line(context: &mut Context<'_>, invoice: &mut Object, line: &Line<'_>) {
+    let mut object = context.fresh(g::LINE_ITEM);
+    object.parent = Some(invoice.id.clone());
+    object.set_text("invoice", &invoice.id);
+    object.set_integer("amount", line.amount);
+    object.set_integer("subtotal", line.amount);
+    object.set_text("currency", line.currency);
+    object.set_integer("quantity", line.quantity);
+    object.set("period", period(line.period));
+    object.set("discount_amounts", "[]");
+    if let Some(description) = &line.description {
+        object.set_text("description", description);
+    }
+    if let Some(price) = line.price {
+        object.set("pricing", pricing(g::LINE_ITEM, price));
+    }
+    if let Some((subscription, item)) = line.subscription {
+        object.set_text("subscription", subscription);
+        let details = format!(
+            "{{\"invoice_item\":null,\"proration\":false,\"proration_details\":null,\"subscription\":{},\"subscription_item\":{}}}",
+            text(subscription),
+            text(item)
+        );
+        object.set(
+            "parent",
+            format!(
+                "{{\"invoice_item_details\":null,\"subscription_item_details\":{details},\"type\":\"subscription_item_details\"}}"
+            ),
+        );
+    } else if let Some(item) = line.invoice_item {
+        let details = format!(
+            "{{\"invoice_item\":{},\"proration\":false,\"proration_details\":null,\"subscription\":null}}",
+            text(item)
+        );
+        object.set(
+            "parent",
+            format!("{{\"invoice_item_details\":{details},\"subscription_item_details\":null,\"type\":\"invoice_item_details\"}}"),
+        );
+    }
+    push(invoice, &object.id);
+    if invoice.ids("lines").len() == 1 {
+        invoice.set_text("currency", line.currency);
+    }
+    context.data.table_mut(g::LINE_ITEM).insert(object);
+}
+
+fn push(invoice: &mut Object, line: &str) {
+    let mut lines = invoice.ids("lines");
+    lines.push(line.to_owned());
+    invoice.set("lines", serde_json::to_string(&lines).unwrap_or_default());
+}
+
+pub(super) fn period((start, end): (i64, i64)) -> String {
+    format!("{{\"end\":{end},\"start\":{start}}}")
+}
+
+/// How a line or an invoice item shows its price.
+pub(super) fn pricing(schema: SchemaId, price: &Object) -> String {
+    let details = format!(
+        "{{\"price\":{},\"product\":{}}}",
+        text(&price.id),
+        price.json("product")
+    );
+    described(
+        schema.field("pricing").map(|field| field.shape),
+        &[
+            ("type", "\"price_details\"".to_owned()),
+            ("price_details", details),
+            ("unit_amount_decimal", price.json("unit_amount_decimal").to_owned()),
+        ],
+    )
+}
+
+/// The price that parameters name or bring along: `pricing[price]`, `price`, `price_data`.
+pub(crate) fn price_of(context: &mut Context<'_>, params: &Params, param: &str) -> Result<Option<Object>, ApiError> {
+    let named = params
+        .get("pricing")
+        .and_then(Value::as_map)
+        .and_then(|pricing| text_of(pricing, "price"));
+    if let Some(id) = named.or_else(|| text_of(params, "price")) {
+        let found = context.find(g::PRICE, id);
+        return found.map(Some).ok_or_else(|| ApiError::no_such("price", id, param));
+    }
+    let Some(Value::Map(data)) = params.get("price_data") else {
+        return Ok(None);
+    };
+    let price = price::build(context, data)?;
+    price::add(context, price.clone());
+    Ok(Some(price))
+}
+
+/// The amount of so many of a price.
+pub(crate) fn price_amount(price: &Object, quantity: i64) -> i64 {
+    if price.word("billing_scheme") == Some("tiered") {
+        return tiered(price, quantity);
+    }
+    match price.integer("unit_amount") {
+        Some(unit) => unit.saturating_mul(quantity),
+        // A fraction of the smallest unit: rounded once, for all of them.
+        None => {
+            let unit: f64 = price
+                .word("unit_amount_decimal")
+                .and_then(|text| text.parse().ok())
+                .unwrap_or(0.0);
+            (unit * quantity as f64).round() as i64
+        }
+    }
+}
+
+/// `graduated` goes through the tiers, `volume` has the one that holds the whole quantity.
+fn tiered(price: &Object, quantity: i64) -> i64 {
+    let tiers = price.value("tiers");
+    let graduated = price.word("tiers_mode") == Some("graduated");
+    let (mut amount, mut below) = (0_i64, 0_i64);
+    for tier in tiers.as_array().into_iter().flatten() {
+        let up_to = tier["up_to"].as_i64().unwrap_or(i64::MAX);
+        let here = if graduated {
+            quantity.min(up_to).saturating_sub(below)
+        } else {
+            quantity
+        };
+        let cost = tier["unit_amount"].as_i64().unwrap_or(0).saturating_mul(here);
+        let cost = cost.saturating_add(tier["flat_amount"].as_i64().unwrap_or(0));
+        if graduated && here > 0 {
+            amount = amount.saturating_add(cost);
+        }
+        if quantity <= up_to {
+            return if graduated { amount } else { cost };
+        }
+        below = up_to;
+    }
+    amount
+}
+
+pub(super) fn change(context: &mut Context<'_>, invoice: &mut Object, word: &str) -> Result<(), ApiError> {
+    for (index, given) in context.list("lines").iter().enumerate() {
+        let Value::Map(given) = given else { continue };
+        let id = text_of(given, "id").unwrap_or_default();
+        match word {
+            "add_lines" => {
+                let amount = integer_of(given, "amount")?;
+                let quantity = integer_of(given, "quantity")?.unwrap_or(1);
+                let price = price_of(context, given, &format!("lines[{index}][pricing][price]"))?;
+                let amount = amount
+                    .or(price.as_ref().map(|price| price_amount(price, quantity)))
+                    .unwrap_or(0);
+                let currency = invoice.word("currency").unwrap_or("usd").to_owned();
+                let line = Line {
+                    amount,
+                    currency: &currency,
+                    description: text_of(given, "description").map(str::to_owned),
+                    quantity,
+                    period: (context.now, context.now),
+                    price: price.as_ref(),
+                    subscription: None,
+                    invoice_item: None,
+                };
+                add_line(context, invoice, &line);
+            }
+            "remove_lines" => {
+                let mut lines = invoice.ids("lines");
+                lines.retain(|line| line != id);
+                invoice.set("lines", serde_json::to_string(&lines).unwrap_or_default());
+                context.data.table_mut(g::LINE_ITEM).remove(id);
+            }
+            _ => {
+                if let Some(mut line) = context.find(g::LINE_ITEM, id) {
+                    apply(context, &mut line, given)?;
+                    context.put(line);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Changes a line; its subtotal follows its amount.
+pub(super) fn apply(context: &mut Context<'_>, line: &mut Object, given: &Params) -> Result<(), ApiError> {
+    let discounts = line.json("discounts").to_owned();
+    apply_params(line, given, context.data)?;
+    line.set("discounts", discounts);
+    if let Some(price) = price_of(context, given, "pricing[price]")? {
+        line.set("pricing", pricing(g::LINE_ITEM, &price));
+        line.set_integer("amount", price_amount(&price, line.integer("quantity").unwrap_or(1)));
+    }
+    line.set("subtotal", line.json("amount").to_owned());
+    Ok(())
+}
