@@ -85,6 +85,9 @@ impl Account {
         if before == State::Sent {
             self.registry.sent.fetch_sub(1, Ordering::Relaxed);
         }
+        if matches!(before, State::Waiting(_)) && status == RequestStatus::Cancelled {
+            self.registry.cancelled_waiting.fetch_add(1, Ordering::SeqCst);
+        }
         self.counters.ended(status);
         self.registry.counters.ended(status);
         self.registry.pending.fetch_sub(1, Ordering::SeqCst);

@@ -104,11 +104,13 @@ impl Entry {
         self.handover.state().status()
     }
 
-    /// A request that has just left the queue no longer counts as a cancelled one in it.
-    pub(crate) fn left_cancelled(&self) {
-        if self.handover.state() == State::Cancelled {
+    /// A request that has just left the queue no longer counts as a cancelled one in it. Gives whether it did.
+    pub(crate) fn left_cancelled(&self) -> bool {
+        let cancelled = self.handover.state() == State::Cancelled;
+        if cancelled {
             self.account.registry.cancelled.fetch_sub(1, Ordering::Relaxed);
         }
+        cancelled
     }
 
     /// Ends the request, through the store where there is one.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::entry::{Entry, event_of};
@@ -115,16 +116,7 @@ impl InFlight {
     /// Ends a wait. `None` where the request has ended meanwhile.
     #[must_use]
     pub fn resume(mut self) -> Option<Self> {
-        if self.phase != Phase::Waiting {
-            return Some(self);
-        }
-        if self.entry.handover.advance(Event::Send).is_err() {
-            return None;
-        }
-        self.phase = Phase::Sent;
-        self.entry.account.left_queue_again();
-        self.entry.account.sent();
-        Some(self)
+        self.leave_queue().then_some(self)
     }
 
     /// Whether the request has ended while it waited for a further attempt: it was cancelled.
@@ -145,12 +137,21 @@ impl InFlight {
         self.entry.end(event_of(&outcome), outcome);
     }
 
-    fn leave_queue(&mut self) {
-        if self.phase == Phase::Waiting {
-            self.phase = Phase::Sent;
-            self.entry.account.left_queue_again();
-            self.entry.left_cancelled();
+    /// From here on it cannot be cancelled. Gives whether it has not ended.
+    fn leave_queue(&mut self) -> bool {
+        if self.phase != Phase::Waiting {
+            return true;
         }
+        self.phase = Phase::Sent;
+        let account = &self.entry.account;
+        account.left_queue_again();
+        let goes_on = self.entry.handover.advance(Event::Send).is_ok();
+        if goes_on {
+            account.sent();
+        } else if self.entry.left_cancelled() {
+            account.registry.cancelled_waiting.fetch_sub(1, Ordering::SeqCst);
+        }
+        goes_on
     }
 
     /// Ends the request as overdue, with what is known of the attempts made so far.

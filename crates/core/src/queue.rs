@@ -94,6 +94,13 @@ impl Queue {
         self.shared.cancelled.load(Ordering::Relaxed)
     }
 
+    /// How many of them waited for a further attempt. The transport holds those, with whatever it keeps for them, and should drop them
+    /// soon.
+    #[must_use]
+    pub fn cancelled_waiting(&self) -> usize {
+        self.shared.cancelled_waiting.load(Ordering::SeqCst)
+    }
+
     /// Whether there is no room for further requests.
     #[must_use]
     pub fn is_full(&self) -> bool {

@@ -61,6 +61,8 @@ pub(crate) struct RegistryShared {
     pub(crate) waiting: AtomicUsize,
     /// Requests that were cancelled and have not left the queue yet.
     pub(crate) cancelled: AtomicUsize,
+    /// Of those, the ones that waited for a further attempt.
+    pub(crate) cancelled_waiting: AtomicUsize,
     /// Who waits for room in the queue.
     pub(crate) room: WaiterList,
     /// Who waits for room of any kind and wants to know when there will be none.
@@ -422,6 +424,7 @@ impl RegistryBuilder {
             sent: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             cancelled: AtomicUsize::new(0),
+            cancelled_waiting: AtomicUsize::new(0),
             room: WaiterList::default(),
             closing: WaiterList::default(),
             admission: WaiterList::default(),

@@ -44,6 +44,8 @@ pub(crate) struct Pacer {
 
 struct Account {
     gate: Gate,
+    /// How many wait.
+    length: usize,
     endpoints: HashMap<Cow<'static, str>, Endpoint>,
 }
 
@@ -73,6 +75,7 @@ impl Pacer {
         self.forget_unused(now);
         let account = self.accounts.entry(account).or_insert_with(|| Account {
             gate: Gate::new(limit, now),
+            length: 0,
             endpoints: HashMap::new(),
         });
         let endpoint = account.endpoints.entry(class.endpoint).or_insert_with(|| Endpoint {
@@ -83,6 +86,7 @@ impl Pacer {
         let level = work.level();
         endpoint.waiting[level].push_back(work);
         endpoint.arrivals[level].push_back(self.sequence);
+        account.length += 1;
         self.sequence += 1;
         self.length += 1;
     }
@@ -96,7 +100,7 @@ impl Pacer {
         let mut best: Option<((usize, u64), PaceKey)> = None;
         for (id, account) in &mut self.accounts {
             // What the account refuses to an urgent request, it refuses to all.
-            if !account.gate.is_open(true, now) {
+            if account.length == 0 || !account.gate.is_open(true, now) {
                 continue;
             }
             for (name, endpoint) in &mut account.endpoints {
@@ -132,6 +136,7 @@ impl Pacer {
         account.gate.pass();
         endpoint.gate.pass();
         self.takes = self.takes.wrapping_add(1);
+        account.length -= 1;
         self.length -= 1;
         work.permit.pace = Some(key);
         Some(work)
@@ -162,7 +167,7 @@ impl Pacer {
         if self.length == 0 {
             return None;
         }
-        for account in self.accounts.values_mut() {
+        for account in self.accounts.values_mut().filter(|account| account.length > 0) {
             for endpoint in account.endpoints.values_mut() {
                 let Some(level) = endpoint.waiting.iter().position(|waiting| !waiting.is_empty()) else {
                     continue;
@@ -186,22 +191,14 @@ impl Pacer {
 
     /// Takes out those that wait and of which `is_over` holds.
     pub(crate) fn sweep(&mut self, is_over: &mut dyn FnMut(&Work) -> bool, over: &mut Vec<Work>) {
-        self.length = 0;
-        let accounts = self.accounts.values_mut();
-        for endpoint in accounts.flat_map(|account| account.endpoints.values_mut()) {
-            for (waiting, arrivals) in endpoint.waiting.iter_mut().zip(&mut endpoint.arrivals) {
-                let mut order = arrivals.iter().copied();
-                let mut kept = VecDeque::with_capacity(arrivals.len());
-                let mut check = |work: &Work| {
-                    let gone = is_over(work);
-                    kept.extend(order.next().filter(|_| !gone));
-                    gone
-                };
-                take_out(waiting, &mut check, over);
-                *arrivals = kept;
-                self.length += waiting.len();
+        for account in self.accounts.values_mut().filter(|account| account.length > 0) {
+            account.length = 0;
+            for endpoint in account.endpoints.values_mut() {
+                endpoint.sweep(is_over, over);
+                account.length += endpoint.waiting.iter().map(VecDeque::len).sum::<usize>();
             }
         }
+        self.length = self.accounts.values().map(|account| account.length).sum();
     }
 
     fn forget_unused(&mut self, now: Instant) {
@@ -215,6 +212,22 @@ impl Pacer {
                 .retain(|_, endpoint| endpoint.arrivals.iter().any(|a| !a.is_empty()) || !endpoint.gate.is_fresh(now));
             !account.endpoints.is_empty() || !account.gate.is_fresh(now)
         });
+    }
+}
+
+impl Endpoint {
+    fn sweep(&mut self, is_over: &mut dyn FnMut(&Work) -> bool, over: &mut Vec<Work>) {
+        for (waiting, arrivals) in self.waiting.iter_mut().zip(&mut self.arrivals) {
+            let mut order = arrivals.iter().copied();
+            let mut kept = VecDeque::with_capacity(arrivals.len());
+            let mut check = |work: &Work| {
+                let gone = is_over(work);
+                kept.extend(order.next().filter(|_| !gone));
+                gone
+            };
+            take_out(waiting, &mut check, over);
+            *arrivals = kept;
+        }
     }
 }
 

@@ -255,7 +255,9 @@ impl Schedule {
         self.move_due(now);
         let cancelled = self.queue.cancelled();
         let many = cancelled * 2 > self.len() + self.queue.len() || (cancelled > 0 && self.queue.is_full());
-        if self.next_expiry.is_some_and(|next| next <= now) || (many && self.len() > 0) {
+        let overdue = self.next_expiry.is_some_and(|next| next <= now);
+        // What was cancelled between two attempts may hold a lane that others wait for.
+        if overdue || (many && self.len() > 0) || self.queue.cancelled_waiting() > 0 {
             self.sweep(now);
         }
         let queue = self.queue.tend().map(Instant::from_std);
@@ -265,7 +267,10 @@ impl Schedule {
             .as_mut()
             .filter(|_| free)
             .and_then(|pacer| pacer.next_wake(now));
-        [queue, timer, pace, self.next_expiry, self.breakers.next_wake()]
+        // A look that has just freed a lane may have found something to send.
+        let ready = self.ready.iter().any(|ready| !ready.is_empty());
+        let ready = (free && ready).then_some(now);
+        [queue, timer, pace, ready, self.next_expiry, self.breakers.next_wake()]
             .into_iter()
             .flatten()
             .min()

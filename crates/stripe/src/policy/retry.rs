@@ -57,12 +57,12 @@ impl RetrySettings {
     /// | the mutation may have been carried out and has no key, and is no DELETE | stop |
     /// | the key would be too old by then | stop |
     /// | `Stripe-Should-Retry: false` | stop |
-    /// | 429 or code `rate_limit`, and not `lock_timeout` | requeue |
+    /// | 429 or code `rate_limit`, but for `lock_timeout` and the limit of a single object | requeue |
     /// | no further attempt is allowed | stop |
     /// | the connection ended before a byte of the answer, for the first time | at once |
     /// | `Stripe-Should-Retry: true` | after a pause |
     /// | the answer was given before (`Idempotent-Replayed`) | stop |
-    /// | 409, 429 `lock_timeout`, 5xx | after a pause |
+    /// | 409, any other 429, 5xx | after a pause |
     /// | a 2xx that is no JSON, an answer that is no HTTP | after a pause |
     /// | no connection, a broken one, a timeout of the attempt | after a pause |
     /// | anything else | stop |
@@ -75,7 +75,7 @@ impl RetrySettings {
         if !is_safe_to_repeat(attempt.request, failure) || word == Some("false") {
             return RetryDecision::Stop;
         }
-        let decision = if is_rate_limit(failure) {
+        let decision = if is_rate_limit(failure) && !is_of_one_object(failure) {
             RetryDecision::Requeue(self.pause(attempt, attempt.requeued))
         } else if attempt.attempts > attempt.request.max_retries.unwrap_or(self.max_retries) {
             RetryDecision::Stop
@@ -138,6 +138,12 @@ fn is_safe_to_repeat(request: &Request, failure: &Failure) -> bool {
 /// <https://docs.stripe.com/rate-limits>
 pub(super) fn is_rate_limit(failure: &Failure) -> bool {
     failure.kind.as_str() == "rate_limit_error" && failure.code.as_deref() != Some("lock_timeout")
+}
+
+/// Turned away for the sake of one object, such as a payment intent that was changed a thousand times within an hour: no pace of ours
+/// would help, and it may take long to pass. <https://docs.stripe.com/rate-limits>
+fn is_of_one_object(failure: &Failure) -> bool {
+    header(failure, "stripe-rate-limited-reason") == Some("resource-specific")
 }
 
 /// Whether the same request may fare better later.

@@ -173,3 +173,84 @@ fn a_policy_that_panics_over_a_lane_gives_none() {
     let rig = Rig::with(server.url(), |b| b.policy(Arc::new(ByTarget)));
     rig.success(to("/panic"));
 }
+
+/// The lane's holder waits for a further attempt, and its time runs out there, with nothing else going on.
+#[test]
+fn a_holder_that_expires_gives_its_lane_to_the_next() {
+    struct Patient;
+    impl Policy for Patient {
+        fn classify(&self, request: &Request, response: Response) -> Outcome {
+            PlainHttp.classify(request, response)
+        }
+        fn retry(&self, _attempt: &FailedAttempt<'_>) -> RetryDecision {
+            RetryDecision::After(Duration::from_secs(3600))
+        }
+        fn repeatable_for(&self, request: &Request) -> Option<Duration> {
+            request.target.contains("refused").then_some(Duration::from_millis(20))
+        }
+        fn lane(&self, _request: &Request) -> Option<String> {
+            Some("lane".to_owned())
+        }
+    }
+    let server = RawServer::start(|connection| {
+        while let Some(text) = connection.read_request() {
+            let answer = if text.contains("refused") {
+                "HTTP/1.1 429 X\r\ncontent-length: 0\r\n\r\n".to_owned()
+            } else {
+                ok("{}")
+            };
+            connection.write(answer.as_bytes());
+        }
+    });
+    let rig = Rig::with(server.url(), |b| b.policy(Arc::new(Patient)));
+    let holder = rig.registry.submit(to("/refused")).unwrap();
+    let next = rig.registry.submit(to("/next")).unwrap();
+    assert_eq!(rig.outcome_of(holder).unwrap_err().status(), Some(429));
+    assert!(rig.outcome_of(next).is_ok());
+
+    let holder = rig
+        .registry
+        .submit(to("/refused/cancelled").deadline(Duration::from_secs(600)))
+        .unwrap();
+    let next = rig.registry.submit(to("/next")).unwrap();
+    assert!(rig.outcome_of(holder).is_err());
+    assert!(rig.outcome_of(next).is_ok());
+}
+
+#[test]
+fn a_holder_that_is_cancelled_gives_its_lane_to_the_next() {
+    let server = RawServer::start(|connection| {
+        while let Some(text) = connection.read_request() {
+            let answer = if text.contains("refused") {
+                "HTTP/1.1 503 X\r\ncontent-length: 0\r\n\r\n".to_owned()
+            } else {
+                ok("{}")
+            };
+            connection.write(answer.as_bytes());
+        }
+    });
+    struct Patient;
+    impl Policy for Patient {
+        fn classify(&self, request: &Request, response: Response) -> Outcome {
+            let outcome = PlainHttp.classify(request, response);
+            outcome.map_err(|mut failure| {
+                failure.effect = Effect::None;
+                failure
+            })
+        }
+        fn retry(&self, _attempt: &FailedAttempt<'_>) -> RetryDecision {
+            RetryDecision::After(Duration::from_secs(3600))
+        }
+        fn lane(&self, _request: &Request) -> Option<String> {
+            Some("lane".to_owned())
+        }
+    }
+    let rig = Rig::with(server.url(), |b| b.policy(Arc::new(Patient)));
+    let holder = rig.registry.submit(to("/refused")).unwrap();
+    while rig.registry.waiting() == 0 {
+        std::thread::yield_now();
+    }
+    let next = rig.registry.submit(to("/next")).unwrap();
+    assert_eq!(rig.registry.cancel(holder), Some(true));
+    assert!(rig.outcome_of(next).is_ok());
+}

@@ -109,6 +109,12 @@ fn answers() {
         (429, "lock_timeout", &[], after(250)),
         (429, "", &[], requeue(250)),
         (429, "", &[("stripe-rate-limited-reason", "global-rate")], requeue(250)),
+        (
+            429,
+            "",
+            &[("stripe-rate-limited-reason", "resource-specific")],
+            after(250),
+        ),
         (400, "rate_limit", &[], requeue(250)),
         (500, "", &[], after(250)),
         (502, "", &[], after(250)),
