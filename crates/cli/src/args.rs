@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use inflight::sim::Latency;
+use inflight::transport::WhenOpen;
 
 use crate::duration::{parse_duration, parse_latency};
 
@@ -74,6 +75,26 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     pub(crate) timeout: Duration,
 
+    /// Further attempts after the first, where a request failed and repeating it can do no harm
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(..=1000))]
+    pub(crate) retries: u32,
+
+    /// How long one attempt of a request may take, such as 80s
+    #[arg(long, value_name = "TIME", default_value = "80s", value_parser = parse_duration)]
+    pub(crate) attempt_timeout: Duration,
+
+    /// How long a request may take in all, with its waits and attempts, such as 10m
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_duration)]
+    pub(crate) deadline: Duration,
+
+    /// Whether Stripe's rate limits are kept: with --live unless told otherwise, elsewhere only if told to
+    #[arg(long, value_name = "on|off", value_parser = parse_switch)]
+    pub(crate) pace: Option<bool>,
+
+    /// What becomes of requests while the server is down: they wait until it is back or their time is over, or they fail at once
+    #[arg(long, value_name = "wait|fail", default_value = "wait", value_parser = parse_when_down)]
+    pub(crate) when_down: WhenOpen,
+
     /// Write the results as JSON to this file; - is standard output, and the scripts' own output goes to standard error then
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
@@ -81,6 +102,23 @@ pub(crate) struct RunArguments {
     /// Show neither progress nor the table, only the scripts' own output
     #[arg(long, short)]
     pub(crate) quiet: bool,
+}
+
+fn parse_when_down(text: &str) -> Result<WhenOpen, String> {
+    match text {
+        "wait" => Ok(WhenOpen::Wait),
+        "fail" => Ok(WhenOpen::Fail),
+        _ => Err("it is either wait or fail".into()),
+    }
+}
+
+/// `on` or `off`.
+fn parse_switch(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("it is either on or off".into()),
+    }
 }
 
 #[derive(Debug, Args)]
@@ -107,7 +145,11 @@ pub(crate) struct SimArguments {
     #[arg(long, value_name = "TIME", value_parser = parse_latency)]
     pub(crate) latency: Option<Latency>,
 
-    /// Makes ids and latencies the same in every run
+    /// What goes wrong: none, mild, chaos, outage, limits, or a JSON file (docs/reliability.md)
+    #[arg(long, value_name = "FILE|PROFILE")]
+    pub(crate) faults: Option<String>,
+
+    /// Makes ids, latencies and faults the same in every run
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
 

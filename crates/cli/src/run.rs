@@ -15,7 +15,9 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use inflight::Inflight;
 use inflight::core::{Ended, FailureKind, Observer, RequestStatus};
+use inflight::stripe::RetrySettings;
 use inflight::stripe_rhai::HostOptions;
+use inflight::transport::CircuitBreaker;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -142,9 +144,22 @@ fn assemble(
         .threads(arguments.threads.into())
         .concurrency(usize::try_from(concurrency)?)
         .http2_prior_knowledge(arguments.http2)
+        .attempt_timeout(arguments.attempt_timeout)
+        .request_deadline(arguments.deadline)
+        .circuit_breaker(CircuitBreaker {
+            when_open: arguments.when_down,
+            ..CircuitBreaker::default()
+        })
+        .retry(RetrySettings {
+            max_retries: arguments.retries,
+            ..RetrySettings::default()
+        })
         .observer(latencies);
     if let Some(url) = &target.base_url {
         builder = builder.base_url(url);
+    }
+    if let Some(on) = arguments.pace {
+        builder = builder.pace(on);
     }
     Ok(builder.build()?)
 }

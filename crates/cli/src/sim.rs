@@ -4,13 +4,42 @@ use std::io;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
-use inflight::sim::{RequestRecord, Simulator};
+use inflight::sim::{Faults, FaultsError, PROFILES, RequestRecord, Simulator};
 
 use crate::OK;
 use crate::args::SimArguments;
 use crate::descriptors::concurrency_within_limit;
 use crate::signals::Signals;
 use crate::stream::say;
+use crate::text::printable;
+
+/// Why there are no faults to be had.
+#[derive(Debug, thiserror::Error)]
+enum UnusableFaults {
+    #[error("`{name}` is no profile of faults ({}), and cannot be read as a file: {source}", PROFILES.join(", "))]
+    File { name: String, source: io::Error },
+    #[error("{name}: {source}")]
+    Text { name: String, source: FaultsError },
+}
+
+/// A profile's faults, or those of a file.
+fn faults_of(name: &str) -> Result<Faults, UnusableFaults> {
+    if PROFILES.contains(&name) {
+        return parsed(name, name);
+    }
+    let text = std::fs::read_to_string(name).map_err(|source| UnusableFaults::File {
+        name: printable(name).into_owned(),
+        source,
+    })?;
+    parsed(name, &text)
+}
+
+fn parsed(name: &str, text: &str) -> Result<Faults, UnusableFaults> {
+    text.parse().map_err(|source| UnusableFaults::Text {
+        name: printable(name).into_owned(),
+        source,
+    })
+}
 
 /// So many lines of the log may wait for a slow reader.
 const LOG_LINES_MAX: usize = 10_000;
@@ -24,6 +53,9 @@ pub(crate) fn sim(arguments: &SimArguments) -> Result<u8, Box<dyn std::error::Er
     let mut builder = Simulator::builder().listen(arguments.listen.to_string());
     if let Some(latency) = arguments.latency {
         builder = builder.latency(latency);
+    }
+    if let Some(faults) = &arguments.faults {
+        builder = builder.faults(faults_of(faults)?);
     }
     if let Some(seed) = arguments.seed {
         builder = builder.seed(seed);

@@ -22,7 +22,7 @@ pub(crate) fn one_line(text: &str) -> String {
         .take(LONGEST)
         .map(|c| match c {
             '\n' | '\r' => ' ',
-            c if is_control(c) => '\u{fffd}',
+            c if is_control(c) || turns_writing(c) => '\u{fffd}',
             c => c,
         })
         .collect();
@@ -30,6 +30,11 @@ pub(crate) fn one_line(text: &str) -> String {
         line.push('…');
     }
     line
+}
+
+/// Whether it changes the direction in which what follows is shown: an error could be made to read as another one.
+fn turns_writing(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn is_control(c: char) -> bool {
@@ -44,7 +49,7 @@ mod tests {
     fn control_characters_are_replaced() {
         assert_eq!(printable("plain\ttext é"), "plain\ttext é");
         assert_eq!(printable("\u{1b}[2J\u{9b}x\u{7f}"), "\u{fffd}[2J\u{fffd}x\u{fffd}");
-        assert_eq!(one_line("a\nb\u{7}"), "a b\u{fffd}");
+        assert_eq!(one_line("a\nb\u{7}\u{202e}"), "a b\u{fffd}\u{fffd}");
     }
 
     #[test]

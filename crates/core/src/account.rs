@@ -36,10 +36,18 @@ impl Account {
             // Meanwhile another submission may have found the session full.
             self.room.wake_one();
             return Err(SubmitErrorKind::QueueFull {
+                unsent: registry.unsent.load(Ordering::SeqCst).max(registry.capacity),
                 capacity: registry.capacity,
             });
         }
         Ok(())
+    }
+
+    /// Gives back what was reserved for a request that was not accepted after all.
+    pub(crate) fn withdraw(&self) {
+        self.places.ended();
+        self.left_queue();
+        self.wake_if_idle();
     }
 
     /// A request of this session is no longer in the queue.
@@ -53,6 +61,21 @@ impl Account {
         self.registry.sent.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A sent request of this session is back in the queue, to be sent again later. It takes a place there whether there is one or
+    /// not: it cannot be refused.
+    pub(crate) fn back_to_queue(&self) {
+        self.registry.sent.fetch_sub(1, Ordering::Relaxed);
+        self.registry.waiting.fetch_add(1, Ordering::Relaxed);
+        self.places.back_to_queue();
+        self.registry.unsent.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// A request that was back in the queue has left it again.
+    pub(crate) fn left_queue_again(&self) {
+        self.registry.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.left_queue();
+    }
+
     pub(crate) fn retried(&self) {
         self.counters.retried();
         self.registry.counters.retried();
@@ -61,6 +84,9 @@ impl Account {
     pub(crate) fn ended(&self, before: State, status: RequestStatus) {
         if before == State::Sent {
             self.registry.sent.fetch_sub(1, Ordering::Relaxed);
+        }
+        if matches!(before, State::Waiting(_)) && status == RequestStatus::Cancelled {
+            self.registry.cancelled_waiting.fetch_add(1, Ordering::SeqCst);
         }
         self.counters.ended(status);
         self.registry.counters.ended(status);
@@ -111,6 +137,10 @@ impl Places {
 
     fn give_back(&self) {
         self.0.fetch_sub(Self::UNSENT + 1, Ordering::SeqCst);
+    }
+
+    fn back_to_queue(&self) {
+        self.0.fetch_add(Self::UNSENT, Ordering::SeqCst);
     }
 
     fn left_queue(&self) {

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crate::account::Account;
@@ -28,6 +28,8 @@ pub(crate) struct Entry {
     observed: AtomicBool,
     /// Whether an ending is on its way through the store.
     ending: AtomicBool,
+    /// The request itself, where it has ended and nobody knows whether it was carried out.
+    in_doubt: OnceLock<Box<Request>>,
     /// Whether it still counts as one of its session's pending requests.
     holds_place: AtomicBool,
 }
@@ -54,6 +56,7 @@ impl Entry {
             handover: Handover::new(state),
             observed: AtomicBool::new(false),
             ending: AtomicBool::new(false),
+            in_doubt: OnceLock::new(),
             holds_place: AtomicBool::new(true),
             account,
         }
@@ -65,6 +68,20 @@ impl Entry {
 
     pub(crate) fn is_observed(&self) -> bool {
         self.observed.load(Ordering::Relaxed)
+    }
+
+    /// Keeps the request for whoever is to find out what became of it.
+    pub(crate) fn keep_in_doubt(&self, request: Box<Request>) {
+        let _ = self.in_doubt.set(request);
+    }
+
+    /// The request, as long as its effect is unknown.
+    pub(crate) fn in_doubt(&self) -> Option<&Request> {
+        let unknown = matches!(
+            self.handover.state(),
+            State::Failed(Effect::Unknown) | State::Timeout(Effect::Unknown)
+        );
+        self.in_doubt.get().map(|request| &**request).filter(|_| unknown)
     }
 
     /// No longer counts the request as one of its session's pending ones. Gives whether it was counted.
@@ -87,11 +104,13 @@ impl Entry {
         self.handover.state().status()
     }
 
-    /// A request that has just left the queue no longer counts as a cancelled one in it.
-    pub(crate) fn left_cancelled(&self) {
-        if self.handover.state() == State::Cancelled {
+    /// A request that has just left the queue no longer counts as a cancelled one in it. Gives whether it did.
+    pub(crate) fn left_cancelled(&self) -> bool {
+        let cancelled = self.handover.state() == State::Cancelled;
+        if cancelled {
             self.account.registry.cancelled.fetch_sub(1, Ordering::Relaxed);
         }
+        cancelled
     }
 
     /// Ends the request, through the store where there is one.

@@ -7,8 +7,10 @@ use crate::Request;
 #[non_exhaustive]
 pub enum SubmitErrorKind {
     /// The queue holds as many unsent requests as it may.
-    #[error("the queue is full: {capacity} requests are waiting to be sent")]
+    #[error("the queue is full: {unsent} of {capacity} requests are waiting to be sent")]
     QueueFull {
+        /// How many requests are waiting. It may be more than the bound: what waits to be sent again is never refused.
+        unsent: usize,
         /// The queue's bound.
         capacity: usize,
     },
@@ -24,6 +26,10 @@ pub enum SubmitErrorKind {
         /// The session's limit.
         limit: usize,
     },
+    /// The idempotency key was given before, to a request that says something else. The other side would refuse it, and perhaps only
+    /// after the first one has gone wrong.
+    #[error("the idempotency key was used before for another request: give each request a key of its own")]
+    KeyReused,
     /// The registry accepts no more requests.
     #[error("no more requests are accepted: the program is shutting down")]
     Closed,
@@ -33,7 +39,7 @@ impl SubmitErrorKind {
     /// Whether the same request may be accepted later.
     #[must_use]
     pub fn is_temporary(self) -> bool {
-        self != Self::Closed
+        !matches!(self, Self::Closed | Self::KeyReused)
     }
 }
 

@@ -37,8 +37,10 @@ mod counters;
 mod credentials;
 mod entry;
 mod error;
+mod given_keys;
 mod handover;
 mod id;
+mod in_flight;
 mod journal;
 mod observer;
 mod outcome;
@@ -61,13 +63,15 @@ pub use counters::Counts;
 pub use credentials::{Credential, Credentials, MemoryCredentials, Secret};
 pub use error::{ResultError, SubmitError, SubmitErrorKind, WaitError};
 pub use id::{ParseRequestIdError, RequestId};
+pub use in_flight::InFlight;
 pub use journal::{Journal, JournalEntry, MemoryJournal};
 pub use observer::{Ended, Observer};
 pub use outcome::{Effect, Failure, FailureKind, Outcome, Response, Success};
-pub use policy::{FailedAttempt, PlainHttp, Policy, RetryDecision};
-pub use queue::{InFlight, Job, Queue, Start};
+pub use policy::{FailedAttempt, PaceClass, PaceLimit, PlainHttp, Policy, RetryDecision, Throttle};
+pub use queue::{Job, Queue, Start};
 pub use registry::{
-    DEFAULT_DEADLINE, DEFAULT_QUEUE_CAPACITY, DEFAULT_RETENTION, DEFAULT_SESSION_PENDING, Registry, RegistryBuilder,
+    DEFAULT_DEADLINE, DEFAULT_QUEUE_CAPACITY, DEFAULT_RETENTION, DEFAULT_SESSION_PENDING, OnSubmit, Registry,
+    RegistryBuilder,
 };
 pub use request::{Body, IdempotencyKey, Method, Priority, Request};
 pub use session::{Session, SessionLimits};

@@ -123,6 +123,8 @@ pub enum FailureKind {
     Shutdown,
     /// The durable store did not take the request.
     Store,
+    /// The server has been failing, and nothing is sent to it until it has recovered.
+    CircuitOpen,
     /// A kind that a [`Policy`](crate::Policy) names, such as Stripe's `card_error`.
     Named(Cow<'static, str>),
 }
@@ -145,6 +147,7 @@ impl FailureKind {
             Self::Cancelled => "cancelled",
             Self::Shutdown => "shutdown",
             Self::Store => "store_error",
+            Self::CircuitOpen => "circuit_open",
             Self::Named(name) => name,
         }
     }

@@ -14,15 +14,17 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
-use crate::entry::{Entry, event_of};
+use crate::entry::Entry;
+use crate::in_flight::{InFlight, overdue};
 use crate::registry::RegistryShared;
 use crate::state::Event;
 use crate::store::written;
 use crate::sync::Mutex;
-use crate::{Effect, Failure, FailureKind, Outcome, Priority, Request, RequestId, StoreError, Transport};
+use crate::{Effect, Failure, FailureKind, Priority, Request, StoreError, Transport};
 
-/// One in this many takes starts at the lowest priority, so that it never starves.
-const LOWEST_FIRST_EVERY: u32 = 16;
+/// One in this many takes starts at the lowest priority, and one at the middle one, so that neither starves.
+const LOWER_FIRST_EVERY: u32 = 16;
+const MIDDLE_FIRST: u32 = LOWER_FIRST_EVERY / 2;
 
 /// Overdue jobs are looked for at most this often: a look walks the whole queue.
 const EXPIRY_GRANULARITY: Duration = Duration::from_millis(5);
@@ -56,27 +58,53 @@ impl Queue {
         }
     }
 
-    /// Takes the next job: the oldest of the highest priority, now and then one of the lowest.
+    /// Takes the next job: the oldest of the highest priority, now and then one of a lower priority.
     pub fn pop(&mut self) -> Option<Job> {
         self.takes = self.takes.wrapping_add(1);
-        let lowest_first = self.takes.is_multiple_of(LOWEST_FIRST_EVERY);
-        for step in 0..self.waiting.len() {
-            let lane = if lowest_first {
-                self.waiting.len() - 1 - step
-            } else {
-                step
-            };
-            while let Some(job) = self.waiting[lane]
-                .pop_front()
-                .or_else(|| self.receivers[lane].try_recv().ok())
-            {
-                // A job that was cancelled meanwhile is dropped here.
-                if !job.is_ended() {
-                    return Some(job);
-                }
+        let first = match self.takes % LOWER_FIRST_EVERY {
+            0 => 2,
+            MIDDLE_FIRST => 1,
+            _ => 0,
+        };
+        let mut order = [first, 0, 1, 2].into_iter();
+        order.find_map(|lane| self.pop_from(lane))
+    }
+
+    /// Takes the oldest job of a priority above this one.
+    pub fn pop_above(&mut self, priority: Priority) -> Option<Job> {
+        (0..lane_of(priority)).find_map(|lane| self.pop_from(lane))
+    }
+
+    fn pop_from(&mut self, lane: usize) -> Option<Job> {
+        while let Some(job) = self.waiting[lane]
+            .pop_front()
+            .or_else(|| self.receivers[lane].try_recv().ok())
+        {
+            // A job that was cancelled meanwhile is dropped here.
+            if !job.is_ended() {
+                return Some(job);
             }
         }
         None
+    }
+
+    /// How many cancelled jobs have not been dropped yet, those included that the transport holds.
+    #[must_use]
+    pub fn cancelled(&self) -> usize {
+        self.shared.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// How many of them waited for a further attempt. The transport holds those, with whatever it keeps for them, and should drop them
+    /// soon.
+    #[must_use]
+    pub fn cancelled_waiting(&self) -> usize {
+        self.shared.cancelled_waiting.load(Ordering::SeqCst)
+    }
+
+    /// Whether there is no room for further requests.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.shared.unsent.load(Ordering::Relaxed) >= self.shared.capacity
     }
 
     /// For a transport that cannot send at once: takes in what is new, ends what is overdue, forgets what was cancelled.
@@ -92,8 +120,8 @@ impl Queue {
         let now = self.shared.clock.now();
         let length = self.len();
         let due = self.next_deadline.is_some_and(|next| next <= now);
-        let cancelled = self.shared.cancelled.load(Ordering::Relaxed);
-        let full = self.shared.unsent.load(Ordering::Relaxed) >= self.shared.capacity;
+        let cancelled = self.cancelled();
+        let full = self.is_full();
         if due || cancelled * 2 > length || (full && cancelled > 0) {
             self.clear_out(now);
         }
@@ -124,7 +152,7 @@ impl Queue {
             lane.retain(|job| {
                 let overdue = job.deadline() <= now;
                 if overdue {
-                    job.expire();
+                    job.end_overdue();
                 }
                 // The ending of an overdue job may still be on its way through the store.
                 let stays = !overdue && !job.is_ended();
@@ -161,7 +189,9 @@ impl Job {
         self.inner.as_ref().map(|(entry, _)| entry)
     }
 
-    fn deadline(&self) -> Instant {
+    /// The moment when the request as a whole times out.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
         // A job without an entry does not outlive the call that took it.
         self.entry().map_or_else(
             || unreachable!("a job holds its entry until it is consumed"),
@@ -184,7 +214,19 @@ impl Job {
         self.entry().is_none_or(|entry| entry.handover.state().is_ended())
     }
 
-    fn expire(&self) {
+    /// Ends the request as overdue, with nothing sent.
+    pub fn expire(self) {
+        self.end_overdue();
+    }
+
+    /// Ends the request as failed, with nothing sent.
+    pub fn refuse(self, failure: Failure) {
+        if let Some(entry) = self.entry() {
+            entry.end(Event::Fail(Effect::None), Err(failure));
+        }
+    }
+
+    fn end_overdue(&self) {
         if let Some(entry) = self.entry() {
             entry.end(Event::DeadlinePassed(Effect::None), Err(overdue(Effect::None)));
         }
@@ -303,145 +345,6 @@ impl fmt::Debug for Start {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Start")
     }
-}
-
-/// A request that is being sent. Whoever holds it owes it an outcome: dropped, it ends as `Failed` with effect `unknown`.
-pub struct InFlight {
-    entry: Arc<Entry>,
-    request: Option<Box<Request>>,
-    attempts: u32,
-    sent: bool,
-}
-
-impl InFlight {
-    fn new(entry: Arc<Entry>, request: Box<Request>) -> Self {
-        Self {
-            entry,
-            request: Some(request),
-            attempts: 0,
-            sent: false,
-        }
-    }
-
-    fn send(mut self) -> Option<Self> {
-        match self.entry.handover.advance(Event::Send) {
-            Ok(_) => {
-                self.entry.account.sent();
-                self.sent = true;
-                Some(self)
-            }
-            // Cancelled between the queue and here.
-            Err(_) => {
-                self.request = None;
-                self.entry.left_cancelled();
-                None
-            }
-        }
-    }
-
-    fn fail_unsent(mut self, error: StoreError) {
-        self.request = None;
-        self.entry.left_cancelled();
-        let failure = Failure::new(FailureKind::Store, Effect::None, error.to_string()).with_source(error);
-        self.entry.end(Event::Fail(Effect::None), Err(failure));
-    }
-
-    /// The request's id.
-    #[must_use]
-    pub fn id(&self) -> RequestId {
-        self.entry.id
-    }
-
-    /// What is to be done.
-    #[must_use]
-    pub fn request(&self) -> &Request {
-        self.request
-            .as_deref()
-            .unwrap_or_else(|| unreachable!("a request in flight is held until it is completed"))
-    }
-
-    /// The moment when the request as a whole times out.
-    #[must_use]
-    pub fn deadline(&self) -> Instant {
-        self.entry.deadline
-    }
-
-    /// The moment of submission.
-    #[must_use]
-    pub fn submitted(&self) -> Instant {
-        self.entry.submitted
-    }
-
-    /// How many attempts have begun.
-    #[must_use]
-    pub fn attempts(&self) -> u32 {
-        self.attempts
-    }
-
-    /// Says that an attempt begins.
-    pub fn begin_attempt(&mut self) {
-        self.attempts += 1;
-        if self.attempts > 1 {
-            self.entry.account.retried();
-        }
-    }
-
-    /// Ends the request.
-    pub fn complete(mut self, outcome: Outcome) {
-        self.request = None;
-        self.entry.end(event_of(&outcome), outcome);
-    }
-
-    /// Ends the request as overdue, with what is known of the attempts made so far.
-    pub fn complete_overdue(self, effect: Effect) {
-        self.complete(Err(overdue(effect)));
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        if self.request.take().is_none() {
-            return;
-        }
-        let (event, failure) = if self.sent {
-            (
-                Event::Fail(Effect::Unknown),
-                Failure::new(
-                    FailureKind::Shutdown,
-                    Effect::Unknown,
-                    "the worker stopped before an answer came",
-                ),
-            )
-        } else {
-            self.entry.left_cancelled();
-            (
-                Event::Shutdown,
-                Failure::new(
-                    FailureKind::Shutdown,
-                    Effect::None,
-                    "the worker stopped before the request was sent",
-                ),
-            )
-        };
-        self.entry.end(event, Err(failure));
-    }
-}
-
-impl fmt::Debug for InFlight {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InFlight")
-            .field("id", &self.entry.id)
-            .field("attempts", &self.attempts)
-            .finish()
-    }
-}
-
-fn overdue(effect: Effect) -> Failure {
-    Failure::new(
-        FailureKind::Deadline,
-        effect,
-        "the request's deadline passed before it was answered",
-    )
 }
 
 /// The channel that a request of this priority goes through.

@@ -35,11 +35,15 @@ pub const DEFAULT_SESSION_PENDING: usize = 1_000;
 /// The registry's own session is used from many threads at once.
 const ROOT_SHARDS: usize = 64;
 
+/// Changes a request when it is accepted: once, before anything is written down or sent.
+pub type OnSubmit = dyn Fn(RequestId, &mut Request) + Send + Sync;
+
 /// What all sessions and jobs of a registry share.
 pub(crate) struct RegistryShared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) store: Option<Arc<dyn Store>>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
+    pub(crate) on_submit: Option<Arc<OnSubmit>>,
     pub(crate) transport: OnceLock<Arc<dyn Transport>>,
     pub(crate) deadline: Duration,
     pub(crate) capacity: usize,
@@ -53,8 +57,12 @@ pub(crate) struct RegistryShared {
     pub(crate) unsent: AtomicUsize,
     /// Requests that are sent and have not ended.
     pub(crate) sent: AtomicUsize,
+    /// Requests that are back in the queue, to be sent again: part of the unsent ones.
+    pub(crate) waiting: AtomicUsize,
     /// Requests that were cancelled and have not left the queue yet.
     pub(crate) cancelled: AtomicUsize,
+    /// Of those, the ones that waited for a further attempt.
+    pub(crate) cancelled_waiting: AtomicUsize,
     /// Who waits for room in the queue.
     pub(crate) room: WaiterList,
     /// Who waits for room of any kind and wants to know when there will be none.
@@ -269,13 +277,20 @@ impl Registry {
         self.len() == 0
     }
 
-    /// How many requests are not sent yet, in all sessions.
+    /// How many requests are not sent yet or wait to be sent again, in all sessions: what the queue's bound counts. Those that come
+    /// back after a failed attempt are never refused, so it may be more than the bound, by as many as the transport sends at once.
     #[must_use]
     pub fn unsent(&self) -> usize {
         self.shared.unsent.load(Ordering::SeqCst)
     }
 
-    /// How many requests are sent and have not ended, in all sessions.
+    /// How many requests wait for a further attempt, in all sessions: a part of the [unsent](Self::unsent) ones.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.shared.waiting.load(Ordering::Relaxed)
+    }
+
+    /// How many requests are being sent, in all sessions: an attempt of them is under way.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.shared.sent.load(Ordering::Relaxed)
@@ -328,6 +343,7 @@ pub struct RegistryBuilder {
     clock: Option<Arc<dyn Clock>>,
     store: Option<Arc<dyn Store>>,
     observer: Option<Arc<dyn Observer>>,
+    on_submit: Option<Arc<OnSubmit>>,
     capacity: Option<usize>,
     deadline: Option<Duration>,
     retention: Option<Duration>,
@@ -352,6 +368,14 @@ impl RegistryBuilder {
     #[must_use]
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
+        self
+    }
+
+    /// What is done to each request when it is accepted, such as writing its id into it. It runs on the submitting thread, and must
+    /// neither block nor panic. By default nothing.
+    #[must_use]
+    pub fn on_submit(mut self, change: Arc<OnSubmit>) -> Self {
+        self.on_submit = Some(change);
         self
     }
 
@@ -387,6 +411,7 @@ impl RegistryBuilder {
             clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock)),
             store: self.store,
             observer: self.observer,
+            on_submit: self.on_submit,
             transport: OnceLock::new(),
             deadline: self.deadline.unwrap_or(DEFAULT_DEADLINE),
             capacity,
@@ -397,7 +422,9 @@ impl RegistryBuilder {
             pending: AtomicUsize::new(0),
             unsent: AtomicUsize::new(0),
             sent: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
             cancelled: AtomicUsize::new(0),
+            cancelled_waiting: AtomicUsize::new(0),
             room: WaiterList::default(),
             closing: WaiterList::default(),
             admission: WaiterList::default(),

@@ -162,6 +162,8 @@ pub struct Request {
     pub attempt_timeout: Option<Duration>,
     /// How long the request may take in all, from submission. By default the registry's own (10 minutes).
     pub deadline: Option<Duration>,
+    /// How many further attempts there may be after the first. By default the policy's own number.
+    pub max_retries: Option<u32>,
 }
 
 impl Request {
@@ -179,6 +181,7 @@ impl Request {
             priority: Priority::Normal,
             attempt_timeout: None,
             deadline: None,
+            max_retries: None,
         }
     }
 
@@ -240,6 +243,13 @@ impl Request {
     #[must_use]
     pub fn deadline(mut self, after: Duration) -> Self {
         self.deadline = Some(after);
+        self
+    }
+
+    /// Sets how many further attempts there may be after the first.
+    #[must_use]
+    pub fn max_retries(mut self, retries: u32) -> Self {
+        self.max_retries = Some(retries);
         self
     }
 }

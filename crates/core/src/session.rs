@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::account::{Account, Places};
 use crate::counters::Counters;
 use crate::entry::{Entry, event_of};
+use crate::given_keys::GivenKeys;
 use crate::queue::Job;
 use crate::registry::RegistryShared;
 use crate::state::{Event, InvalidEvent, State, Transition};
@@ -19,7 +20,7 @@ use crate::wait::{Drained, Recorded, SubmitWhenRoom, Wait, block_on_for};
 use crate::waiters::WaiterList;
 use crate::{
     Counts, Effect, Failure, FailureKind, IdempotencyKey, Outcome, Request, RequestId, RequestStatus, ResultError,
-    SubmitError, WaitError,
+    SubmitError, SubmitErrorKind, WaitError,
 };
 
 /// How much of the registry one session may use.
@@ -57,6 +58,8 @@ type Entries = HashMap<RequestId, Arc<Entry>, BuildHasherDefault<IdHasher>>;
 struct SessionShared {
     account: Arc<Account>,
     shards: Box<[Mutex<Entries>]>,
+    /// The keys that callers have given.
+    given_keys: Mutex<GivenKeys>,
     closed: AtomicBool,
 }
 
@@ -94,6 +97,7 @@ impl Session {
                 idle: WaiterList::default(),
             }),
             shards: (0..shards.max(1)).map(|_| Mutex::default()).collect(),
+            given_keys: Mutex::default(),
             closed: AtomicBool::new(false),
         }))
     }
@@ -111,8 +115,10 @@ impl Session {
     /// Accepts a request and gives its id at once, without waiting for anything.
     ///
     /// # Errors
-    /// [`SubmitError`] where the queue or the session's share of it is full, or the registry is closed. It holds the request.
-    pub fn submit(&self, request: Request) -> Result<RequestId, SubmitError> {
+    /// [`SubmitError`] where the queue or the session's share of it is full, the registry is closed, or the request brings an
+    /// idempotency key that the session knows from another request: one that is pending, or whose result is kept. It holds the
+    /// request.
+    pub fn submit(&self, mut request: Request) -> Result<RequestId, SubmitError> {
         let account = &self.0.account;
         if let Err(kind) = account.reserve() {
             return Err(SubmitError::new(kind, request));
@@ -121,6 +127,16 @@ impl Session {
         let entry = Arc::new(Entry::new(Arc::clone(account), &request));
         let id = entry.id;
         self.shard(id).lock().insert(id, Arc::clone(&entry));
+        // Generated keys are new each time, so that only those pay who bring one.
+        if matches!(request.idempotency_key, IdempotencyKey::Given(_)) && !self.claim_key(id, &request) {
+            let forgotten = self.shard(id).lock().remove(&id);
+            drop(forgotten);
+            account.withdraw();
+            return Err(SubmitError::new(SubmitErrorKind::KeyReused, request));
+        }
+        if let Some(prepare) = &registry.on_submit {
+            prepare(id, &mut request);
+        }
         account.counters.submitted();
         registry.counters.submitted();
         registry.pending.fetch_add(1, Ordering::SeqCst);
@@ -128,7 +144,6 @@ impl Session {
         match &registry.store {
             None => registry.enqueue(Job::new(entry, Box::new(request))),
             Some(store) => {
-                let mut request = request;
                 if let Some(key) = request.idempotency_key.text(id).map(std::borrow::Cow::into_owned) {
                     request.idempotency_key = IdempotencyKey::Given(key);
                 }
@@ -241,8 +256,8 @@ impl Session {
         Drained::new(Arc::clone(&self.0.account))
     }
 
-    /// Calls a request back that has not been sent. Gives whether it is cancelled now; what was sent goes on, since its effect
-    /// may be real. `None` where the id is not known in this session.
+    /// Calls a request back that has not been sent, or that was refused and waits to be sent again. Gives whether it is cancelled
+    /// now; what was sent otherwise goes on, since its effect may be real. `None` where the id is not known in this session.
     pub fn cancel(&self, id: RequestId) -> Option<bool> {
         let entry = self.entry(id)?;
         Some(self.cancel_entry(&entry))
@@ -296,6 +311,13 @@ impl Session {
         let Some(entry) = self.entry(id) else { return Ok(None) };
         let effect = outcome.as_ref().map_or_else(|failure| failure.effect, |_| Effect::Done);
         entry.end_now(Event::Reconciled(effect), outcome).map(Some)
+    }
+
+    /// A request that ended with its effect unknown, and has not been settled: what to look for on the other side. `None` for all
+    /// others.
+    #[must_use]
+    pub fn in_doubt(&self, id: RequestId) -> Option<Request> {
+        self.entry(id)?.in_doubt().cloned()
     }
 
     /// The failures that nobody has looked at: `(id, operation, outcome)`, oldest first.
@@ -356,6 +378,12 @@ impl Session {
             });
         }
         forgotten
+    }
+
+    /// Notes the request's key. Gives whether it may be used.
+    fn claim_key(&self, id: RequestId, request: &Request) -> bool {
+        let mut keys = self.0.given_keys.lock();
+        keys.claim(id, request, |id| self.shard(id).lock().contains_key(&id))
     }
 
     fn shard(&self, id: RequestId) -> &Mutex<Entries> {

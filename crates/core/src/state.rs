@@ -31,7 +31,7 @@ impl RequestStatus {
     }
 }
 
-/// The state of one request: the three phases of `Pending`, and the four endings.
+/// The state of one request: the four phases of `Pending`, and the four endings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
     /// A durable store is writing the request down; skipped where there is none.
@@ -40,6 +40,8 @@ pub enum State {
     Queued,
     /// Sent at least in part, perhaps more than once.
     Sent,
+    /// Sent before, and waiting for a further attempt: no attempt is under way. The effect is what is known of those made so far.
+    Waiting(Effect),
     /// Carried out.
     Completed,
     /// Failed, with this effect on the other side.
@@ -55,7 +57,7 @@ impl State {
     #[must_use]
     pub fn status(self) -> RequestStatus {
         match self {
-            Self::Recording | Self::Queued | Self::Sent => RequestStatus::Pending,
+            Self::Recording | Self::Queued | Self::Sent | Self::Waiting(_) => RequestStatus::Pending,
             Self::Completed => RequestStatus::Completed,
             Self::Failed(_) => RequestStatus::Failed,
             Self::Timeout(_) => RequestStatus::Timeout,
@@ -79,6 +81,8 @@ pub enum Event {
     NotRecorded,
     /// The first byte of an attempt is about to leave.
     Send,
+    /// An attempt has failed, and a further one is to come later; the effect is what is known of the attempts made so far.
+    Wait(Effect),
     /// A trustworthy answer says that the request was carried out.
     Succeed,
     /// The request has failed for good, with this effect.
@@ -139,13 +143,15 @@ pub enum InvalidEvent {
 
 /// What `event` does to a request in `state`.
 ///
-/// | state ╲ event | Recorded | NotRecorded | Send | Succeed | Fail(e) | DeadlinePassed(e) | Cancel | Shutdown | LateAnswer(e) | Reconciled(e) |
-/// |---|---|---|---|---|---|---|---|---|---|---|
-/// | Recording | Queued | Failed(none) | *NotRecordedYet* | *NotSent* | Failed(none) | Timeout(none) | Cancelled | Cancelled | *NotEnded* | *NotEnded* |
-/// | Queued | *NotRecording* | *NotRecording* | Sent | *NotSent* | Failed(none) | Timeout(none) | Cancelled | Cancelled | *NotEnded* | *NotEnded* |
-/// | Sent | *NotRecording* | *NotRecording* | sent again | Completed | Failed(e) | Timeout(e) | already sent | already sent | *NotEnded* | *NotEnded* |
-/// | ended, effect unknown | already ended | already ended | *Ended* | already ended | already ended | already ended | already ended | already ended | as known now | as known now |
-/// | ended otherwise | already ended | already ended | *Ended* | already ended | already ended | already ended | already ended | already ended | already ended | already ended |
+/// | state ╲ event | Recorded | NotRecorded | Send | Wait(e) | Succeed | Fail(e) | DeadlinePassed(e) | Cancel | Shutdown | LateAnswer(e) | Reconciled(e) |
+/// |---|---|---|---|---|---|---|---|---|---|---|---|
+/// | Recording | Queued | Failed(none) | *NotRecordedYet* | *NotSent* | *NotSent* | Failed(none) | Timeout(none) | Cancelled | Cancelled | *NotEnded* | *NotEnded* |
+/// | Queued | *NotRecording* | *NotRecording* | Sent | *NotSent* | *NotSent* | Failed(none) | Timeout(none) | Cancelled | Cancelled | *NotEnded* | *NotEnded* |
+/// | Sent | *NotRecording* | *NotRecording* | sent again | Waiting(e) | Completed | Failed(e) | Timeout(e) | already sent | already sent | *NotEnded* | *NotEnded* |
+/// | Waiting(none) | *NotRecording* | *NotRecording* | Sent | Waiting(e) | Completed | Failed(e) | Timeout(e) | Cancelled | Cancelled | *NotEnded* | *NotEnded* |
+/// | Waiting otherwise | *NotRecording* | *NotRecording* | Sent | Waiting(e) | Completed | Failed(e) | Timeout(e) | already sent | already sent | *NotEnded* | *NotEnded* |
+/// | ended, effect unknown | already ended | already ended | *Ended* | already ended | already ended | already ended | already ended | already ended | already ended | as known now | as known now |
+/// | ended otherwise | already ended | already ended | *Ended* | already ended | already ended | already ended | already ended | already ended | already ended | already ended | already ended |
 ///
 /// *Italics* are errors. "As known now" keeps the kind of ending where the effect turns out to be `none`, gives `Completed`
 /// where it is `done`, and changes nothing where it is still `unknown`. A request that fails before it was sent has no effect,
@@ -162,22 +168,25 @@ pub fn transition(state: State, event: Event) -> Result<Transition, InvalidEvent
         (S::Recording, E::Recorded) => To(S::Queued),
         (S::Recording, E::NotRecorded) => To(S::Failed(Effect::None)),
         (S::Recording, E::Send) => return Err(InvalidEvent::NotRecordedYet),
-        (S::Queued | S::Sent, E::Recorded | E::NotRecorded) => return Err(InvalidEvent::NotRecording),
+        (S::Queued | S::Sent | S::Waiting(_), E::Recorded | E::NotRecorded) => return Err(InvalidEvent::NotRecording),
 
         (S::Queued, E::Send) => To(S::Sent),
+        (S::Waiting(_), E::Send) => To(S::Sent),
         (S::Sent, E::Send) => Ignore(Ignored::SentAgain),
+        (S::Sent | S::Waiting(_), E::Wait(effect)) => To(S::Waiting(effect)),
 
-        (S::Recording | S::Queued, E::Succeed) => return Err(InvalidEvent::NotSent),
+        (S::Recording | S::Queued, E::Succeed | E::Wait(_)) => return Err(InvalidEvent::NotSent),
         (S::Recording | S::Queued, E::Fail(_)) => To(S::Failed(Effect::None)),
         (S::Recording | S::Queued, E::DeadlinePassed(_)) => To(S::Timeout(Effect::None)),
         (S::Recording | S::Queued, E::Cancel | E::Shutdown) => To(S::Cancelled),
 
-        (S::Sent, E::Succeed) => To(S::Completed),
-        (S::Sent, E::Fail(effect)) => To(S::Failed(effect)),
-        (S::Sent, E::DeadlinePassed(effect)) => To(S::Timeout(effect)),
-        (S::Sent, E::Cancel | E::Shutdown) => Ignore(Ignored::AlreadySent),
+        (S::Sent | S::Waiting(_), E::Succeed) => To(S::Completed),
+        (S::Sent | S::Waiting(_), E::Fail(effect)) => To(S::Failed(effect)),
+        (S::Sent | S::Waiting(_), E::DeadlinePassed(effect)) => To(S::Timeout(effect)),
+        (S::Waiting(Effect::None), E::Cancel | E::Shutdown) => To(S::Cancelled),
+        (S::Sent | S::Waiting(_), E::Cancel | E::Shutdown) => Ignore(Ignored::AlreadySent),
 
-        (S::Recording | S::Queued | S::Sent, E::LateAnswer(_) | E::Reconciled(_)) => {
+        (S::Recording | S::Queued | S::Sent | S::Waiting(_), E::LateAnswer(_) | E::Reconciled(_)) => {
             return Err(InvalidEvent::NotEnded);
         }
 
@@ -209,6 +218,7 @@ mod tests {
             State::Completed,
             State::Cancelled,
         ];
+        all.extend(EFFECTS.map(State::Waiting));
         all.extend(EFFECTS.map(State::Failed));
         all.extend(EFFECTS.map(State::Timeout));
         all
@@ -223,7 +233,13 @@ mod tests {
             Event::Cancel,
             Event::Shutdown,
         ];
-        for make in [Event::Fail, Event::DeadlinePassed, Event::LateAnswer, Event::Reconciled] {
+        for make in [
+            Event::Wait,
+            Event::Fail,
+            Event::DeadlinePassed,
+            Event::LateAnswer,
+            Event::Reconciled,
+        ] {
             all.extend(EFFECTS.map(make));
         }
         all
@@ -245,21 +261,23 @@ mod tests {
                 _ => Ok(Ignore(Ignored::AlreadyEnded)),
             };
         }
-        let unsent = state != State::Sent;
+        let unsent = matches!(state, State::Recording | State::Queued);
+        let may_be_called_back = unsent || state == State::Waiting(Effect::None);
         match event {
             Event::Recorded if state == State::Recording => Ok(To(State::Queued)),
             Event::NotRecorded if state == State::Recording => Ok(To(State::Failed(Effect::None))),
             Event::Recorded | Event::NotRecorded => Err(InvalidEvent::NotRecording),
             Event::Send => match state {
                 State::Recording => Err(InvalidEvent::NotRecordedYet),
-                State::Queued => Ok(To(State::Sent)),
+                State::Queued | State::Waiting(_) => Ok(To(State::Sent)),
                 _ => Ok(Ignore(Ignored::SentAgain)),
             },
-            Event::Succeed if unsent => Err(InvalidEvent::NotSent),
+            Event::Succeed | Event::Wait(_) if unsent => Err(InvalidEvent::NotSent),
+            Event::Wait(effect) => Ok(To(State::Waiting(effect))),
             Event::Succeed => Ok(To(State::Completed)),
             Event::Fail(effect) => Ok(To(State::Failed(if unsent { Effect::None } else { effect }))),
             Event::DeadlinePassed(effect) => Ok(To(State::Timeout(if unsent { Effect::None } else { effect }))),
-            Event::Cancel | Event::Shutdown if unsent => Ok(To(State::Cancelled)),
+            Event::Cancel | Event::Shutdown if may_be_called_back => Ok(To(State::Cancelled)),
             Event::Cancel | Event::Shutdown => Ok(Ignore(Ignored::AlreadySent)),
             Event::LateAnswer(_) | Event::Reconciled(_) => Err(InvalidEvent::NotEnded),
         }

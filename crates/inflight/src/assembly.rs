@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use inflight_core::{Observer, Registry, Session};
 use inflight_rhai::{FiberEngine, FiberPool, ScriptError, ScriptErrorKind};
-use inflight_stripe::StripePolicy;
 use inflight_stripe::webhook::WebhookSecret;
+use inflight_stripe::{RetrySettings, StripePolicy, reconcile};
 use inflight_stripe_rhai::{ApiKey, HostOptions, StripeHost, StripePackage};
-use inflight_transport::{ShutdownReport, StartError, TokioClock, Worker, WorkerBuilder};
+use inflight_transport::{CircuitBreaker, RetryBudget, ShutdownReport, StartError, TokioClock, Worker, WorkerBuilder};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::run::{ScriptOptions, ScriptReport, run_script};
@@ -40,11 +40,18 @@ pub struct Inflight {
 struct Engines {
     host: Arc<StripeHost>,
     prepare: Option<Arc<Prepare>>,
+    /// Without `sync` each thread has its own.
+    #[cfg(feature = "sync")]
+    package: StripePackage,
 }
 
 impl Engines {
     fn make(&self) -> rhai::Engine {
-        let mut engine = StripePackage::new_engine(&self.host);
+        let mut engine = rhai::Engine::new();
+        #[cfg(feature = "sync")]
+        self.package.install_in(&mut engine);
+        #[cfg(not(feature = "sync"))]
+        StripePackage::install(&self.host, &mut engine);
         if let Some(prepare) = &self.prepare {
             prepare(&mut engine);
         }
@@ -132,6 +139,10 @@ pub struct InflightBuilder {
     telemetry: bool,
     threads: usize,
     queue_capacity: Option<usize>,
+    deadline: Option<Duration>,
+    retry: RetrySettings,
+    pace: Option<bool>,
+    tag_requests: bool,
     observer: Option<Arc<dyn Observer>>,
     prepare: Option<Arc<Prepare>>,
 }
@@ -149,6 +160,10 @@ impl Default for InflightBuilder {
             telemetry: false,
             threads: 1,
             queue_capacity: None,
+            deadline: None,
+            retry: RetrySettings::default(),
+            pace: None,
+            tag_requests: false,
             observer: None,
             prepare: None,
         }
@@ -233,6 +248,50 @@ impl InflightBuilder {
         self
     }
 
+    /// How long a request may take in all, from its submission on. By default 10 minutes.
+    #[must_use]
+    pub fn request_deadline(mut self, after: Duration) -> Self {
+        self.deadline = Some(after);
+        self
+    }
+
+    /// How failed attempts are repeated. By default [`RetrySettings::default`]: up to twice.
+    #[must_use]
+    pub fn retry(mut self, settings: RetrySettings) -> Self {
+        self.retry = settings;
+        self
+    }
+
+    /// How many further attempts there are in all. By default [`RetryBudget::default`]: one for five requests, and ten a second.
+    #[must_use]
+    pub fn retry_budget(mut self, budget: RetryBudget) -> Self {
+        self.worker = self.worker.retry_budget(budget);
+        self
+    }
+
+    /// When a server counts as down, and what happens then. By default [`CircuitBreaker::default`]: after 10 failed attempts in a row
+    /// requests wait until it is back.
+    #[must_use]
+    pub fn circuit_breaker(mut self, breaker: CircuitBreaker) -> Self {
+        self.worker = self.worker.circuit_breaker(breaker);
+        self
+    }
+
+    /// Whether Stripe's rate limits are kept. By default with the real Stripe, and not with another server.
+    #[must_use]
+    pub fn pace(mut self, on: bool) -> Self {
+        self.pace = Some(on);
+        self
+    }
+
+    /// Whether each request's id is written into the metadata of what it creates or changes, as `inflight_request_id`, so that
+    /// [`reconcile`](inflight_stripe::reconcile) finds it again. By default not.
+    #[must_use]
+    pub fn tag_requests(mut self, on: bool) -> Self {
+        self.tag_requests = on;
+        self
+    }
+
     /// How many threads run scripts. By default 1.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
@@ -270,6 +329,12 @@ impl InflightBuilder {
         if let Some(requests) = self.queue_capacity {
             registry = registry.queue_capacity(requests);
         }
+        if let Some(after) = self.deadline {
+            registry = registry.deadline(after);
+        }
+        if self.tag_requests {
+            registry = registry.on_submit(reconcile::tagging());
+        }
         let mut observer = self.observer;
         let mut worker = self.worker;
         if self.telemetry {
@@ -286,10 +351,13 @@ impl InflightBuilder {
         host.separate_hosts |= self.is_real_stripe;
         let host = StripeHost::new(host);
         let worker = worker
-            .policy(Arc::new(StripePolicy))
+            .policy(Arc::new(StripePolicy::new().retry(self.retry)))
+            .pace(self.pace.unwrap_or(self.is_real_stripe))
             .credentials(host.credentials())
             .start(queue)?;
         let engines = Engines {
+            #[cfg(feature = "sync")]
+            package: StripePackage::new(&host),
             host,
             prepare: self.prepare,
         };

@@ -7,6 +7,7 @@ use inflight_core::{Counts, Session};
 use inflight_rhai::{
     Limits, Locals, ModuleFolder, Output, RunOptions, Script, ScriptError, ScriptErrorKind, value_json,
 };
+use inflight_stripe::redacted;
 use inflight_stripe_rhai::{check_ast, reword};
 use rhai::Scope;
 use tokio::time::Instant;
@@ -105,7 +106,7 @@ pub async fn run_script(script: &Script, session: Session, options: ScriptOption
         result = &mut fiber => result,
         () = options.cancel.cancelled() => Err(ScriptError::cancelled()),
     };
-    let result = result.map_err(|error| located(script, error));
+    let result = result.map_err(|error| without_secrets(located(script, error)));
     let mut warnings = fiber.take_warnings();
     // Stopped where it is, if it has not ended.
     drop(fiber);
@@ -130,15 +131,25 @@ pub async fn run_script(script: &Script, session: Session, options: ScriptOption
             "{requests} sent and had not been answered when the script's time was over: what became of them is unknown"
         ));
     }
+    // A script may have thrown anything.
+    let warnings = warnings.iter().map(|warning| redacted(warning).into_owned());
     let report = ScriptReport {
         result,
-        warnings,
+        warnings: warnings.collect(),
         counts: session.counts(),
         unfinished,
         wall_time: started.elapsed(),
     };
     session.close();
     report
+}
+
+/// A script may have thrown an object with its client secret, or a key.
+fn without_secrets(error: ScriptError) -> ScriptError {
+    match redacted(error.message()).into_owned() {
+        shown if shown == error.message() => error,
+        shown => error.reworded(&shown),
+    }
 }
 
 /// The error in better words, where Rhai's say little, and with its place, where Rhai does not say it: a name that does not exist is

@@ -2,6 +2,8 @@
 
 #[path = "run/pages.rs"]
 mod pages;
+#[path = "run/reliability.rs"]
+mod reliability;
 #[path = "run/wire.rs"]
 mod wire;
 
@@ -148,4 +150,19 @@ fn dropping_a_run_stops_it() {
         );
         assert_eq!(TURNS.load(Ordering::SeqCst), turns);
     });
+}
+
+#[test]
+fn what_a_script_throws_is_shown_without_its_secrets() {
+    for script in [
+        "throw #{ id: `pi_1`, client_secret: `pi_1_secret_HUSH` }",
+        "throw `the key sk_live_HUSH0123456789ab`",
+        "start(|| throw `pi_1_secret_HUSH`); 1",
+        "on_complete(new_product().name(`x`).create_async(), |id| throw `pi_1_secret_HUSH`)",
+    ] {
+        let report = run(script);
+        let shown = format!("{report:?}");
+        assert!(!shown.contains("HUSH"), "{script}: {shown}");
+        assert!(shown.contains('…'), "{script}: {shown}");
+    }
 }

@@ -169,20 +169,11 @@ fn register_split(module: &mut Module) {
     });
 }
 
-/// `crop` and `set`, in the text as it is: Rhai's own take it apart into characters and put it together again.
+/// `crop`, `sub_string` and `set`, by the place in the text: Rhai's own take it apart into characters.
 fn register_crop(module: &mut Module) {
-    function("crop").set_into_module(module, crop);
-    function("crop").set_into_module(module, |string: &mut ImmutableString, start: INT| {
-        crop(string, start, INT::MAX);
-    });
-    function("crop").set_into_module(module, |string: &mut ImmutableString, range: Range<INT>| {
-        let start = range.start.max(0);
-        crop(string, start, range.end.max(start) - start);
-    });
-    function("crop").set_into_module(module, |string: &mut ImmutableString, range: RangeInclusive<INT>| {
-        let start = (*range.start()).max(0);
-        let end = (*range.end()).max(start).min(INT::MAX - 1);
-        crop(string, start, (end - start).saturating_add(1));
+    register_part(module, "crop", crop);
+    register_part(module, "sub_string", |string: &mut ImmutableString, start, len| {
+        ImmutableString::from(&string[part(string, start, len)])
     });
     function("set").set_into_module(module, |string: &mut ImmutableString, index: INT, character: char| {
         let Some(at) = byte_offset(string, index) else { return };
@@ -193,8 +184,44 @@ fn register_crop(module: &mut Module) {
     });
 }
 
-/// Keeps `len` characters from `start` on. A negative start counts from the end, and is the beginning where it lies before it.
+/// What takes a part of a text, under each way to name one.
+fn register_part<T>(
+    module: &mut Module,
+    name: &str,
+    take: impl Fn(&mut ImmutableString, INT, INT) -> T + Copy + 'static + Send + Sync,
+) where
+    T: rhai::Variant + Clone,
+{
+    let registration = || function(name).with_purity(name != "crop");
+    registration().set_into_module(module, take);
+    registration().set_into_module(module, move |string: &mut ImmutableString, start: INT| {
+        take(string, start, INT::MAX)
+    });
+    registration().set_into_module(module, move |string: &mut ImmutableString, range: Range<INT>| {
+        let start = range.start.max(0);
+        take(string, start, range.end.max(start) - start)
+    });
+    registration().set_into_module(
+        module,
+        move |string: &mut ImmutableString, range: RangeInclusive<INT>| {
+            let start = (*range.start()).max(0);
+            let end = (*range.end()).max(start).min(INT::MAX - 1);
+            take(string, start, (end - start).saturating_add(1))
+        },
+    );
+}
+
 fn crop(string: &mut ImmutableString, start: INT, len: INT) {
+    let part = part(string, start, len);
+    if part != (0..string.len()) {
+        let text = string.make_mut();
+        text.truncate(part.end);
+        text.drain(..part.start);
+    }
+}
+
+/// The bytes of `len` characters from `start` on. A negative start counts from the end, and is the beginning where it lies before it.
+fn part(string: &str, start: INT, len: INT) -> Range<usize> {
     let from = match byte_offset(string, start) {
         Some(at) => at,
         None if start < 0 => 0,
@@ -205,11 +232,7 @@ fn crop(string: &mut ImmutableString, start: INT, len: INT) {
         .char_indices()
         .nth(kept)
         .map_or(string.len(), |(bytes, _)| from + bytes);
-    if (from, to) != (0, string.len()) {
-        let text = string.make_mut();
-        text.truncate(to);
-        text.drain(..from);
-    }
+    from..to
 }
 
 /// Where the character of this number begins; negative ones count from the end.
@@ -253,18 +276,24 @@ mod tests {
         let numbers = [INT::MIN, -9, -5, -4, -1, 0, 1, 3, 4, 5, 9, INT::MAX];
         let mut calls = vec!["crop(2..)".to_owned(), "crop(..2)".to_owned(), "crop(..=2)".to_owned()];
         for a in numbers {
-            calls.extend([format!("crop({a})"), format!("set({a}, 'ß')")]);
+            calls.extend([
+                format!("crop({a})"),
+                format!("sub_string({a})"),
+                format!("set({a}, 'ß')"),
+            ]);
             for b in numbers {
-                calls.extend([
-                    format!("crop({a}, {b})"),
-                    format!("crop({a}..{b})"),
-                    format!("crop({a}..={b})"),
-                ]);
+                for of in ["crop", "sub_string"] {
+                    calls.extend([
+                        format!("{of}({a}, {b})"),
+                        format!("{of}({a}..{b})"),
+                        format!("{of}({a}..={b})"),
+                    ]);
+                }
             }
         }
         for text in ["", "a", "añb日c", "hello"] {
             for call in &calls {
-                let script = format!("let s = `{text}`; s.{call}; s")
+                let script = format!("let s = `{text}`; let t = s.{call}; `${{s}} ${{t}}`")
                     .replace(&INT::MIN.to_string(), "(-9223372036854775807 - 1)");
                 let [expected, seen] =
                     [&own, &ours].map(|engine| engine.eval::<String>(&script).map_err(|e| e.to_string()));

@@ -8,7 +8,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures_util::stream::{FuturesUnordered, Stream};
 use inflight_core::{Outcome, Wait};
 use rhai::{Dynamic, FnPtr, ImmutableString, Module, NativeCallContext};
 
@@ -19,12 +18,13 @@ use crate::object::result_value;
 use crate::package::{Answer, function, known, unknown};
 use crate::state::ScriptState;
 use crate::stored_call::StoredCall;
+use crate::unordered::Unordered;
 use crate::wait::wait;
 
 /// The callbacks of one script whose requests have not ended, or that have not run yet.
 #[derive(Default)]
 pub(crate) struct Callbacks {
-    waiting: RefCell<FuturesUnordered<Callback>>,
+    waiting: RefCell<Unordered<Callback>>,
     /// Whether one is running: others wait until it has returned, so that they run in order.
     running: Cell<bool>,
     /// Whether any was added since the main coroutine last looked.
@@ -89,7 +89,7 @@ impl Callbacks {
 
     fn poll_due(&self, cx: &mut Context<'_>) -> Poll<Option<Option<Due>>> {
         let mut waiting = self.waiting.borrow_mut();
-        uncharged(|| Pin::new(&mut *waiting).poll_next(cx))
+        uncharged(|| waiting.poll_next(cx))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use inflight_core::{Effect, Failure, ResultError, SubmitError};
+use inflight_core::{Effect, Failure, ResultError, SubmitError, SubmitErrorKind};
 use rhai::{AST, ASTNode, Dynamic, Engine, EvalAltResult, Expr, ImmutableString, Map, Position, Stmt};
 
 /// The fields of the map that a failed request throws, beside `kind`, `message`, `effect` and `retryable`.
@@ -74,10 +74,11 @@ pub fn failure_error(failure: &Failure) -> Box<EvalAltResult> {
 /// The error of a request that was not accepted: nothing of it was sent.
 #[must_use]
 pub fn submit_error(error: &SubmitError) -> Box<EvalAltResult> {
-    let kind = if error.kind().is_temporary() {
-        "queue_full"
-    } else {
-        "shutdown"
+    let kind = match error.kind() {
+        SubmitErrorKind::Closed => "shutdown",
+        // What the other side would answer.
+        SubmitErrorKind::KeyReused => "idempotency_error",
+        _ => "queue_full",
     };
     thrown(error_map(
         kind,

@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use futures_util::stream::{FuturesUnordered, Stream};
 use rhai::Engine;
 use tokio::time::Sleep;
 
@@ -19,6 +18,7 @@ use crate::heap;
 use crate::locals::Locals;
 use crate::state::{ScriptState, Stop};
 use crate::tasks::RunningTask;
+use crate::unordered::Unordered;
 
 /// The smallest stack that a script can run on.
 const SMALLEST_STACK: usize = 64 * 1024;
@@ -100,7 +100,7 @@ struct Running<T: 'static> {
     main: Fibre<Result<T, ScriptError>>,
     /// What the main coroutine gave, while tasks go on.
     ending: Option<Ending<Result<T, ScriptError>>>,
-    tasks: FuturesUnordered<RunningTask>,
+    tasks: Unordered<RunningTask>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -180,7 +180,7 @@ impl<T: 'static> New<T> {
             script,
             main,
             ending: None,
-            tasks: FuturesUnordered::new(),
+            tasks: Unordered::default(),
             timer,
         })
     }
@@ -239,7 +239,7 @@ impl<T: 'static> Running<T> {
 
     fn run_tasks(&mut self, cx: &mut Context<'_>) {
         self.tasks.extend(self.script.tasks.take_new());
-        while let Poll::Ready(Some(())) = Pin::new(&mut self.tasks).poll_next(cx) {
+        while let Poll::Ready(Some(())) = self.tasks.poll_next(cx) {
             self.tasks.extend(self.script.tasks.take_new());
         }
     }

@@ -53,6 +53,7 @@ mod stored_call;
 mod tasks;
 mod text;
 mod ticker;
+mod unordered;
 mod vm;
 mod wait;
 

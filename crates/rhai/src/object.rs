@@ -1,9 +1,9 @@
 //! Answers as script values, made only when a script asks for them.
 
-use inflight_core::{Response, Success};
+use inflight_core::{Effect, Response, Success};
 use rhai::{Dynamic, EvalAltResult, Map};
 
-use crate::error::script_error;
+use crate::error::{error_map, thrown};
 
 /// What `get_result` gives: the object's id, or the whole answer where it is not about one object (a list).
 pub(crate) fn result_value(success: &Success) -> Result<Dynamic, Box<EvalAltResult>> {
@@ -28,12 +28,20 @@ pub(crate) fn object_value(success: &Success) -> Result<Dynamic, Box<EvalAltResu
         Ok(value) => Ok(value),
         Err(error) => match std::str::from_utf8(body) {
             Ok(text) if !text.trim_start().starts_with(['{', '[']) => Ok(text.into()),
-            _ => Err(script_error(
-                "invalid_response",
-                &format!("the answer cannot be read: {error}"),
-            )),
+            _ => Err(unreadable(&success.response, &error)),
         },
     }
+}
+
+/// The other side has answered that it did what was asked: whatever that was is done, though its answer cannot be read.
+fn unreadable(response: &Response, error: &serde_json::Error) -> Box<EvalAltResult> {
+    let message = format!("the request was carried out, and its answer cannot be read: {error}");
+    let mut map = error_map("invalid_response", &message, Effect::Done, false);
+    map.insert("status".into(), i64::from(response.status).into());
+    if let Some(id) = response.header("request-id") {
+        map.insert("request_id".into(), id.into());
+    }
+    thrown(map)
 }
 
 fn is_file(success: &Success) -> bool {
@@ -62,4 +70,29 @@ pub(crate) fn response_value(response: &Response) -> Dynamic {
 pub fn from_json(value: serde_json::Value) -> Dynamic {
     // Every JSON value has a script value; `()` only stands in where Rhai's own limits forbid one.
     serde_json::from_value(value).unwrap_or(Dynamic::UNIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_carried_out_is_done_though_nobody_can_read_the_answer() {
+        for body in [r#"{"id":"x","n":1e400}"#, r#"{"id":"\ud83d"}"#, "{"] {
+            let success = Success {
+                object_id: Some("x".into()),
+                response: Response::new(200, body.to_owned()),
+            };
+            let error = object_value(&success).expect_err(body);
+            let EvalAltResult::ErrorRuntime(thrown, _) = *error else {
+                panic!("{error}")
+            };
+            let map = thrown.cast::<Map>();
+            let text = |name: &str| map[name].to_string();
+            assert_eq!(
+                (text("kind"), text("effect"), text("status")),
+                ("invalid_response".into(), "done".into(), "200".into())
+            );
+        }
+    }
 }

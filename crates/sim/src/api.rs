@@ -10,6 +10,7 @@ use inflight_stripe::{API_VERSION, Encoding, IDEMPOTENCY_KEY_MAX, Method, Operat
 
 use crate::auth::authenticate;
 use crate::error::{ApiError, shortened};
+use crate::faults::{self, Decision, Fault, Faults, Injector, RateLimitReason};
 use crate::idempotency::{Known, Saved, fingerprint};
 use crate::latency::Latency;
 use crate::multipart;
@@ -84,6 +85,14 @@ pub struct ApiResponse {
     pub operation: Option<&'static str>,
     /// How long to wait before answering.
     pub latency: Duration,
+    /// `Stripe-Rate-Limited-Reason`
+    pub rate_limited_reason: Option<&'static str>,
+    /// `Stripe-Should-Retry`
+    pub should_retry: Option<bool>,
+    /// What is to become of the answer on its way.
+    pub fault: Option<Fault>,
+    /// Whether it says what became of the request: it was carried out, now or before, and the server did not fail over it.
+    pub(crate) is_conclusive: bool,
 }
 
 impl ApiResponse {
@@ -98,6 +107,10 @@ impl ApiResponse {
             replay_of: None,
             operation: None,
             latency: Duration::ZERO,
+            rate_limited_reason: None,
+            should_retry: None,
+            fault: None,
+            is_conclusive: false,
         }
     }
 }
@@ -143,6 +156,9 @@ pub struct Api {
     /// By `Stripe-Account`; the empty name is the account of all keys.
     accounts: HashMap<Box<str>, DataSet>,
     counts: Counts,
+    injector: Option<Injector>,
+    /// How far the clock was moved.
+    moved: Duration,
     /// How often each operation was asked for, by name, or by path where it has no name.
     operations: BTreeMap<&'static str, u64>,
 }
@@ -164,6 +180,50 @@ impl Api {
             accounts: HashMap::new(),
             counts: Counts::default(),
             operations: BTreeMap::new(),
+            injector: None,
+            moved: Duration::ZERO,
+        }
+    }
+
+    /// Sets what goes wrong. By default nothing.
+    #[must_use]
+    pub fn faults(mut self, faults: Faults) -> Self {
+        self.set_faults(faults);
+        self
+    }
+
+    /// The same while it runs; what was counted of faults is forgotten.
+    pub fn set_faults(&mut self, faults: Faults) {
+        self.injector = (faults != Faults::default()).then(|| Injector::new(faults, self.seed));
+    }
+
+    pub(crate) fn has_faults(&self) -> bool {
+        self.injector.is_some()
+    }
+
+    /// How often each fault happened, by name.
+    #[must_use]
+    pub fn injected(&self) -> BTreeMap<&'static str, u64> {
+        self.injector
+            .as_ref()
+            .map(|injector| injector.injected().clone())
+            .unwrap_or_default()
+    }
+
+    /// Moves the clock forward: idempotency keys age, and what is created is younger.
+    pub fn advance(&mut self, time: Duration) {
+        self.moved += time;
+    }
+
+    /// Whether a client was sent in full what became of the request with this key. Known only where there are faults.
+    #[must_use]
+    pub fn was_told(&self, key: &str) -> bool {
+        self.injector.as_ref().is_some_and(|injector| injector.was_told(key))
+    }
+
+    pub(crate) fn tell(&mut self, key: &str) {
+        if let Some(injector) = &mut self.injector {
+            injector.tell(key);
         }
     }
 
@@ -270,15 +330,33 @@ impl Api {
     /// Carries out a request at once. The answer says how long to hold it back; until then the request's key counts as in
     /// flight.
     pub fn handle(&mut self, request: &ApiRequest<'_>, now: Instant) -> ApiResponse {
-        let latency = self.latency.draw(&mut self.random);
+        let now = now + self.moved;
+        let mut latency = self.latency.draw(&mut self.random);
+        let decision = match &mut self.injector {
+            Some(injector) => injector.decide(request, latency, now),
+            None => Decision::default(),
+        };
+        latency += decision.delay;
         let mut response = ApiResponse::of(200, Bytes::new());
         response.request_id = self.random.id("req_", 14);
         response.latency = latency;
+        response.fault = decision.spoilt;
         if let Some(version) = request.stripe_version {
             version.clone_into(&mut response.stripe_version);
         }
         self.counts.requests += 1;
-        if let Err(error) = self.answer(request, now, &mut response) {
+        let refused = decision.refusal.map(|refusal| {
+            response.rate_limited_reason = refusal.reason.map(RateLimitReason::as_str);
+            response.should_retry = refusal.should_retry;
+            refusal.error
+        });
+        let is_carried_out = !matches!(decision.spoilt, Some(Fault::ResetBefore | Fault::Down(_)));
+        let answered = match refused {
+            Some(error) => Err(error),
+            None if is_carried_out => self.answer(request, now, decision.fails_after, &mut response),
+            None => return response,
+        };
+        if let Err(error) = answered {
             response.status = error.status;
             response.body = error_body(&error, request.path).into();
         }
@@ -292,7 +370,13 @@ impl Api {
     }
 
     /// Fills in the response. What fails here fails before execution and is saved under no key.
-    fn answer(&mut self, request: &ApiRequest<'_>, now: Instant, response: &mut ApiResponse) -> Result<(), ApiError> {
+    fn answer(
+        &mut self,
+        request: &ApiRequest<'_>,
+        now: Instant,
+        fails_after: bool,
+        response: &mut ApiResponse,
+    ) -> Result<(), ApiError> {
         authenticate(request.authorization)?;
         let account = account(request.stripe_account)?;
         if let Some(id) = contents_of(request) {
@@ -330,6 +414,7 @@ impl Api {
                     response.status = saved.status;
                     response.body = saved.body.clone();
                     response.replay_of = Some(saved.request_id.to_string());
+                    response.is_conclusive = saved.status < 500;
                     return Ok(());
                 }
                 Known::InFlight => return Err(key_in_use(key)),
@@ -347,7 +432,7 @@ impl Api {
             params: &params,
             data,
             random: &mut self.random,
-            now: (self.clock)(),
+            now: (self.clock)() + self.moved.as_secs().cast_signed(),
             effect: false,
         };
         (response.status, response.body) = match execute(&mut context) {
@@ -359,6 +444,11 @@ impl Api {
             Err(error) => (error.status, error_body(&error, request.path).into()),
         };
         let effect = context.effect;
+        if fails_after {
+            let error = faults::server_error();
+            (response.status, response.body) = (error.status, error_body(&error, request.path).into());
+        }
+        response.is_conclusive = !fails_after;
         self.counts.effects += u64::from(effect);
         if let Some(key) = key {
             let ready_at = now + response.latency;

@@ -40,7 +40,8 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    pub(crate) fn look_up(&self, key: &str, fingerprint: u64, now: Instant) -> Known<'_> {
+    pub(crate) fn look_up(&mut self, key: &str, fingerprint: u64, now: Instant) -> Known<'_> {
+        self.forget_old(now);
         match self.saved.get(key) {
             None => Known::New,
             Some(saved) if saved.fingerprint != fingerprint => Known::OtherRequest,
@@ -49,13 +50,16 @@ impl Keys {
         }
     }
 
-    pub(crate) fn save(&mut self, key: &str, now: Instant, saved: Saved) {
+    fn forget_old(&mut self, now: Instant) {
         let is_old = |at: &Instant| now.saturating_duration_since(*at) >= KEPT;
         while self.by_age.front().is_some_and(|(at, _)| is_old(at)) {
             if let Some((_, old)) = self.by_age.pop_front() {
                 self.saved.remove(&old);
             }
         }
+    }
+
+    pub(crate) fn save(&mut self, key: &str, now: Instant, saved: Saved) {
         let key: Arc<str> = key.into();
         self.by_age.push_back((now, Arc::clone(&key)));
         self.saved.insert(key, saved);

@@ -22,6 +22,7 @@ use crate::random::Random;
 pub struct Latency {
     shortest: Duration,
     spread: Duration,
+    mean: Duration,
 }
 
 impl Latency {
@@ -30,7 +31,7 @@ impl Latency {
     pub fn fixed(latency: Duration) -> Self {
         Self {
             shortest: latency,
-            spread: Duration::ZERO,
+            ..Self::default()
         }
     }
 
@@ -40,12 +41,27 @@ impl Latency {
         Self {
             shortest: latency.start,
             spread: latency.end.saturating_sub(latency.start),
+            ..Self::default()
+        }
+    }
+
+    /// Exponentially distributed: mostly shorter than this mean, one in a hundred more than 4.6 times as long. At most ten times
+    /// as long.
+    #[must_use]
+    pub fn exponential(mean: Duration) -> Self {
+        Self {
+            mean,
+            ..Self::default()
         }
     }
 
     pub(crate) fn draw(&self, random: &mut Random) -> Duration {
         let spread = u64::try_from(self.spread.as_nanos()).unwrap_or(u64::MAX);
-        self.shortest + Duration::from_nanos(random.below(spread))
+        let mut latency = self.shortest + Duration::from_nanos(random.below(spread));
+        if !self.mean.is_zero() {
+            latency += self.mean.mul_f64((-(1.0 - random.unit()).ln()).min(10.0));
+        }
+        latency
     }
 }
 
@@ -62,6 +78,11 @@ mod tests {
         #[allow(clippy::reversed_empty_ranges, reason = "what a careless caller gives")]
         let reversed = Latency::range(ms(9)..ms(2));
         assert_eq!(reversed.draw(&mut random), ms(9));
+        let drawn: Vec<_> = (0..1000)
+            .map(|_| Latency::exponential(ms(10)).draw(&mut random))
+            .collect();
+        let mean = drawn.iter().sum::<Duration>() / 1000;
+        assert!((ms(9)..ms(11)).contains(&mean), "{mean:?}");
         for _ in 0..1000 {
             let drawn = Latency::range(ms(50)..ms(150)).draw(&mut random);
             assert!((ms(50)..ms(150)).contains(&drawn));

@@ -29,6 +29,12 @@ impl Random {
         self.next().checked_rem(bound).unwrap_or(0)
     }
 
+    /// At least zero and less than one.
+    pub(crate) fn unit(&mut self) -> f64 {
+        // So many bits a float has.
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
     /// The prefix and so many letters and digits.
     pub(crate) fn id(&mut self, prefix: &str, length: usize) -> String {
         let mut id = String::with_capacity(prefix.len() + length);

@@ -1,13 +1,12 @@
 //! HTTP/1.1 and HTTP/2 on one port, all on one thread.
 
-use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::service::service_fn;
@@ -16,10 +15,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use crate::api::{Api, ApiRequest, ApiResponse};
 use crate::control::{self, Control, control};
+use crate::delivery::AnswerBody;
 use crate::error::ApiError;
+use crate::faults::Fault;
 use crate::simulator::{Hook, RequestRecord};
 use crate::state::{self, StateError};
 
@@ -31,6 +33,8 @@ const HEADERS_MAX: usize = 64 << 10;
 pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// How many requests one HTTP/2 connection may have in flight.
 const STREAMS_MAX: u32 = 10_000;
+/// How long an answer that never comes keeps its connection.
+const HANG: Duration = Duration::from_secs(3600);
 /// The pause after a connection could not be accepted, when the process has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
@@ -40,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) api: Mutex<Api>,
     pub(crate) hook: Option<Hook>,
     pub(crate) read_timeout: Duration,
+    /// Set where the server goes away, for how long.
+    pub(crate) down: watch::Sender<Duration>,
     /// Where the state is kept from one run to the next.
     pub(crate) state: Option<PathBuf>,
 }
@@ -73,16 +79,58 @@ impl Shared {
 }
 
 /// Serves until it is dropped.
-pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+pub(crate) async fn serve(mut listener: TcpListener, shared: Arc<Shared>) {
+    let mut down = shared.down.subscribe();
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => drop(tokio::spawn(connection(stream, Arc::clone(&shared)))),
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => drop(tokio::spawn(connection(stream, Arc::clone(&shared)))),
+                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+            },
+            Ok(()) = down.changed() => {
+                let time = *down.borrow_and_update();
+                let Ok(address) = listener.local_addr() else { return };
+                drop(listener);
+                tokio::time::sleep(time).await;
+                listener = listen_again(address).await;
+            }
+        }
+    }
+}
+
+/// Another program may have the address for a moment.
+async fn listen_again(address: SocketAddr) -> TcpListener {
+    loop {
+        match crate::simulator::listen(address) {
+            Ok(listener) => return listener,
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
     }
 }
 
+/// Why a connection ends without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("a fault resets the connection")]
+struct Reset;
+
+/// A second handle to a connection's socket, so that it can be closed with a reset.
+fn second_handle(stream: TcpStream) -> std::io::Result<(TcpStream, std::net::TcpStream)> {
+    let stream = stream.into_std()?;
+    let handle = stream.try_clone()?;
+    Ok((TcpStream::from_std(stream)?, handle))
+}
+
 async fn connection(stream: TcpStream, shared: Arc<Shared>) {
+    let mut down = shared.down.subscribe();
+    let has_faults = shared.api.lock().unwrap_or_else(PoisonError::into_inner).has_faults();
+    let (stream, handle) = if has_faults {
+        let Ok((stream, handle)) = second_handle(stream) else {
+            return;
+        };
+        (stream, Some(Arc::new(handle)))
+    } else {
+        (stream, None)
+    };
     // Answers are small; a client must not wait for them to be collected.
     let _ = stream.set_nodelay(true);
     let mut server = auto::Builder::new(TokioExecutor::new());
@@ -98,8 +146,17 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) {
     let asked = Arc::new(AtomicBool::new(false));
     let service = service_fn(|request| {
         asked.store(true, Ordering::Relaxed);
-        let shared = Arc::clone(&shared);
-        async move { Ok::<_, Infallible>(respond(&shared, request).await) }
+        let (shared, handle) = (Arc::clone(&shared), handle.clone());
+        async move {
+            let answer = respond(&shared, request).await;
+            if answer.is_err()
+                && let Some(handle) = handle
+            {
+                // Closed with a reset, not with an end. Where that cannot be had, an end is a fault as well.
+                let _ = socket2::SockRef::from(&*handle).set_linger(Some(Duration::ZERO));
+            }
+            answer
+        }
     });
     let serving = server.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(serving);
@@ -107,23 +164,27 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) {
     tokio::select! {
         // A malformed request ends its connection and nothing else.
         _ = &mut serving => return,
+        Ok(()) = down.changed() => return,
         () = tokio::time::sleep(shared.read_timeout) => {}
     }
     if asked.load(Ordering::Relaxed) {
-        let _ = serving.await;
+        tokio::select! {
+            _ = serving => {}
+            Ok(()) = down.changed() => {}
+        }
     }
 }
 
-async fn respond(shared: &Shared, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn respond(shared: &Shared, request: Request<Incoming>) -> Result<Response<AnswerBody>, Reset> {
     let (head, body) = request.into_parts();
     if body.size_hint().lower() > BODY_MAX as u64 {
-        return unread(413, "The request's body is too large.");
+        return Ok(unread(413, "The request's body is too large."));
     }
     let body = match tokio::time::timeout(shared.read_timeout, Limited::new(body, BODY_MAX).collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return unread(413, "The request's body is too large."),
-        Ok(Err(_)) => return unread(400, "The request's body is malformed."),
-        Err(_) => return unread(408, "The request's body took too long."),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => return Ok(unread(413, "The request's body is too large.")),
+        Ok(Err(_)) => return Ok(unread(400, "The request's body is malformed.")),
+        Err(_) => return Ok(unread(408, "The request's body took too long.")),
     };
     let request = ApiRequest {
         method: head.method.as_str(),
@@ -146,7 +207,24 @@ async fn respond(shared: &Shared, request: Request<Incoming>) -> Response<Full<B
     if !response.latency.is_zero() {
         tokio::time::sleep(response.latency).await;
     }
-    http_response(&request, response)
+    match response.fault {
+        Some(Fault::ResetBefore | Fault::ResetAfter) => return Err(Reset),
+        Some(Fault::Down(time)) => {
+            shared.down.send_replace(time);
+            return Err(Reset);
+        }
+        Some(Fault::Hang) => {
+            tokio::time::sleep(HANG).await;
+            return Err(Reset);
+        }
+        None if response.is_conclusive => {
+            if let Some(key) = request.idempotency_key {
+                shared.api.lock().unwrap_or_else(PoisonError::into_inner).tell(key);
+            }
+        }
+        _ => {}
+    }
+    Ok(http_response(&request, response))
 }
 
 /// A header's text. One that is not text counts as empty: it is there, and it is wrong.
@@ -166,11 +244,16 @@ fn record(request: &ApiRequest<'_>, response: &ApiResponse) -> RequestRecord {
     }
 }
 
-fn http_response(request: &ApiRequest<'_>, answer: ApiResponse) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(answer.body));
+fn http_response(request: &ApiRequest<'_>, answer: ApiResponse) -> Response<AnswerBody> {
+    let (body, encoding) = AnswerBody::spoilt(answer.body, answer.fault);
+    let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
+    if let Some((name, value)) = encoding {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    let should_retry = answer.should_retry.map(|retry| if retry { "true" } else { "false" });
     let replayed = answer.replay_of.as_ref().map(|_| "true");
     for (name, value) in [
         ("request-id", Some(answer.request_id.as_str())),
@@ -178,6 +261,8 @@ fn http_response(request: &ApiRequest<'_>, answer: ApiResponse) -> Response<Full
         ("stripe-account", request.stripe_account),
         ("idempotency-key", request.idempotency_key),
         ("idempotent-replayed", replayed),
+        ("stripe-rate-limited-reason", answer.rate_limited_reason),
+        ("stripe-should-retry", should_retry),
         ("original-request", answer.replay_of.as_deref()),
     ] {
         // Echoed values came in as headers, so they go out as headers.
@@ -189,9 +274,9 @@ fn http_response(request: &ApiRequest<'_>, answer: ApiResponse) -> Response<Full
 }
 
 /// The answer to a request whose body was not read to its end. What is left of it would be taken for the next request.
-fn unread(status: u16, message: &str) -> Response<Full<Bytes>> {
+fn unread(status: u16, message: &str) -> Response<AnswerBody> {
     let error = ApiError::invalid(message).status(status);
-    let mut response = Response::new(Full::new(error.json().into()));
+    let mut response = Response::new(AnswerBody::whole(error.json().into()));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

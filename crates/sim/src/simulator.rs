@@ -1,5 +1,6 @@
 //! The simulator as a server that runs on a thread of its own.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -9,9 +10,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::api::{Api, Counts};
+use crate::faults::Faults;
 use crate::latency::Latency;
 use crate::server::{self, Shared};
 use crate::state::{self, StateError};
@@ -90,6 +92,13 @@ impl Builder {
         self
     }
 
+    /// Sets what goes wrong, with which requests and how often. By default nothing.
+    #[must_use]
+    pub fn faults(mut self, faults: Faults) -> Self {
+        self.api = self.api.faults(faults);
+        self
+    }
+
     /// Sets what ids and latencies follow from: the same seed and the same requests in the same order give the same. By
     /// default another one each time.
     #[must_use]
@@ -156,6 +165,7 @@ impl Builder {
             api: Mutex::new(self.api),
             hook: self.hook,
             read_timeout: self.read_timeout,
+            down: watch::Sender::new(Duration::ZERO),
             state: self.state,
         });
         let (stop, stopped) = oneshot::channel();
@@ -203,7 +213,7 @@ fn resolve(address: &str) -> Result<SocketAddr, StartError> {
     }
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() {
         TcpSocket::new_v4()?
     } else {
@@ -290,6 +300,29 @@ impl Simulator {
     #[must_use]
     pub fn effect_of_key(&self, key: &str) -> Option<bool> {
         self.api().effect_of_key(key)
+    }
+
+    /// Sets what goes wrong from now on. Connections that are open already are closed with an end where a reset was asked for, if
+    /// there were no faults when they were opened.
+    pub fn set_faults(&self, faults: Faults) {
+        self.api().set_faults(faults);
+    }
+
+    /// How often each fault happened, by name.
+    #[must_use]
+    pub fn injected(&self) -> BTreeMap<&'static str, u64> {
+        self.api().injected()
+    }
+
+    /// Whether a client was sent in full what became of the request with this idempotency key. Known only where there are faults.
+    #[must_use]
+    pub fn was_told(&self, key: &str) -> bool {
+        self.api().was_told(key)
+    }
+
+    /// Moves the simulator's clock forward: idempotency keys age, and what is created is younger.
+    pub fn advance(&self, time: Duration) {
+        self.api().advance(time);
     }
 
     /// How often an operation was asked for since the start or the last reset: `product.create`.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use inflight_stripe::{Operation, Params, RequestOptions, Resource, nearest, resources};
+use inflight_stripe::{Operation, ParamError, Params, RequestOptions, Resource, Value, nearest, resources};
 use rhai::{Dynamic, EvalAltResult, FuncRegistration, ImmutableString, Map, Module, NativeCallContext, Shared};
 
 use crate::call::Call;
@@ -65,16 +65,7 @@ impl StripeBuilder {
                 parts.params.remove(name);
             }
             Some(value) => {
-                // It is not known yet which operation this becomes: refused is what none of them takes.
-                if let Err(error) = operation.check(name, &value)
-                    && !self
-                        .resource
-                        .operations
-                        .iter()
-                        .any(|other| other.check(name, &value).is_ok())
-                {
-                    return Err(invalid(&error.to_string()));
-                }
+                check_value(self.resource, operation, name, &value).map_err(|error| invalid(&error.to_string()))?;
                 parts.params.set(name, value);
             }
         }
@@ -115,6 +106,7 @@ impl StripeBuilder {
             ids,
             params: self.parts.params.clone(),
             options: self.parts.options.clone(),
+            token: None,
         })
     }
 }
@@ -159,6 +151,23 @@ pub fn setter<'a>(resource: &'static Resource, name: &'a str) -> Option<(&'a str
     }
     let (_, spelled) = aliases(resource).find(|(alias, _)| *alias == name)?;
     Some((spelled, taking(spelled)?))
+}
+
+/// What is wrong with a parameter's value. It is not known yet which operation a builder becomes: wrong is what none of them takes.
+pub(crate) fn check_value(
+    resource: &'static Resource,
+    operation: &'static Operation,
+    name: &str,
+    value: &Value,
+) -> Result<(), ParamError> {
+    operation.check(name, value).or_else(|error| {
+        let mut others = resource.operations.iter();
+        if others.any(|other| other.check(name, value).is_ok()) {
+            Ok(())
+        } else {
+            Err(error)
+        }
+    })
 }
 
 /// Whether a setter of this name says how a request is sent. A parameter of the same name goes first; `request_options` sets the option then.
@@ -380,7 +389,7 @@ fn register_rest(module: &mut Module, host: &Arc<StripeHost>) {
         .set_into_module(
             module,
             |builder: &mut StripeBuilder, map: Map| -> Answer<StripeBuilder> {
-                add_options(&mut Shared::make_mut(&mut builder.parts).options, &map)?;
+                add_options(&mut Shared::make_mut(&mut builder.parts).options, &map, &[])?;
                 Ok(builder.clone())
             },
         );

@@ -7,6 +7,7 @@ use rhai::{Dynamic, EvalAltResult, ImmutableString, NativeCallContext};
 
 use crate::configure::invalid;
 use crate::host::{StripeConfig, StripeHost};
+use crate::key::ApiKey;
 use crate::send;
 
 type Answer<T> = Result<T, Box<EvalAltResult>>;
@@ -30,6 +31,8 @@ pub(crate) enum Call<'a> {
         ids: &'a [&'a str],
         params: Params,
         options: RequestOptions,
+        /// What goes in the key's place.
+        token: Option<ApiKey>,
     },
     /// Anything else.
     Raw {
@@ -60,11 +63,12 @@ impl Call<'_> {
                 ids,
                 mut params,
                 options,
+                token,
             } => {
                 if has_default(operation.name, CURRENCY) && params.get(CURRENCY).is_none() {
                     params.set(CURRENCY, config.currency.as_str());
                 }
-                let options = config.request_options(host, operation.host, options)?;
+                let options = config.request_options(host, operation.host, options, token)?;
                 operation.request(ids, params, &options)
             }
             Self::Raw {
@@ -74,7 +78,7 @@ impl Call<'_> {
                 options,
             } => {
                 let server = inflight_stripe::Host::of(method, path);
-                let options = config.request_options(host, server, options)?;
+                let options = config.request_options(host, server, options, None)?;
                 raw(method, path, params, &options)
             }
         };

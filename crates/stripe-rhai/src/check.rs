@@ -8,7 +8,9 @@ use std::collections::{BTreeSet, HashMap};
 use inflight_stripe::{Resource, nearest};
 use rhai::{AST, ASTNode, Engine, Expr, FnCallExpr, FuncInfo, Position, Stmt};
 
-use crate::builder::{constructed_by, knows, setter, unknown_constructor, unknown_method};
+use crate::builder::{check_value, constructed_by, is_option, knows, setter, unknown_constructor, unknown_method};
+use crate::configure::{self, unknown_setting};
+use crate::options::{OPTION_SETTERS, unknown_option};
 
 /// What Rhai itself answers to, beside its packages.
 const BUILT_IN: [&str; 12] = [
@@ -118,6 +120,9 @@ impl<'e> Checker<'e> {
                 }
                 [ASTNode::Expr(Expr::Dot(pair, ..))] => self.chain(&pair.lhs, &pair.rhs),
                 [.., ASTNode::Expr(Expr::FnCall(call, position))] => self.function(call, *position),
+                [.., ASTNode::Expr(Expr::Variable(parts, _, position))] => {
+                    namespaced::check_constant(&parts.2, &parts.1, *position, &mut self.findings);
+                }
                 _ => {}
             }
             true
@@ -172,7 +177,7 @@ impl<'e> Checker<'e> {
                 let resource = self.resource_of(&pair.lhs)?;
                 methods(&pair.rhs)
                     .iter()
-                    .all(|(name, _)| is_setter(resource, name))
+                    .all(|(call, _)| is_setter(resource, &call.name))
                     .then_some(resource)
             }
             _ => None,
@@ -182,7 +187,11 @@ impl<'e> Checker<'e> {
     /// The calls on one value, in a row.
     fn chain(&mut self, first: &Expr, rest: &Expr) {
         let mut builder = self.resource_of(first);
-        for (name, position) in methods(rest) {
+        for (call, position) in methods(rest) {
+            let name = call.name.as_str();
+            if let Some(resource) = builder {
+                on_builder(resource, call, &mut self.findings);
+            }
             match builder {
                 Some(resource) if !knows(resource, name) && !self.is_common(name) => {
                     self.findings
@@ -201,6 +210,13 @@ impl<'e> Checker<'e> {
             let is_known = |name: &str| self.qualified.get_or_init(|| qualified(self.engine)).contains(name);
             namespaced::check(call, position, is_known, &mut self.findings);
             return;
+        }
+        if let ("configure_stripe", [Expr::Map(entries, _)]) = (call.name.as_str(), &call.args[..]) {
+            for (name, _) in &entries.0 {
+                if !configure::SETTINGS.contains(&name.as_str()) {
+                    self.findings.push(Finding::at(name.pos, unknown_setting(&name.name)));
+                }
+            }
         }
         if call.op_token.is_some() || self.is_known(&call.name) {
             return;
@@ -230,6 +246,41 @@ impl<'e> Checker<'e> {
     }
 }
 
+/// What can be seen of the arguments of a builder's method: of a setter, `params` and `request_options`.
+fn on_builder(resource: &'static Resource, call: &FnCallExpr, findings: &mut Vec<Finding>) {
+    let mut set = |name: &str, value: &Expr, position: Position| match setter(resource, name) {
+        Some((name, operation)) => {
+            if let Some(value) = namespaced::constant(value)
+                && let Err(error) = check_value(resource, operation, name, &value)
+            {
+                findings.push(Finding::at(position, error.to_string()));
+            }
+        }
+        None if !is_option(resource, name) => {
+            findings.push(Finding::at(position, unknown_method(resource, name)));
+        }
+        None => {}
+    };
+    match (call.name.as_str(), &call.args[..]) {
+        ("params", [Expr::Map(entries, _)]) => {
+            for (name, value) in &entries.0 {
+                set(&name.name, value, name.pos);
+            }
+        }
+        ("request_options", [Expr::Map(entries, _)]) => {
+            for (name, _) in &entries.0 {
+                if !OPTION_SETTERS.contains(&name.as_str()) {
+                    findings.push(Finding::at(name.pos, unknown_option(&name.name, &[])));
+                }
+            }
+        }
+        (name, [value]) if setter(resource, name).is_some() && resource.operation(name).is_none() => {
+            set(name, value, value.position());
+        }
+        _ => {}
+    }
+}
+
 fn qualified(engine: &Engine) -> BTreeSet<String> {
     let with_module = |info: FuncInfo<'_>| Some(format!("{}::{}", info.namespace, info.metadata.name));
     engine
@@ -248,9 +299,7 @@ fn variable(expression: &Expr) -> Option<&str> {
 
 /// Whether a setter of this name leaves a builder a builder.
 fn is_setter(resource: &'static Resource, name: &str) -> bool {
-    matches!(name, "params" | "request_options")
-        || crate::options::OPTION_SETTERS.contains(&name)
-        || setter(resource, name).is_some()
+    matches!(name, "params" | "request_options") || OPTION_SETTERS.contains(&name) || setter(resource, name).is_some()
 }
 
 /// Whether this chain is only the rest of the chain above it.
@@ -262,17 +311,17 @@ fn continues(parent: &ASTNode, chain: &ASTNode) -> bool {
 }
 
 /// The methods of a chain, in order, up to the first index.
-fn methods(mut rest: &Expr) -> Vec<(&str, Position)> {
+fn methods(mut rest: &Expr) -> Vec<(&FnCallExpr, Position)> {
     let mut found = Vec::new();
     loop {
         match rest {
             Expr::MethodCall(call, position) => {
-                found.push((call.name.as_str(), *position));
+                found.push((&**call, *position));
                 return found;
             }
             Expr::Dot(pair, ..) => match &pair.lhs {
                 Expr::MethodCall(call, position) => {
-                    found.push((call.name.as_str(), *position));
+                    found.push((&**call, *position));
                     rest = &pair.rhs;
                 }
                 _ => return found,

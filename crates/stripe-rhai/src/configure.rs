@@ -8,12 +8,12 @@ use rhai::{Dynamic, EvalAltResult, FuncRegistration, ImmutableString, Map, Modul
 
 use crate::host::{AccountKey, StripeConfig, StripeHost};
 use crate::key::{ApiKey, key_of};
-use crate::options::unknown_name;
+use crate::options::{shortened, unknown_name};
 
 type Answer<T> = Result<T, Box<EvalAltResult>>;
 
 /// What the map may hold.
-const SETTINGS: [&str; 8] = [
+pub(crate) const SETTINGS: [&str; 8] = [
     "account",
     "api_key",
     "api_version",
@@ -49,11 +49,7 @@ fn configure(ctx: &NativeCallContext, host: &StripeHost, settings: &Map) -> Answ
         ..host.initial()
     };
     if let Some(unknown) = settings.keys().find(|name| !SETTINGS.contains(&name.as_str())) {
-        return Err(invalid(&unknown_name(
-            unknown,
-            "setting of configure_stripe",
-            &SETTINGS,
-        )));
+        return Err(invalid(&unknown_setting(unknown)));
     }
     let base_url = text(settings, "base_url")?;
     if base_url.is_some() && !host.options().allow_base_url {
@@ -89,6 +85,11 @@ fn configure(ctx: &NativeCallContext, host: &StripeHost, settings: &Map) -> Answ
     Ok(())
 }
 
+/// What is wrong with a setting that does not exist.
+pub(crate) fn unknown_setting(name: &str) -> String {
+    unknown_name(name, "setting of configure_stripe", &SETTINGS)
+}
+
 fn accepted(host: &StripeHost, value: &Dynamic) -> Answer<ApiKey> {
     let key = key_of(value)
         .ok_or_else(|| {
@@ -109,7 +110,12 @@ fn accepted(host: &StripeHost, value: &Dynamic) -> Answer<ApiKey> {
 
 /// The priority of that name.
 pub(crate) fn priority_of(name: &str) -> Answer<Priority> {
-    Priority::from_name(name).ok_or_else(|| invalid(&format!("the priority must be high, normal or low, not `{name}`")))
+    Priority::from_name(name).ok_or_else(|| {
+        invalid(&format!(
+            "the priority must be high, normal or low, not `{}`",
+            shortened(name)
+        ))
+    })
 }
 
 /// A time in seconds, as an integer or a float, above zero.
@@ -123,11 +129,10 @@ pub(crate) fn timeout_of(seconds: &Dynamic) -> Answer<std::time::Duration> {
                 seconds.type_name()
             ))
         })?;
-    let time = duration(number, "the timeout")?;
-    if time.is_zero() {
+    if number <= 0.0 {
         return Err(invalid("the timeout must be more than zero"));
     }
-    Ok(time)
+    duration(number, "the timeout")
 }
 
 pub(crate) fn invalid(message: &str) -> Box<EvalAltResult> {

@@ -181,6 +181,7 @@ impl StripeConfig {
         host: &StripeHost,
         server: Host,
         own: RequestOptions,
+        token: Option<ApiKey>,
     ) -> Result<RequestOptions, Box<EvalAltResult>> {
         let Some(key) = &self.account_key else {
             return Err(script_error(
@@ -189,7 +190,10 @@ impl StripeConfig {
             ));
         };
         let mut options = own;
-        options.credential = Some(key.credential_for(host, server));
+        options.credential = Some(match token {
+            Some(token) => AccountKey::new(host, token, key.base_url.as_deref()).credential_for(host, server),
+            None => key.credential_for(host, server),
+        });
         // The one replaces the other, whoever named it.
         if options.stripe_account.is_none() && options.stripe_context.is_none() {
             options.stripe_account.clone_from(&self.account);
@@ -208,8 +212,8 @@ impl StripeConfig {
 #[derive(Debug, Clone)]
 pub(crate) struct AccountKey {
     key: ApiKey,
-    /// Whether the script itself chose where it goes.
-    has_base_url: bool,
+    /// Where it goes, if the script itself chose that.
+    base_url: Option<Box<str>>,
     credential: Arc<str>,
 }
 
@@ -217,14 +221,14 @@ impl AccountKey {
     pub(crate) fn new(host: &StripeHost, key: ApiKey, base_url: Option<&str>) -> Self {
         Self {
             credential: host.credential(&key, base_url),
-            has_base_url: base_url.is_some(),
+            base_url: base_url.map(Into::into),
             key,
         }
     }
 
     /// The name for requests to this server. Everything goes to one where that was chosen.
     fn credential_for(&self, host: &StripeHost, server: Host) -> Arc<str> {
-        if server == Host::Api || self.has_base_url || !host.options.separate_hosts {
+        if server == Host::Api || self.base_url.is_some() || !host.options.separate_hosts {
             return Arc::clone(&self.credential);
         }
         host.credential(&self.key, Some(server.url()))

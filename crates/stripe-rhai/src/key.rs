@@ -51,6 +51,12 @@ impl ApiKey {
         Ok(Self(Secret::new(text)))
     }
 
+    /// The token of a session, which some operations take in a key's place. Nothing is known of its form.
+    pub(crate) fn of_session(token: &str) -> Option<Self> {
+        let usable = !token.is_empty() && token.len() <= 4096 && token.bytes().all(|byte| byte.is_ascii_graphic());
+        usable.then(|| Self(Secret::new(token)))
+    }
+
     /// Whether it may move real money: anything but `sk_test_…` and `rk_test_…`.
     #[must_use]
     pub fn is_live(&self) -> bool {

@@ -46,7 +46,7 @@ pub use builder::{
 pub use check::{Finding, check_ast, check_script};
 pub use host::{DEFAULT_CURRENCY, HostOptions, StripeConfig, StripeHost};
 pub use key::{ApiKey, InvalidKey};
-pub use namespace::reword;
+pub use namespace::{beside_operations, reword};
 pub use options::OPTION_SETTERS;
 pub use package::StripePackage;
 pub use pages::StripePages;

@@ -13,7 +13,8 @@ use crate::call::Call;
 use crate::configure::invalid;
 use crate::convert::{Unset, parameters, parameters_of};
 use crate::host::StripeHost;
-use crate::options::{add_options, shortened};
+use crate::key::ApiKey;
+use crate::options::{SESSION_TOKEN, add_options, options_of, shortened};
 use crate::pages::{self, StripePages};
 use crate::webhook;
 
@@ -21,6 +22,9 @@ type Answer<T> = Result<T, Box<EvalAltResult>>;
 
 /// The name of the root module.
 pub(crate) const ROOT: &str = "stripe";
+
+/// The constant that clears a parameter.
+pub(crate) const UNSET: &str = "unset";
 
 /// What a function's name ends with that only starts a request.
 pub(crate) const ASYNC: &str = "_async";
@@ -39,7 +43,7 @@ pub(crate) fn root_module(host: &Arc<StripeHost>) -> Module {
     let mut root = tree.into_module();
     add_raw(&mut root, host);
     root.set_sub_module(webhook::NAME, webhook::module(host));
-    root.set_var("unset", Unset);
+    root.set_var(UNSET, Unset);
     root.set_id(ROOT);
     root.build_index();
     root
@@ -73,9 +77,9 @@ fn add_operation(module: &mut Module, operation: &'static Operation, host: &Arc<
     let ids = operation.path_params.len();
     let now = Arc::clone(host);
     add(module, operation.verb(), ids, ids + 2, move |ctx, args| {
-        let (ids, params, options) = arguments(operation, &now, args)?;
-        let ids: Vec<&str> = ids.iter().map(ImmutableString::as_str).collect();
-        known(operation, &ids, params, options).wait(ctx, &now, true)
+        let given = arguments(operation, &now, args, options_of(operation))?;
+        let ids: Vec<&str> = given.ids.iter().map(ImmutableString::as_str).collect();
+        given.parts.call(operation, &ids).wait(ctx, &now, true)
     });
     if Pages::gives(operation) {
         add_pages(module, operation, host);
@@ -83,11 +87,9 @@ fn add_operation(module: &mut Module, operation: &'static Operation, host: &Arc<
     let later = Arc::clone(host);
     let name = format!("{}{ASYNC}", operation.verb());
     add(module, &name, ids, ids + 2, move |ctx, args| {
-        let (ids, params, options) = arguments(operation, &later, args)?;
-        let ids: Vec<&str> = ids.iter().map(ImmutableString::as_str).collect();
-        known(operation, &ids, params, options)
-            .submit(ctx, &later)
-            .map(Dynamic::from)
+        let given = arguments(operation, &later, args, options_of(operation))?;
+        let ids: Vec<&str> = given.ids.iter().map(ImmutableString::as_str).collect();
+        given.parts.call(operation, &ids).submit(ctx, &later).map(Dynamic::from)
     });
 }
 
@@ -107,19 +109,10 @@ fn add_pages(module: &mut Module, operation: &'static Operation, host: &Arc<Stri
             settings = own;
             **given = of_requests.into();
         }
-        let (ids, params, options) = arguments(operation, &host, args)?;
+        let Arguments { ids, parts } = arguments(operation, &host, args, &pages::SETTINGS)?;
         let ids: Vec<&str> = ids.iter().map(ImmutableString::as_str).collect();
-        StripePages::open(ctx, &host, (operation, &ids), params, options, &settings).map(Dynamic::from)
+        StripePages::open(ctx, &host, (operation, &ids), parts.params, parts.options, &settings).map(Dynamic::from)
     });
-}
-
-fn known<'a>(operation: &'static Operation, ids: &'a [&'a str], params: Params, options: RequestOptions) -> Call<'a> {
-    Call::Known {
-        operation,
-        ids,
-        params,
-        options,
-    }
 }
 
 /// `raw(method, path, params, options)`, of which the last two may be left out.
@@ -178,11 +171,38 @@ fn add(
 }
 
 /// The ids in the path, the parameters and the options.
+/// What an operation was called with.
+struct Arguments {
+    ids: Vec<ImmutableString>,
+    parts: Parts,
+}
+
+/// What does not belong to the path.
+struct Parts {
+    params: Params,
+    options: RequestOptions,
+    token: Option<ApiKey>,
+}
+
+impl Parts {
+    fn call<'a>(self, operation: &'static Operation, ids: &'a [&'a str]) -> Call<'a> {
+        Call::Known {
+            operation,
+            ids,
+            params: self.params,
+            options: self.options,
+            token: self.token,
+        }
+    }
+}
+
+/// `further` are the options that this function has beside those of a request.
 fn arguments(
     operation: &'static Operation,
     host: &StripeHost,
     args: &mut [&mut Dynamic],
-) -> Answer<(Vec<ImmutableString>, Params, RequestOptions)> {
+    further: &[&str],
+) -> Answer<Arguments> {
     let (ids, rest) = args.split_at_mut(operation.path_params.len());
     let ids = ids.iter().zip(operation.path_params);
     let ids = ids.map(|(id, name)| text(id, name)).collect::<Answer<Vec<_>>>()?;
@@ -190,7 +210,27 @@ fn arguments(
         Some(map) => parameters_of(operation, host, &map)?,
         None => Params::new(),
     };
-    Ok((ids, params, options(rest.get(1).map(|arg| &**arg))?))
+    let mut given = map(rest.get(1).map(|arg| &**arg), "options")?.unwrap_or_default();
+    let token = further.contains(&SESSION_TOKEN).then(|| given.remove(SESSION_TOKEN));
+    let token = token.flatten().filter(|token| !token.is_unit());
+    let mut options = RequestOptions::new();
+    add_options(&mut options, &given, further)?;
+    let parts = Parts {
+        params,
+        options,
+        token: token.map(|token| session_token(&token)).transpose()?,
+    };
+    Ok(Arguments { ids, parts })
+}
+
+fn session_token(value: &Dynamic) -> Answer<ApiKey> {
+    let text = value.read_lock::<ImmutableString>();
+    let token = text.and_then(|text| ApiKey::of_session(&text));
+    token.ok_or_else(|| {
+        invalid(&format!(
+            "`{SESSION_TOKEN}` must be the authentication_token of a session"
+        ))
+    })
 }
 
 fn raw_arguments(
@@ -241,7 +281,7 @@ fn map(value: Option<&Dynamic>, what: &str) -> Answer<Option<Map>> {
 fn options(value: Option<&Dynamic>) -> Answer<RequestOptions> {
     let mut options = RequestOptions::new();
     if let Some(map) = map(value, "options")? {
-        add_options(&mut options, &map)?;
+        add_options(&mut options, &map, &[])?;
     }
     Ok(options)
 }
@@ -253,6 +293,25 @@ pub(crate) fn operation_of(path: &[&str], function: &str) -> Option<&'static Ope
     by_verb(function)
         .or_else(|| by_verb(function.strip_suffix(ASYNC)?))
         .or_else(|| pages::paged(resource, function))
+}
+
+/// What the module `stripe` holds beside its operations: names, and what each takes or is.
+///
+/// ```
+/// let mut names = inflight_stripe_rhai::beside_operations().map(|(name, _)| name);
+/// assert!(names.any(|name| name == "stripe::webhook::construct_event"));
+/// ```
+pub fn beside_operations() -> impl Iterator<Item = (String, &'static str)> {
+    const RAW: &str = "(method, path, #{…}, options): any request; nothing of it is checked";
+    let own = [
+        ("raw", RAW),
+        ("raw_async", RAW),
+        (UNSET, "clears a parameter that is set to it"),
+    ];
+    let webhooks =
+        webhook::FUNCTIONS.map(|(name, arguments)| (format!("{ROOT}::{}::{name}", webhook::NAME), arguments));
+    let own = own.map(|(name, what)| (format!("{ROOT}::{name}"), what));
+    own.into_iter().chain(webhooks)
 }
 
 /// What is wrong with `stripe::a::b::c`, which does not exist, with the nearest that does.

@@ -1,6 +1,6 @@
 //! How one request is sent: as setters of a builder, and as the last map of a call.
 
-use inflight_stripe::{RequestOptions, nearest};
+use inflight_stripe::{Host, Operation, RequestOptions, nearest, redacted};
 use rhai::{Dynamic, EvalAltResult, ImmutableString, Map};
 
 use crate::configure::{invalid, priority_of, timeout_of};
@@ -8,14 +8,28 @@ use crate::configure::{invalid, priority_of, timeout_of};
 type Answer<T> = Result<T, Box<EvalAltResult>>;
 
 /// Setters that say how a request is sent, not what it says.
-pub const OPTION_SETTERS: [&str; 6] = [
+pub const OPTION_SETTERS: [&str; 8] = [
     "idempotency_key",
     "stripe_account",
     "stripe_context",
     "stripe_version",
     "priority",
     "timeout",
+    "deadline",
+    "max_retries",
 ];
+
+/// The option of operations that take a session's token in the key's place.
+pub(crate) const SESSION_TOKEN: &str = "session_token";
+
+/// The options of this operation beside those of every request.
+pub(crate) fn options_of(operation: &Operation) -> &'static [&'static str] {
+    if operation.host == Host::MeterEvents {
+        &[SESSION_TOKEN]
+    } else {
+        &[]
+    }
+}
 
 /// Sets one option of this name, which is one of [`OPTION_SETTERS`].
 pub(crate) fn set_option(options: &mut RequestOptions, name: &str, value: &Dynamic) -> Answer<()> {
@@ -31,16 +45,23 @@ pub(crate) fn set_option(options: &mut RequestOptions, name: &str, value: &Dynam
         "stripe_context" => options.stripe_context = Some(text()?),
         "stripe_version" => options.stripe_version = Some(text()?),
         "priority" => options.priority = priority_of(&text()?)?,
+        "deadline" => options.deadline = Some(timeout_of(value)?),
+        "max_retries" => options.max_retries = Some(retries_of(value)?),
         _ => options.timeout = Some(timeout_of(value)?),
     }
     Ok(())
 }
 
-/// Sets the options in a script's map. `()` leaves one out.
-pub(crate) fn add_options(options: &mut RequestOptions, map: &Map) -> Answer<()> {
+fn retries_of(value: &Dynamic) -> Answer<u32> {
+    let number = value.as_int().ok().and_then(|number| u32::try_from(number).ok());
+    number.ok_or_else(|| invalid("`max_retries` must be a whole number, zero or more"))
+}
+
+/// Sets the options in a script's map. `()` leaves one out. `further` are those that this call has besides, for suggestions.
+pub(crate) fn add_options(options: &mut RequestOptions, map: &Map, further: &[&str]) -> Answer<()> {
     for (name, value) in map {
         if !OPTION_SETTERS.contains(&name.as_str()) {
-            return Err(invalid(&unknown_option(name)));
+            return Err(invalid(&unknown_option(name, further)));
         }
         if !value.is_unit() {
             set_option(options, name, value)?;
@@ -49,9 +70,10 @@ pub(crate) fn add_options(options: &mut RequestOptions, map: &Map) -> Answer<()>
     Ok(())
 }
 
-/// What is wrong with an option that does not exist, with the nearest that does.
-pub(crate) fn unknown_option(name: &str) -> String {
-    unknown_name(name, "option of a request", &OPTION_SETTERS)
+/// What is wrong with an option that does not exist, with the nearest that does. `further` are those that this call has besides.
+pub(crate) fn unknown_option(name: &str, further: &[&str]) -> String {
+    let known = [&OPTION_SETTERS[..], further].concat();
+    unknown_name(name, "option of a request", &known)
 }
 
 /// What is wrong with a name that is none of those known, with the nearest that is.
@@ -64,5 +86,5 @@ pub(crate) fn unknown_name(name: &str, what: &str, known: &[&str]) -> String {
 }
 
 pub(crate) fn shortened(name: &str) -> String {
-    name.chars().take(80).collect()
+    redacted(name).chars().take(80).collect()
 }

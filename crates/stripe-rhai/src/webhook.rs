@@ -171,7 +171,7 @@ fn request(
 ) -> Answer<Option<Request>> {
     let notification = notification_of(notification)?;
     let config = StripeConfig::of(&locals_of(ctx)?, host);
-    let mut options = config.request_options(host, inflight_stripe::Host::Api, RequestOptions::new())?;
+    let mut options = config.request_options(host, inflight_stripe::Host::Api, RequestOptions::new(), None)?;
     // It is fetched where it happened, whichever account the script works for otherwise.
     if notification.context().is_some() {
         options.stripe_account = None;

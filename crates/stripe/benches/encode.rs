@@ -40,7 +40,7 @@ fn classify(c: &mut Criterion) {
         return;
     };
     c.bench_function("classify 400 bytes", |b| {
-        b.iter(|| StripePolicy.classify(&request, black_box(response.clone())));
+        b.iter(|| StripePolicy::new().classify(&request, black_box(response.clone())));
     });
 }
 

@@ -35,6 +35,9 @@ pub enum Kind {
     /// One of these texts, as far as is public: the specification marks the list as not binding
     /// (`x-stripeBypassValidation`), so others are not refused here.
     OpenEnum(&'static [&'static str]),
+    /// Usually of this kind; the specification marks it as not binding (`x-stripeBypassValidation`), so others are not refused
+    /// here.
+    Open(&'static Kind),
     /// Values of one kind.
     List(&'static Kind),
     /// These named parameters.
@@ -75,6 +78,7 @@ impl fmt::Display for Kind {
                 write!(f, "one of {}", values.join("|"))
             }
             Self::OpenEnum(values) => write!(f, "one of {}|…", values.join("|")),
+            Self::Open(usual) => write!(f, "usually {usual}"),
             Self::List(item) => write!(f, "list of {item}"),
             Self::Object(params) => {
                 let names: Vec<&str> = params.iter().map(|p| p.name).collect();

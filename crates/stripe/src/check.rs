@@ -5,12 +5,15 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::catalogue::{Kind, Operation, Param, nearest};
+use crate::catalogue::{Encoding, Kind, Operation, Param, nearest};
 use crate::param_error::{ParamError, Problem};
+use crate::redact::{is_printable, redacted};
 use crate::value::{Params, Value};
 
 /// Metadata keys have at most so many characters. <https://docs.stripe.com/api/metadata>
 pub const METADATA_KEY_MAX: usize = 40;
+/// Metadata has at most so many entries. <https://docs.stripe.com/api/metadata>
+pub const METADATA_ENTRIES_MAX: usize = 50;
 /// Metadata values have at most so many characters. <https://docs.stripe.com/api/metadata>
 pub const METADATA_VALUE_MAX: usize = 500;
 
@@ -30,7 +33,7 @@ impl Operation {
     /// ```
     pub fn check(&self, name: &str, value: &Value) -> Result<(), ParamError> {
         match self.param(name) {
-            Some(param) => check_param(param, value, &Path::Root(name)),
+            Some(param) => self.rules().param(param, value, &Path::Root(name)),
             None => Err(unknown(&Path::Root(name), name, self.known_params())),
         }
     }
@@ -43,25 +46,31 @@ impl Operation {
         for (name, value) in params.iter() {
             self.check(name, value)?;
         }
-        match missing(self.known_params(), params) {
+        match self.rules().missing(self.known_params(), params) {
             Some(param) => Err(Path::Root(param.name).error(Problem::Missing)),
             None => Ok(()),
         }
     }
-}
 
-impl Param {
-    /// Checks a value for this parameter, nested ones included. The error's path begins with the parameter's name.
+    /// Checks a value for one of its parameters, on whatever level that is. The error's path begins with the parameter's name.
     ///
     /// # Errors
     /// The first thing that Stripe would refuse.
-    pub fn check(&'static self, value: &Value) -> Result<(), ParamError> {
-        check_param(self, value, &Path::Root(self.name))
+    pub fn check_param(&self, param: &'static Param, value: &Value) -> Result<(), ParamError> {
+        self.rules().param(param, value, &Path::Root(param.name))
+    }
+
+    fn rules(&self) -> Rules {
+        Rules {
+            is_json: self.encoding == Encoding::Json,
+        }
     }
 }
 
-fn missing(mut known: impl Iterator<Item = &'static Param>, given: &Params) -> Option<&'static Param> {
-    known.find(|p| p.required && given.get(p.name).is_none_or(Value::sends_nothing))
+/// What a value may be written as: JSON has types, and in a form everything is text.
+#[derive(Clone, Copy)]
+struct Rules {
+    is_json: bool,
 }
 
 fn unknown(path: &Path<'_>, name: &str, known: impl Iterator<Item = &'static Param>) -> ParamError {
@@ -69,69 +78,172 @@ fn unknown(path: &Path<'_>, name: &str, known: impl Iterator<Item = &'static Par
     path.error(Problem::Unknown { nearest })
 }
 
-fn check_param(param: &'static Param, value: &Value, path: &Path<'_>) -> Result<(), ParamError> {
-    let is_metadata = param.name == "metadata";
-    if clears(value) {
-        let may_be_empty = match param.kind {
-            Kind::Enum(values) => values.contains(&""),
-            Kind::OpenEnum(_) | Kind::Any => true,
-            // The specification marks few of the texts that may be empty: Stripe knows best.
-            Kind::Text | Kind::TextUpTo(_) => !param.required,
+impl Rules {
+    fn param(self, param: &'static Param, value: &Value, path: &Path<'_>) -> Result<(), ParamError> {
+        let is_metadata = param.name == "metadata";
+        if self.clears(value) {
+            let may_be_empty = match param.kind {
+                Kind::Enum(values) => values.contains(&""),
+                Kind::OpenEnum(_) | Kind::Any | Kind::Open(_) => true,
+                // The specification marks few of the texts that may be empty: Stripe knows best.
+                Kind::Text | Kind::TextUpTo(_) => !param.required,
+                _ => false,
+            };
+            return if param.clearable || is_metadata || may_be_empty {
+                Ok(())
+            } else {
+                Err(path.error(Problem::NotClearable))
+            };
+        }
+        if is_metadata && let (Kind::Map(_), Value::Map(entries)) = (param.kind, value) {
+            return check_metadata(entries, path);
+        }
+        self.kind(&param.kind, value, path)
+    }
+
+    fn missing(self, mut known: impl Iterator<Item = &'static Param>, given: &Params) -> Option<&'static Param> {
+        // In a form, an empty list or map sends nothing.
+        let is_sent = |value: &Value| self.is_json || !value.sends_nothing();
+        known.find(|param| param.required && !given.get(param.name).is_some_and(is_sent))
+    }
+
+    /// In a form an empty text clears; in JSON a null does.
+    fn clears(self, value: &Value) -> bool {
+        match value {
+            Value::Null => true,
+            Value::Text(text) => text.is_empty() && !self.is_json,
             _ => false,
+        }
+    }
+
+    fn kind(self, kind: &'static Kind, value: &Value, path: &Path<'_>) -> Result<(), ParamError> {
+        let fits = match kind {
+            Kind::Any | Kind::Open(_) => true,
+            Kind::File => matches!(value, Value::File(_)),
+            Kind::Integer | Kind::IntegerText | Kind::Timestamp => is_integer(value),
+            Kind::Number => is_number(value),
+            Kind::Decimal => is_number(value),
+            Kind::Boolean => matches!(value, Value::Bool(_)) || matches!(value.as_text(), Some("true" | "false")),
+            Kind::Text => return check_text(value, usize::MAX, *kind, path),
+            Kind::TextUpTo(max) => return check_text(value, *max as usize, *kind, path),
+            Kind::OpenEnum(_) => return check_text(value, usize::MAX, *kind, path),
+            Kind::Enum(values) => return check_enum(values, value, path),
+            Kind::List(item) => return self.list(item, kind, value, path),
+            Kind::Object(params) => return self.object(params, kind, value, path),
+            Kind::Map(entry) => return self.map(entry, kind, value, path),
+            Kind::AnyOf(kinds) => return self.any_of(kinds, kind, value, path),
         };
-        return if param.clearable || is_metadata || may_be_empty {
+        if fits {
             Ok(())
         } else {
-            Err(path.error(Problem::NotClearable))
-        };
+            Err(wrong_type(kind, value, path))
+        }
     }
-    if is_metadata && let (Kind::Map(_), Value::Map(entries)) = (param.kind, value) {
-        return check_metadata(entries, path);
-    }
-    check_kind(&param.kind, value, path)
-}
 
-fn clears(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Text(text) => text.is_empty(),
-        _ => false,
+    fn list(self, item: &'static Kind, kind: &'static Kind, value: &Value, path: &Path<'_>) -> Result<(), ParamError> {
+        let items = match value {
+            Value::List(items) => items,
+            // In a form, entries named `0`, `1`, … are sent as a list is.
+            Value::Map(entries) if !self.is_json && entries.iter().all(|(name, _)| is_index(name)) => {
+                let mut items = entries.iter();
+                return items.try_for_each(|(name, value)| self.kind(item, value, &Path::Key(path, name)));
+            }
+            _ => return Err(wrong_type(kind, value, path)),
+        };
+        for (index, value) in items.iter().enumerate() {
+            self.kind(item, value, &Path::Index(path, index))?;
+        }
+        Ok(())
+    }
+
+    fn object(
+        self,
+        params: &'static [Param],
+        kind: &'static Kind,
+        value: &Value,
+        path: &Path<'_>,
+    ) -> Result<(), ParamError> {
+        let Value::Map(entries) = value else {
+            return Err(wrong_type(kind, value, path));
+        };
+        for (name, value) in entries.iter() {
+            let path = Path::Key(path, name);
+            match Param::find(params, name) {
+                Some(param) => self.param(param, value, &path)?,
+                None => return Err(unknown(&path, name, params.iter())),
+            }
+        }
+        match self.missing(params.iter(), entries) {
+            // An empty map sends nothing, so nothing is missing in it.
+            Some(param) if !entries.is_empty() => Err(Path::Key(path, param.name).error(Problem::Missing)),
+            _ => Ok(()),
+        }
+    }
+
+    fn map(self, entry: &'static Kind, kind: &'static Kind, value: &Value, path: &Path<'_>) -> Result<(), ParamError> {
+        match value {
+            Value::Map(entries) => entries.iter().try_for_each(|(name, value)| {
+                if self.clears(value) {
+                    return Ok(());
+                }
+                self.kind(entry, value, &Path::Key(path, name))
+            }),
+            // In a form, a list is sent as entries named `0`, `1`, …, which is a map to Stripe.
+            Value::List(items) if !self.is_json => items
+                .iter()
+                .enumerate()
+                .try_for_each(|(index, value)| self.kind(entry, value, &Path::Index(path, index))),
+            _ => Err(wrong_type(kind, value, path)),
+        }
+    }
+
+    /// Any kind that fits will do. If none does, the complaint of the one that was most likely meant says most.
+    fn any_of(
+        self,
+        kinds: &'static [Kind],
+        kind: &'static Kind,
+        value: &Value,
+        path: &Path<'_>,
+    ) -> Result<(), ParamError> {
+        let mut nested = None;
+        for kind in kinds {
+            match (self.kind(kind, value, path), kind, value) {
+                (Ok(()), ..) => return Ok(()),
+                (Err(error), Kind::Object(_) | Kind::Map(_), Value::Map(_))
+                | (Err(error), Kind::List(_), Value::List(_)) => {
+                    nested.get_or_insert(error);
+                }
+                _ => {}
+            }
+        }
+        Err(nested.unwrap_or_else(|| wrong_type(kind, value, path)))
     }
 }
 
 fn check_metadata(entries: &Params, path: &Path<'_>) -> Result<(), ParamError> {
+    let mut set = 0;
     for (key, value) in entries.iter() {
         let path = Path::Key(path, key);
+        if key.is_empty() || key.contains(['[', ']']) {
+            return Err(path.error(Problem::BadMetadataKey));
+        }
         check_length(key, METADATA_KEY_MAX, &path)?;
         if value != &Value::Null {
             check_text(value, METADATA_VALUE_MAX, Kind::Text, &path)?;
+            set += usize::from(value.as_text() != Some(""));
         }
+    }
+    if set > METADATA_ENTRIES_MAX {
+        return Err(path.error(Problem::TooManyEntries {
+            max: METADATA_ENTRIES_MAX,
+            count: set,
+        }));
     }
     Ok(())
 }
 
-fn check_kind(kind: &'static Kind, value: &Value, path: &Path<'_>) -> Result<(), ParamError> {
-    let fits = match kind {
-        Kind::Any => true,
-        Kind::File => matches!(value, Value::File(_)),
-        Kind::Integer | Kind::IntegerText | Kind::Timestamp => is_integer(value),
-        Kind::Number => is_number(value),
-        Kind::Decimal => is_number(value),
-        Kind::Boolean => matches!(value, Value::Bool(_)) || matches!(value.as_text(), Some("true" | "false")),
-        Kind::Text => return check_text(value, usize::MAX, *kind, path),
-        Kind::TextUpTo(max) => return check_text(value, *max as usize, *kind, path),
-        Kind::OpenEnum(_) => return check_text(value, usize::MAX, *kind, path),
-        Kind::Enum(values) => return check_enum(values, value, path),
-        Kind::List(item) => return check_list(item, kind, value, path),
-        Kind::Object(params) => return check_object(params, kind, value, path),
-        Kind::Map(entry) => return check_map(entry, kind, value, path),
-        Kind::AnyOf(kinds) => return check_any_of(kinds, kind, value, path),
-    };
-    if fits {
-        Ok(())
-    } else {
-        Err(wrong_type(kind, value, path))
-    }
+fn is_index(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_digit())
 }
 
 fn is_integer(value: &Value) -> bool {
@@ -202,78 +314,6 @@ fn check_enum(expected: &'static [&'static str], value: &Value, path: &Path<'_>)
     }))
 }
 
-fn check_list(item: &'static Kind, kind: &'static Kind, value: &Value, path: &Path<'_>) -> Result<(), ParamError> {
-    let items = match value {
-        Value::List(items) => items,
-        // Entries named `0`, `1`, … are sent as a list is.
-        Value::Map(entries) if entries.iter().all(|(name, _)| name.bytes().all(|b| b.is_ascii_digit())) => {
-            let mut items = entries.iter();
-            return items.try_for_each(|(name, value)| check_kind(item, value, &Path::Key(path, name)));
-        }
-        _ => return Err(wrong_type(kind, value, path)),
-    };
-    for (index, value) in items.iter().enumerate() {
-        check_kind(item, value, &Path::Index(path, index))?;
-    }
-    Ok(())
-}
-
-fn check_object(
-    params: &'static [Param],
-    kind: &'static Kind,
-    value: &Value,
-    path: &Path<'_>,
-) -> Result<(), ParamError> {
-    let Value::Map(entries) = value else {
-        return Err(wrong_type(kind, value, path));
-    };
-    for (name, value) in entries.iter() {
-        let path = Path::Key(path, name);
-        match Param::find(params, name) {
-            Some(param) => check_param(param, value, &path)?,
-            None => return Err(unknown(&path, name, params.iter())),
-        }
-    }
-    match missing(params.iter(), entries) {
-        // An empty map sends nothing, so nothing is missing in it.
-        Some(param) if !entries.is_empty() => Err(Path::Key(path, param.name).error(Problem::Missing)),
-        _ => Ok(()),
-    }
-}
-
-fn check_map(entry: &'static Kind, kind: &'static Kind, value: &Value, path: &Path<'_>) -> Result<(), ParamError> {
-    match value {
-        Value::Map(entries) => entries.iter().try_for_each(|(name, value)| {
-            if clears(value) {
-                return Ok(());
-            }
-            check_kind(entry, value, &Path::Key(path, name))
-        }),
-        // A list is sent as entries named `0`, `1`, …, which is a map to Stripe.
-        Value::List(items) => items
-            .iter()
-            .enumerate()
-            .try_for_each(|(index, value)| check_kind(entry, value, &Path::Index(path, index))),
-        _ => Err(wrong_type(kind, value, path)),
-    }
-}
-
-/// Any kind that fits will do. If none does, the complaint of the one that was most likely meant says most.
-fn check_any_of(kinds: &'static [Kind], kind: &'static Kind, value: &Value, path: &Path<'_>) -> Result<(), ParamError> {
-    let mut nested = None;
-    for kind in kinds {
-        match (check_kind(kind, value, path), kind, value) {
-            (Ok(()), ..) => return Ok(()),
-            (Err(error), Kind::Object(_) | Kind::Map(_), Value::Map(_))
-            | (Err(error), Kind::List(_), Value::List(_)) => {
-                nested.get_or_insert(error);
-            }
-            _ => {}
-        }
-    }
-    Err(nested.unwrap_or_else(|| wrong_type(kind, value, path)))
-}
-
 fn wrong_type(expected: &Kind, value: &Value, path: &Path<'_>) -> ParamError {
     path.error(Problem::WrongType {
         expected: *expected,
@@ -289,8 +329,13 @@ fn describe(value: &Value) -> String {
         Value::Bool(value) => value.to_string(),
         Value::Integer(number) => number.to_string(),
         Value::Float(number) => format!("{number:?}"),
-        Value::Text(text) if text.chars().nth(SHOWN).is_none() => format!("{text:?}"),
-        Value::Text(text) => format!("{:?}…", text.chars().take(SHOWN).collect::<String>()),
+        Value::Text(text) => {
+            // Only as much as may be shown is looked through, and a secret that reaches beyond it is still one.
+            let start: String = text.chars().take(4 * SHOWN).collect();
+            let shown = redacted(&start);
+            let more = if shown.chars().nth(SHOWN).is_some() { "…" } else { "" };
+            format!("{:?}{more}", shown.chars().take(SHOWN).collect::<String>())
+        }
         Value::List(_) => "a list".to_owned(),
         Value::Map(_) => "a map".to_owned(),
         Value::File(_) => "a file".to_owned(),
@@ -326,178 +371,19 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-/// A name from a script may be anything: it is shortened, and shown without control characters.
+/// A name from a script may be anything: it is shortened, and shown without secrets and control characters.
 fn write_name(f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
     const SHOWN: usize = 60;
-    for c in name.chars().take(SHOWN) {
-        write!(f, "{}", if c.is_control() { '\u{fffd}' } else { c })?;
+    let start: String = name.chars().take(4 * SHOWN).collect();
+    let shown = redacted(&start);
+    for c in shown.chars().take(SHOWN) {
+        write!(f, "{}", if is_printable(c) { c } else { '\u{fffd}' })?;
     }
-    if name.chars().nth(SHOWN).is_some() {
+    if shown.chars().nth(SHOWN).is_some() {
         f.write_str("…")?;
     }
     Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn check(operation: &str, name: &str, value: serde_json::Value) -> String {
-        match Operation::by_name(operation).unwrap().check(name, &value.into()) {
-            Ok(()) => "ok".to_owned(),
-            Err(error) => error.to_string(),
-        }
-    }
-
-    #[test]
-    fn taken() {
-        for (operation, name, value) in [
-            ("price.create", "unit_amount", json!(1000)),
-            ("price.create", "unit_amount", json!(1000.0)),
-            ("price.create", "unit_amount", json!("1000")),
-            ("price.create", "unit_amount", json!("-1")),
-            ("price.create", "unit_amount_decimal", json!("12.50")),
-            ("price.create", "unit_amount_decimal", json!(12.5)),
-            ("price.create", "nickname", json!(7)),
-            ("price.create", "active", json!("true")),
-            ("price.create", "tiers", json!([{"up_to": "inf"}, {"up_to": 5}])),
-            ("price.create", "recurring", json!({"interval": "month"})),
-            ("price.create", "recurring", json!({})),
-            ("price.create", "metadata", json!("")),
-            ("price.create", "metadata", json!(null)),
-            (
-                "price.create",
-                "metadata",
-                json!({"a": null, "b": 1, "c": true, "d": ""}),
-            ),
-            ("price.list", "created", json!({"gte": 1})),
-            ("price.list", "created", json!(1)),
-            ("coupon.create", "percent_off", json!("12.5")),
-            ("customer.update", "shipping", json!("")),
-            ("customer.update", "email", json!("a@example.com")),
-            ("customer.update", "description", json!("")),
-            ("subscription.create", "items", json!({"0": {"price": "price_1"}})),
-            ("subscription.create", "trial_end", json!("now")),
-            ("subscription.create", "trial_end", json!(1_700_000_000)),
-            ("subscription.create", "items", json!([{"price": "price_1"}])),
-            ("product.create", "expand", json!(["whatever"])),
-        ] {
-            assert_eq!(
-                check(operation, name, value.clone()),
-                "ok",
-                "{operation} {name} {value}"
-            );
-        }
-    }
-
-    #[test]
-    fn refused() {
-        for (operation, name, value, message) in [
-            (
-                "product.create",
-                "nmae",
-                json!("x"),
-                "unknown parameter `nmae`: did you mean `name`?",
-            ),
-            ("product.create", "zebra", json!("x"), "unknown parameter `zebra`"),
-            (
-                "product.create",
-                "name",
-                json!(""),
-                "parameter `name` cannot be cleared, leave it out or give a value",
-            ),
-            (
-                "product.create",
-                "active",
-                json!(7),
-                "parameter `active` is 7, expected boolean",
-            ),
-            (
-                "product.create",
-                "name",
-                json!(["x"]),
-                "parameter `name` is a list, expected text of at most 5000 characters",
-            ),
-            (
-                "price.create",
-                "unit_amount",
-                json!(10.5),
-                "parameter `unit_amount` is 10.5, expected integer",
-            ),
-            (
-                "price.create",
-                "unit_amount",
-                json!("1e3"),
-                "parameter `unit_amount` is \"1e3\", expected integer",
-            ),
-            (
-                "price.create",
-                "unit_amount_decimal",
-                json!("inf"),
-                "parameter `unit_amount_decimal` is \"inf\", expected decimal as text",
-            ),
-            (
-                "price.create",
-                "tiers_mode",
-                json!("flat"),
-                "parameter `tiers_mode` is \"flat\", expected one of graduated|volume",
-            ),
-            (
-                "coupon.create",
-                "name",
-                json!("x".repeat(41)),
-                "parameter `name` is 41 characters long, at most 40 are allowed",
-            ),
-            (
-                "subscription.create",
-                "items",
-                json!([{"price_data": {"curency": "usd"}}]),
-                "unknown parameter `items[0].price_data.curency`: did you mean `currency`?",
-            ),
-            (
-                "subscription.create",
-                "items",
-                json!([{}, {"price_data": {"currency": "usd", "recurring": {"interval": "week"}}}]),
-                "missing required parameter `items[1].price_data.product`",
-            ),
-            (
-                "product.create",
-                "metadata",
-                json!({"k": ["v"]}),
-                "parameter `metadata.k` is a list, expected text",
-            ),
-            (
-                "product.create",
-                "metadata",
-                json!({"k": "v".repeat(501)}),
-                "parameter `metadata.k` is 501 characters long, at most 500 are allowed",
-            ),
-            (
-                "price.list",
-                "created",
-                json!({"gt": "x"}),
-                "parameter `created.gt` is \"x\", expected integer",
-            ),
-        ] {
-            assert_eq!(check(operation, name, value), message);
-        }
-    }
-
-    #[test]
-    fn missing_ones_are_named() {
-        let operation = Operation::by_name("price.create").unwrap();
-        let error = operation.check_all(&Params::new()).unwrap_err();
-        assert_eq!(error.to_string(), "missing required parameter `currency`");
-        assert!(operation.check_all(&Params::new().with("currency", "usd")).is_ok());
-    }
-
-    #[test]
-    fn a_message_is_one_short_line() {
-        let operation = Operation::by_name("product.create").unwrap();
-        let error = operation.check(&"a\nb\u{7}".repeat(9000), &Value::Null).unwrap_err();
-        let text = error.to_string();
-        assert!(text.len() < 300 && !text.contains(char::is_control), "{text}");
-    }
-}
+mod tests;

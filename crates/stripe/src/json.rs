@@ -31,6 +31,7 @@ fn json(value: &Value, kind: Kind, name: &str, depth: usize) -> Result<Json, Enc
     }
     Ok(match (kind, value) {
         (_, Value::Null) => Json::Null,
+        (Kind::Open(usual), _) => return json(value, *usual, name, depth),
         (Kind::AnyOf(kinds), _) => return json(value, fitting(kinds, value), name, depth),
         (Kind::Object(params), Value::Map(entries)) => object(entries, params, depth + 1)?,
         (Kind::Map(entry), Value::Map(entries)) => map(entries, depth + 1, |_| *entry)?,

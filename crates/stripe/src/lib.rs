@@ -6,7 +6,8 @@
 //!   everything. Parameters are checked before anything is sent; what Stripe would take is never refused.
 //! - [`raw`]: any request, unchecked, for what the catalogue does not know yet.
 //! - [`form`]: the encoding of Stripe's v1 API, both ways.
-//! - [`StripePolicy`]: what an answer of Stripe's means.
+//! - [`StripePolicy`]: what an answer of Stripe's means, what is tried again, and at which pace.
+//! - [`reconcile`]: whether a request with an unknown effect was carried out.
 //! - [`pages`]: lists page by page, as a state machine and as a `Stream`.
 //! - [`webhook`]: what Stripe sends to us: signatures, events, duplicates.
 //!
@@ -37,8 +38,10 @@ pub mod pages;
 mod param_error;
 mod policy;
 mod raw;
+pub mod reconcile;
 mod redact;
 mod request;
+mod route;
 mod value;
 pub mod webhook;
 
@@ -46,13 +49,14 @@ pub use builder::Call;
 pub use catalogue::{
     Answer, Encoding, Host, Kind, Operation, Param, Resource, UnknownOperation, nearest, operations, resources, unnamed,
 };
-pub use check::{METADATA_KEY_MAX, METADATA_VALUE_MAX};
+pub use check::{METADATA_ENTRIES_MAX, METADATA_KEY_MAX, METADATA_VALUE_MAX};
 pub use generated::builders::*;
 pub use inflight_core::{Method, Priority, Request};
 pub use param_error::{ParamError, Problem};
-pub use policy::StripePolicy;
+pub use policy::{RetrySettings, StripePolicy};
 pub use raw::raw;
-pub use request::{API_VERSION, BuildError, FILE_MAX, FORM_MAX, IDEMPOTENCY_KEY_MAX, RequestOptions};
+pub use redact::redacted;
+pub use request::{API_VERSION, BuildError, FILE_MAX, FORM_MAX, IDEMPOTENCY_KEY_MAX, RequestOptions, TARGET_MAX};
 pub use value::{Params, Upload, Value};
 
 #[cfg(doctest)]

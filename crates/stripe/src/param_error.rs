@@ -49,6 +49,15 @@ pub enum Problem {
     },
     /// It cannot be cleared.
     NotClearable,
+    /// It is a key of metadata that is empty or holds a bracket.
+    BadMetadataKey,
+    /// It has too many entries.
+    TooManyEntries {
+        /// How many are allowed.
+        max: usize,
+        /// How many it has.
+        count: usize,
+    },
 }
 
 /// `Display` as one line.
@@ -74,6 +83,10 @@ impl fmt::Display for Line<'_> {
                     f,
                     "parameter `{path}` is {length} characters long, at most {max} are allowed"
                 )
+            }
+            Problem::BadMetadataKey => write!(f, "`{path}`: a key of metadata is not empty and holds no brackets"),
+            Problem::TooManyEntries { max, count } => {
+                write!(f, "parameter `{path}` has {count} entries, at most {max} are allowed")
             }
             Problem::NotClearable => write!(f, "parameter `{path}` cannot be cleared, leave it out or give a value"),
         }

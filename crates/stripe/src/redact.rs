@@ -11,8 +11,22 @@ const CLIENT_SECRET: &str = "_secret_";
 /// Shorter words are names, such as `sk_test`.
 const SHORTEST_SECRET: usize = 12;
 
-/// The text with API keys shown by their last four characters, and client secrets not at all.
-pub(crate) fn redacted(text: &str) -> Cow<'_, str> {
+/// Whether a character of a text from elsewhere is shown as it is: not what controls a terminal or the direction of writing.
+/// <https://www.unicode.org/reports/tr9/#Directional_Formatting_Characters>
+pub(crate) fn is_printable(c: char) -> bool {
+    let is_directional =
+        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    !c.is_control() && !is_directional
+}
+
+/// The text with API keys shown by their last four characters, and client secrets not at all: for texts that people and logs see.
+///
+/// ```
+/// let text = inflight_stripe::redacted("paid pi_1_secret_2 with sk_test_a1b2c3d4e5f6");
+/// assert_eq!(text, "paid pi_1_secret_… with sk_test_…e5f6");
+/// ```
+#[must_use]
+pub fn redacted(text: &str) -> Cow<'_, str> {
     let suspect = text.contains(CLIENT_SECRET) || KEY_PREFIXES.iter().any(|prefix| text.contains(prefix));
     if !suspect {
         return Cow::Borrowed(text);
@@ -45,8 +59,17 @@ fn push_word(out: &mut String, word: &str) {
     }
 }
 
+/// Where a key begins: at the word's start or after `_`. Within a word only what goes on as keys do: `network_code` is none.
 fn key_start(word: &str) -> Option<usize> {
-    let at = KEY_PREFIXES.iter().filter_map(|prefix| word.find(prefix)).min()?;
+    let begins = |at: usize, prefix: &str| {
+        let rest = &word[at + prefix.len()..];
+        at == 0 || word[..at].ends_with('_') || rest.starts_with("live_") || rest.starts_with("test_")
+    };
+    let starts = KEY_PREFIXES.iter().flat_map(|prefix| {
+        let places = word.match_indices(prefix);
+        places.filter(move |(at, _)| begins(*at, prefix)).map(|(at, _)| at)
+    });
+    let at = starts.min()?;
     (word.len() - at >= SHORTEST_SECRET).then_some(at)
 }
 
@@ -67,6 +90,13 @@ mod tests {
             ("secret pi_1_secret_abc, é", "secret pi_1_secret_…, é"),
             ("Bearer_sk_live_a1b2c3d4e5f6", "Bearer_sk_live_…e5f6"),
             ("sk_test_51_a_b_c_d_e", "sk_test_…_d_e"),
+            ("keysk_live_a1b2c3d4e5f6", "keysk_live_…e5f6"),
+            ("network_transaction_id", "network_transaction_id"),
+            ("risk_correlation_id", "risk_correlation_id"),
+            (
+                "mark_uncollectible task_assignment",
+                "mark_uncollectible task_assignment",
+            ),
         ] {
             assert_eq!(redacted(text), expected);
         }

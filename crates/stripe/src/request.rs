@@ -29,6 +29,8 @@ const JSON: &str = "application/json";
 /// The largest form or JSON that is sent, in bytes. A bound of our own, far above any real request: the largest parameters of Stripe's have
 /// 5,000 characters each. It keeps what waits to be sent in bounded memory.
 pub const FORM_MAX: usize = 1024 * 1024;
+/// A request's path and query have at most so many bytes: HTTP clients bound a URL's length to 64 KiB, and servers to less.
+pub const TARGET_MAX: usize = 60 * 1024;
 
 /// The largest body with a file in it that is sent, in bytes. Stripe takes files of up to 16 MB.
 /// <https://docs.stripe.com/file-upload>
@@ -61,6 +63,9 @@ pub struct RequestOptions {
     pub timeout: Option<Duration>,
     /// How long the request may take in all, from submission. By default the registry's own (10 minutes).
     pub deadline: Option<Duration>,
+    /// How many further attempts there may be after the first. By default the policy's own number
+    /// ([`RetrySettings::max_retries`](crate::RetrySettings), 2).
+    pub max_retries: Option<u32>,
     /// The name of the credential to send with it. By default none.
     pub credential: Option<Arc<str>>,
 }
@@ -122,6 +127,13 @@ impl RequestOptions {
         self
     }
 
+    /// Sets how many further attempts there may be after the first. By default the policy's own number (2).
+    #[must_use]
+    pub fn max_retries(mut self, retries: u32) -> Self {
+        self.max_retries = Some(retries);
+        self
+    }
+
     /// Names the credential to send with the request. By default none.
     #[must_use]
     pub fn credential(mut self, name: impl Into<Arc<str>>) -> Self {
@@ -168,6 +180,14 @@ pub enum BuildError {
         /// The bound.
         max: usize,
     },
+    /// A path and query that are longer than a URL may be.
+    #[error("the path and query of {operation} have {bytes} bytes, and a URL has at most {TARGET_MAX}")]
+    TargetTooLong {
+        /// The operation's name.
+        operation: &'static str,
+        /// The length of path and query.
+        bytes: usize,
+    },
     /// Parameters that are no JSON object.
     #[error("the parameters of {operation} must be a JSON object")]
     NoObject {
@@ -181,7 +201,9 @@ pub enum BuildError {
     #[error("a request is for a connected account or for a context, not for both")]
     AccountAndContext,
     /// An idempotency key that Stripe or HTTP would refuse.
-    #[error("the idempotency key must have 1 to {IDEMPOTENCY_KEY_MAX} printable ASCII characters")]
+    #[error(
+        "the idempotency key must have 1 to {IDEMPOTENCY_KEY_MAX} printable ASCII characters, and no blank at its ends"
+    )]
     IdempotencyKey,
     /// A header value that HTTP would refuse.
     #[error("the value of {0} must have 1 to 255 printable ASCII characters, without spaces")]
@@ -276,6 +298,12 @@ impl Call {
             self.target.push(if self.target.contains('?') { '&' } else { '?' });
             self.target.push_str(&query);
         }
+        if self.target.len() > TARGET_MAX {
+            return Err(BuildError::TargetTooLong {
+                operation: self.name,
+                bytes: self.target.len(),
+            });
+        }
         let body: Params = body.into_iter().collect();
         let is_v2 = crate::catalogue::is_v2(&self.target);
         let request = Request::new(self.method, "").operation(self.name);
@@ -331,6 +359,7 @@ pub(crate) fn apply(options: &RequestOptions, mut request: Request, is_v2: bool)
     request.priority = options.priority;
     request.attempt_timeout = options.timeout;
     request.deadline = options.deadline;
+    request.max_retries = options.max_retries;
     request.credential = options.credential.clone();
     Ok(request)
 }
@@ -408,6 +437,7 @@ mod tests {
             .priority(Priority::High)
             .timeout(Duration::from_secs(1))
             .deadline(Duration::from_secs(2))
+            .max_retries(5)
             .credential("shop");
         let made = create(&options).unwrap();
         assert_eq!(made.idempotency_key, IdempotencyKey::Given("order 7".into()));
@@ -421,6 +451,7 @@ mod tests {
         assert_eq!(made.priority, Priority::High);
         assert_eq!(made.attempt_timeout, Some(Duration::from_secs(1)));
         assert_eq!(made.deadline, Some(Duration::from_secs(2)));
+        assert_eq!(made.max_retries, Some(5));
         assert_eq!(made.credential.as_deref(), Some("shop"));
 
         let retrieve = request("product.retrieve", &["p"], Params::new(), &options).unwrap();

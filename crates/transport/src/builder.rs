@@ -8,12 +8,16 @@ use std::time::Duration;
 use inflight_core::{Credentials, PlainHttp, Policy, Queue};
 use reqwest::header::HeaderValue;
 
+use crate::breaker::{Breakers, CircuitBreaker};
+use crate::budget::{Budget, RetryBudget};
 use crate::client::{ClientConfiguration, Clients};
 use crate::compose::{AttemptHeaders, Composer};
 use crate::dispatch::Dispatch;
 use crate::exchange::Exchange;
+use crate::pace::Pacer;
+use crate::schedule::Schedule;
 use crate::target::BaseUrl;
-use crate::worker::Worker;
+use crate::worker::{Control, Worker};
 
 /// Where requests go whose credential names no endpoint, unless the builder says otherwise.
 pub const DEFAULT_BASE_URL: &str = "https://api.stripe.com";
@@ -68,6 +72,9 @@ pub struct WorkerBuilder {
     user_agent: String,
     attempt_headers: Option<Arc<AttemptHeaders>>,
     drain_limit: Duration,
+    retry_budget: RetryBudget,
+    circuit_breaker: CircuitBreaker,
+    pace: bool,
 }
 
 impl Default for WorkerBuilder {
@@ -84,6 +91,9 @@ impl Default for WorkerBuilder {
             user_agent: DEFAULT_USER_AGENT.to_owned(),
             attempt_headers: None,
             drain_limit: DEFAULT_DRAIN_LIMIT,
+            retry_budget: RetryBudget::default(),
+            circuit_breaker: CircuitBreaker::default(),
+            pace: false,
         }
     }
 }
@@ -168,6 +178,29 @@ impl WorkerBuilder {
         self
     }
 
+    /// How many further attempts there are in all, whatever the policy says of each. By default [`RetryBudget::default`]: one for
+    /// five requests, and ten a second.
+    #[must_use]
+    pub fn retry_budget(mut self, budget: RetryBudget) -> Self {
+        self.retry_budget = budget;
+        self
+    }
+
+    /// When a server counts as down, and what happens then. By default [`CircuitBreaker::default`]: after 10 failed attempts in a
+    /// row requests wait until it is back.
+    #[must_use]
+    pub fn circuit_breaker(mut self, breaker: CircuitBreaker) -> Self {
+        self.circuit_breaker = breaker;
+        self
+    }
+
+    /// Whether the limits are kept that the policy names ([`Policy::pace_class`]). By default not.
+    #[must_use]
+    pub fn pace(mut self, on: bool) -> Self {
+        self.pace = on;
+        self
+    }
+
     /// Starts the worker's thread, which takes over the registry's queue.
     ///
     /// No connection is made and no CA certificate is looked for: that waits for the first request to an `https` host, which
@@ -176,18 +209,27 @@ impl WorkerBuilder {
     /// # Errors
     /// [`StartError`] where the configuration cannot be used or the operating system refuses.
     pub fn start(self, queue: Queue) -> Result<Worker, StartError> {
-        let (concurrency, drain_limit) = (self.concurrency, self.drain_limit);
-        let exchange = self.exchange()?;
+        let drain_limit = self.drain_limit;
+        let dispatch = self.dispatch()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(StartError::Runtime)?;
-        Worker::start(runtime, queue, drain_limit, |queue, control| {
-            Dispatch::new(queue, exchange, concurrency, control)
+        Worker::start(runtime, queue, drain_limit, dispatch)
+    }
+
+    pub(crate) fn dispatch(self) -> Result<impl FnOnce(Queue, Arc<Control>) -> Arc<Dispatch>, StartError> {
+        let concurrency = self.concurrency;
+        let (breakers, pace) = (Breakers::new(self.circuit_breaker), self.pace);
+        let exchange = Arc::new(self.exchange()?);
+        Ok(move |queue, control| {
+            let pacer = pace.then(Pacer::new);
+            let schedule = Schedule::new(queue, Arc::clone(&exchange), breakers, pacer);
+            Dispatch::new(schedule, exchange, concurrency, control)
         })
     }
 
-    pub(crate) fn exchange(self) -> Result<Exchange, StartError> {
+    fn exchange(self) -> Result<Exchange, StartError> {
         let base = BaseUrl::parse(&self.base_url).map_err(|error| StartError::BaseUrl {
             reason: error.to_string(),
         })?;
@@ -200,6 +242,7 @@ impl WorkerBuilder {
                 system_proxy: self.system_proxy,
                 connections: self.concurrency,
             }),
+            budget: Budget::new(self.retry_budget),
             attempt_timeout: self.attempt_timeout,
             max_body: self.max_body,
         })

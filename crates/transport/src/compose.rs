@@ -1,6 +1,7 @@
 //! From a request as plain data to what the HTTP client sends.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{BufMut, BytesMut};
@@ -8,7 +9,7 @@ use inflight_core::{Credential, Credentials, Effect, Failure, FailureKind, Metho
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
 use crate::body::{Begun, WatchedBody};
-use crate::target::{BaseUrl, BaseUrlError, invalid, resolve};
+use crate::target::{BaseUrl, BaseUrlError, invalid, resolve, server_of};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -29,6 +30,12 @@ const KNOWN_ENDPOINTS: usize = 64;
 
 /// Gives the headers that one attempt is sent with beside its request's own: names and values.
 pub type AttemptHeaders = dyn Fn() -> Vec<(&'static str, String)> + Send + Sync;
+
+/// What is sent, and to which server.
+pub(crate) struct Outgoing {
+    pub(crate) request: reqwest::Request,
+    pub(crate) server: Arc<str>,
+}
 
 /// Turns requests into what is sent.
 pub(crate) struct Composer {
@@ -53,19 +60,44 @@ impl Composer {
     }
 
     /// One attempt of the request. `begun` tells later whether it has begun to leave.
-    pub(crate) fn compose(&self, id: RequestId, request: &Request, begun: &Begun) -> Result<reqwest::Request, Failure> {
+    pub(crate) fn compose(&self, id: RequestId, request: &Request, begun: &Begun) -> Result<Outgoing, Failure> {
         let credential = self.credential(request)?;
-        let base = match credential.as_ref().and_then(|credential| credential.endpoint.as_ref()) {
-            Some(endpoint) => self.endpoint(endpoint)?,
-            None => Arc::clone(&self.base),
-        };
+        let base = self.base_of(credential.as_ref())?;
         let url = resolve(&request.target, &base, credential.is_some())?;
         let mut outgoing = reqwest::Request::new(method_of(request.method), url);
         self.set_headers(outgoing.headers_mut(), id, request, credential.as_ref())?;
         if let Some(body) = body_of(request, begun) {
             *outgoing.body_mut() = Some(body);
         }
-        Ok(outgoing)
+        let server = server_of(&request.target, &base);
+        Ok(Outgoing {
+            request: outgoing,
+            server,
+        })
+    }
+
+    /// The server that the request would be sent to now, if it could be sent at all.
+    pub(crate) fn server(&self, request: &Request) -> Option<Arc<str>> {
+        let credential = if request.credential.is_some() {
+            Some(self.known_credential(request)?)
+        } else {
+            None
+        };
+        let base = self.base_of(credential.as_ref()).ok()?;
+        Some(server_of(&request.target, &base))
+    }
+
+    /// The credential of the request, if it names one that is known. A look-up that panics, against its contract, finds none: the
+    /// attempt will say so.
+    pub(crate) fn known_credential(&self, request: &Request) -> Option<Credential> {
+        catch_unwind(AssertUnwindSafe(|| self.credential(request))).ok()?.ok()?
+    }
+
+    fn base_of(&self, credential: Option<&Credential>) -> Result<Arc<BaseUrl>, Failure> {
+        match credential.and_then(|credential| credential.endpoint.as_ref()) {
+            Some(endpoint) => self.endpoint(endpoint),
+            None => Ok(Arc::clone(&self.base)),
+        }
     }
 
     fn credential(&self, request: &Request) -> Result<Option<Credential>, Failure> {

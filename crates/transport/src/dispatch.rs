@@ -4,11 +4,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use inflight_core::{Job, Queue, Transport};
+use inflight_core::Transport;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::exchange::{Exchange, PauseEnd};
+use crate::exchange::{Exchange, Report};
+use crate::schedule::{Cleared, Schedule};
+use crate::work::{Permit, Work};
 use crate::worker::{Control, ShutdownReport};
 
 /// Two clocks may disagree by a little; the loop must not spin over it.
@@ -49,24 +51,27 @@ impl Transport for Bell {
 
 /// What the loop and its slots share. All of it lives on the worker's thread; the lock is never contended.
 pub(crate) struct Dispatch {
-    queue: Mutex<Queue>,
-    exchange: Exchange,
+    schedule: Mutex<Schedule>,
+    exchange: Arc<Exchange>,
     concurrency: usize,
     busy: AtomicUsize,
     stopping: AtomicBool,
-    stop: Notify,
     control: Arc<Control>,
 }
 
 impl Dispatch {
-    pub(crate) fn new(queue: Queue, exchange: Exchange, concurrency: usize, control: Arc<Control>) -> Arc<Self> {
+    pub(crate) fn new(
+        schedule: Schedule,
+        exchange: Arc<Exchange>,
+        concurrency: usize,
+        control: Arc<Control>,
+    ) -> Arc<Self> {
         Arc::new(Self {
-            queue: Mutex::new(queue),
+            schedule: Mutex::new(schedule),
             exchange,
             concurrency,
             busy: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
-            stop: Notify::new(),
             control,
         })
     }
@@ -84,39 +89,40 @@ impl Dispatch {
         }
     }
 
-    /// Gives jobs to free slots. What cannot run yet is tended; gives when to do so again.
+    /// Gives requests to free slots. What cannot run yet is tended; gives when to do so again.
     fn fill(self: &Arc<Self>) -> Option<Instant> {
-        while self.busy.load(Ordering::Relaxed) < self.concurrency {
-            let job = self.next_job()?;
+        let now = Instant::now();
+        loop {
+            let free = self.busy.load(Ordering::Relaxed) < self.concurrency;
+            let mut schedule = self.schedule();
+            let next = if free { schedule.next(now) } else { None };
+            let Some(work) = next else {
+                let tend_again = schedule.tend(free, now);
+                return tend_again.map(|at| at.max(now + SHORTEST_SLEEP));
+            };
+            drop(schedule);
             let slot = Slot::occupy(self);
-            tokio::spawn(slot.run(job));
+            tokio::spawn(slot.run(work));
         }
-        let earliest = Instant::now() + SHORTEST_SLEEP;
-        let tend_again = self.queue().tend();
-        tend_again.map(|at| Instant::from_std(at).max(earliest))
-    }
-
-    fn next_job(&self) -> Option<Job> {
-        if self.stopping.load(Ordering::Relaxed) {
-            return None;
-        }
-        self.queue().pop()
     }
 
     /// Answers what is queued, then waits for what is in flight, up to the limit.
     async fn drain(&self) -> ShutdownReport {
         self.stopping.store(true, Ordering::Relaxed);
-        self.stop.notify_waiters();
         let in_flight = self.busy.load(Ordering::Relaxed);
-        let mut cancelled = 0;
+        let mut cleared = Cleared::default();
         loop {
-            cancelled += self.cancel_queued();
+            let now = Instant::now();
+            let more = self.schedule().clear(now);
+            cleared.cancelled += more.cancelled;
+            cleared.given_up += more.given_up;
             let busy = self.busy.load(Ordering::Relaxed);
             let until = self.control.stop_until().map(Instant::from_std);
-            if busy == 0 || until.is_some_and(|until| until <= Instant::now()) {
+            if busy == 0 || until.is_some_and(|until| until <= now) {
                 return ShutdownReport {
                     finished: in_flight - busy,
-                    cancelled,
+                    cancelled: cleared.cancelled,
+                    given_up: cleared.given_up,
                     abandoned: busy,
                 };
             }
@@ -125,31 +131,8 @@ impl Dispatch {
         }
     }
 
-    fn cancel_queued(&self) -> usize {
-        let mut cancelled = 0;
-        loop {
-            let Some(job) = self.queue().pop() else {
-                return cancelled;
-            };
-            // Dropped outside the lock: ending a request wakes others.
-            drop(job);
-            cancelled += 1;
-        }
-    }
-
-    async fn pause(&self, until: Instant) -> PauseEnd {
-        let stop = self.stop.notified();
-        if self.stopping.load(Ordering::Relaxed) {
-            return PauseEnd::Stopped;
-        }
-        match tokio::time::timeout_at(until, stop).await {
-            Ok(()) => PauseEnd::Stopped,
-            Err(_) => PauseEnd::Over,
-        }
-    }
-
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn schedule(&self) -> MutexGuard<'_, Schedule> {
+        self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -162,12 +145,16 @@ impl Slot {
         Self(Arc::clone(dispatch))
     }
 
-    /// Carries out this job and then one after the other, without the loop's help, as long as there are any.
-    async fn run(self, first: Job) {
+    /// Makes this attempt and then one after the other, without the loop's help, as long as there is something to send.
+    async fn run(self, first: Work) {
         let mut next = Some(first);
-        while let Some(job) = next {
-            self.0.exchange.carry_out(job, |until| self.0.pause(until)).await;
-            next = self.0.next_job();
+        while let Some(Work { stage, permit }) = next {
+            let held = Held {
+                dispatch: &self.0,
+                permit,
+            };
+            let report = self.0.exchange.turn(stage).await;
+            next = held.settle(report);
         }
     }
 }
@@ -182,9 +169,41 @@ impl Drop for Slot {
     }
 }
 
+/// What a request holds while it is sent. Given back in any case, after a panic too.
+struct Held<'a> {
+    dispatch: &'a Dispatch,
+    permit: Permit,
+}
+
+impl Held<'_> {
+    /// Gives everything back, and takes the next request.
+    fn settle(mut self, report: Report) -> Option<Work> {
+        let permit = std::mem::take(&mut self.permit);
+        let now = Instant::now();
+        let mut schedule = self.dispatch.schedule();
+        schedule.settle(permit, report, now);
+        let next = schedule.next(now);
+        // Times and further slots are the loop's to look after.
+        if schedule.has_waiting() {
+            self.dispatch.control.bell.ring();
+        }
+        next
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let permit = std::mem::take(&mut self.permit);
+        if !permit.is_empty() {
+            self.dispatch.schedule().release(permit, Instant::now());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Worker;
     use inflight_core::{Method, Registry, Request};
     use std::task::Poll;
 
@@ -194,11 +213,10 @@ mod tests {
         let (registry, queue) = Registry::builder().clock(Arc::new(crate::TokioClock)).build();
         let control = Arc::new(Control::default());
         queue.attach(control.bell.clone());
-        let exchange = crate::Worker::builder()
+        let dispatch = Worker::builder()
             .base_url("https://host.invalid")
-            .exchange()
-            .expect("the configuration is sound");
-        let dispatch = Dispatch::new(queue, exchange, 1, Arc::clone(&control));
+            .dispatch()
+            .expect("the configuration is sound")(queue, Arc::clone(&control));
         // One request that fails at once, so that the worker is idle after work.
         let id = registry
             .submit(Request::new(Method::Get, "no path"))

@@ -1,98 +1,196 @@
-//! One request from its start to its ending: attempts, pauses between them, and what is known at the end.
+//! One attempt of one request, and what follows from it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use inflight_core::{
-    Effect, FailedAttempt, Failure, FailureKind, InFlight, Job, Outcome, Policy, Request, Response, RetryDecision,
+    Effect, FailedAttempt, Failure, FailureKind, InFlight, Outcome, Policy, Request, Response, RetryDecision, Throttle,
 };
 use tokio::time::Instant;
 
 use crate::answer::{self, ReadError};
 use crate::body::Begun;
+use crate::breaker::Health;
+use crate::budget::Budget;
 use crate::client::Clients;
 use crate::compose::Composer;
-use crate::failure::from_client_error;
+use crate::failure::{from_client_error, is_unanswered};
+use crate::work::{Again, Progress, Stage};
 
 /// What every exchange of a worker shares.
 pub(crate) struct Exchange {
     pub(crate) policy: Arc<dyn Policy>,
     pub(crate) composer: Composer,
     pub(crate) clients: Clients,
+    pub(crate) budget: Budget,
     pub(crate) attempt_timeout: Duration,
     pub(crate) max_body: usize,
+}
+
+/// What the schedule learns of an attempt.
+pub(crate) struct Report {
+    /// The request, where it is to be sent again, and when.
+    pub(crate) again: Option<(Box<Again>, Instant)>,
+    /// The server, where one was asked, and how it fared.
+    pub(crate) health: Option<(Arc<str>, Health)>,
+    /// What the answer says about the pace, and when the attempt began.
+    pub(crate) throttle: Option<Throttle>,
+    pub(crate) began: Instant,
+}
+
+impl Report {
+    /// Of a request that ended without an attempt.
+    pub(crate) fn nothing(began: Instant) -> Self {
+        Self {
+            again: None,
+            health: None,
+            throttle: None,
+            began,
+        }
+    }
 }
 
 /// How one attempt ended.
 #[allow(clippy::large_enum_variant, reason = "made once per attempt and taken apart at once")]
 enum AttemptEnd {
     Outcome(Outcome),
+    Broken(Broken),
     DeadlinePassed(Effect),
 }
 
-/// How a pause before the next attempt ended.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum PauseEnd {
-    Over,
-    /// The worker stops: there will be no further attempt.
-    Stopped,
+/// An attempt without an answer.
+struct Broken {
+    failure: Failure,
+    unanswered: bool,
+}
+
+impl From<Failure> for Broken {
+    fn from(failure: Failure) -> Self {
+        Self {
+            failure,
+            unanswered: false,
+        }
+    }
 }
 
 impl Exchange {
-    /// Carries one request out. `pause` sleeps until a moment, or until the worker stops.
-    pub(crate) async fn carry_out<P>(&self, job: Job, pause: impl Fn(Instant) -> P)
-    where
-        P: Future<Output = PauseEnd>,
-    {
-        let Some(mut in_flight) = job.start().await else { return };
+    /// Makes one attempt, and ends the request unless there is to be a further one.
+    pub(crate) async fn turn(&self, stage: Stage) -> Report {
+        let began = Instant::now();
+        let (started, mut progress) = match stage {
+            Stage::Fresh(job) => {
+                self.budget.deposit();
+                (job.start().await, Progress::default())
+            }
+            Stage::Again(again) if again.expires <= began => {
+                again.expire(began);
+                return Report::nothing(began);
+            }
+            Stage::Again(again) => (again.in_flight.resume(), again.progress),
+        };
+        let Some(mut in_flight) = started else {
+            return Report::nothing(began);
+        };
+        in_flight.begin_attempt();
+        progress.attempts += 1;
         let deadline = Instant::from_std(in_flight.deadline());
-        // Whether an attempt may have been carried out without our knowing: a later refusal says nothing about that one.
-        let mut in_doubt = false;
-        loop {
-            in_flight.begin_attempt();
-            let mut failure = match self.attempt(&in_flight, deadline).await {
-                AttemptEnd::Outcome(Ok(success)) => return in_flight.complete(Ok(success)),
-                AttemptEnd::Outcome(Err(failure)) => failure,
-                AttemptEnd::DeadlinePassed(effect) => return in_flight.complete_overdue(worst(in_doubt, effect)),
-            };
-            if in_doubt && !settles(&failure) {
-                failure.effect = Effect::Unknown;
-                failure.needs_reconcile = true;
-            }
-            in_doubt = failure.effect == Effect::Unknown;
-            let RetryDecision::After(wait) = self.retry(&in_flight, &failure, deadline) else {
-                return in_flight.complete(Err(failure));
-            };
-            let until = Instant::now().checked_add(wait).map_or(deadline, |at| at.min(deadline));
-            if !wait.is_zero() && pause(until).await == PauseEnd::Stopped {
-                return in_flight.complete(Err(failure));
-            }
-            if until >= deadline {
-                return in_flight.complete_overdue(failure.effect);
+        let mut server = None;
+        let end = self.attempt(&in_flight, deadline, &mut server).await;
+        let health = Health::of(match &end {
+            AttemptEnd::Outcome(outcome) => outcome.as_ref().err(),
+            AttemptEnd::Broken(broken) => Some(&broken.failure),
+            AttemptEnd::DeadlinePassed(_) => None,
+        });
+        let known = !matches!(end, AttemptEnd::DeadlinePassed(_));
+        let mut report = Report {
+            health: server.filter(|_| known).zip(health),
+            ..Report::nothing(began)
+        };
+        match end {
+            AttemptEnd::Outcome(Ok(success)) => in_flight.complete(Ok(success)),
+            AttemptEnd::Outcome(Err(failure)) => self.failed(in_flight, progress, failure.into(), &mut report),
+            AttemptEnd::Broken(broken) => self.failed(in_flight, progress, broken, &mut report),
+            AttemptEnd::DeadlinePassed(effect) => {
+                let effect = if progress.in_doubt { Effect::Unknown } else { effect };
+                in_flight.complete_overdue(effect);
             }
         }
+        report
     }
 
-    async fn attempt(&self, in_flight: &InFlight, deadline: Instant) -> AttemptEnd {
+    /// Ends the request, or has it wait for a further attempt.
+    fn failed(&self, mut in_flight: InFlight, mut progress: Progress, broken: Broken, report: &mut Report) {
+        let Broken {
+            mut failure,
+            unanswered,
+        } = broken;
+        report.throttle = self.guarded(|policy| policy.throttle(&failure)).flatten();
+        if progress.in_doubt && !self.guarded(|policy| policy.settles(&failure)).unwrap_or(false) {
+            failure.effect = Effect::Unknown;
+            failure.needs_reconcile = true;
+        }
+        progress.in_doubt = failure.effect == Effect::Unknown;
+        let now = Instant::now();
+        let deadline = Instant::from_std(in_flight.deadline());
+        let decision = self.decide(&in_flight, &progress, &failure, unanswered, deadline, now);
+        let pause = match decision {
+            RetryDecision::Stop => return in_flight.complete(Err(failure)),
+            RetryDecision::AtOnce => {
+                progress.repeated_at_once = true;
+                Duration::ZERO
+            }
+            RetryDecision::After(pause) => pause,
+            RetryDecision::Requeue(pause) => {
+                progress.attempts -= 1;
+                progress.requeued += 1;
+                pause
+            }
+        };
+        let expires = self.expires(&in_flight, deadline);
+        in_flight.wait(failure.effect);
+        let until = now.checked_add(pause).map_or(expires, |at| at.min(expires));
+        let again = Again {
+            in_flight,
+            progress,
+            failure,
+            expires,
+        };
+        report.again = Some((Box::new(again), until));
+    }
+
+    fn expires(&self, in_flight: &InFlight, deadline: Instant) -> Instant {
+        let lifetime = self.guarded(|policy| policy.repeatable_for(in_flight.request()));
+        let end = lifetime
+            .flatten()
+            .and_then(|lifetime| Instant::from_std(in_flight.submitted()).checked_add(lifetime));
+        end.map_or(deadline, |end| end.min(deadline))
+    }
+
+    async fn attempt(&self, in_flight: &InFlight, deadline: Instant, server: &mut Option<Arc<str>>) -> AttemptEnd {
         let request = in_flight.request();
         let begun = Begun::default();
         let limit = Instant::now().checked_add(request.attempt_timeout.unwrap_or(self.attempt_timeout));
         let until = limit.map_or(deadline, |limit| limit.min(deadline));
         let effect = || effect_of(request, &begun);
-        match tokio::time::timeout_at(until, self.send(in_flight, &begun)).await {
+        match tokio::time::timeout_at(until, self.send(in_flight, &begun, server)).await {
             Ok(Ok(response)) => AttemptEnd::Outcome(self.classify(request, response)),
-            Ok(Err(failure)) => AttemptEnd::Outcome(Err(failure)),
+            Ok(Err(broken)) => AttemptEnd::Broken(broken),
             Err(_) if until == deadline => AttemptEnd::DeadlinePassed(effect()),
             Err(elapsed) => {
                 let message = "the attempt took longer than its timeout";
                 let failure = Failure::new(FailureKind::AttemptTimeout, effect(), message).with_source(elapsed);
-                AttemptEnd::Outcome(Err(failure.retryable()))
+                AttemptEnd::Broken(failure.retryable().into())
             }
         }
     }
 
-    async fn send(&self, in_flight: &InFlight, begun: &Begun) -> Result<Response, Failure> {
+    async fn send(
+        &self,
+        in_flight: &InFlight,
+        begun: &Begun,
+        server: &mut Option<Arc<str>>,
+    ) -> Result<Response, Broken> {
         let request = in_flight.request();
         let composed = catch_unwind(AssertUnwindSafe(|| {
             self.composer.compose(in_flight.id(), request, begun)
@@ -104,18 +202,22 @@ impl Exchange {
                 "the look-up of the credential panicked",
             ))
         })?;
-        let client = self.clients.for_scheme(outgoing.url().scheme())?;
+        *server = Some(outgoing.server);
+        let client = self.clients.for_scheme(outgoing.request.url().scheme())?;
         let failed = |error| from_client_error(error, effect_of(request, begun));
-        let answer = client.execute(outgoing).await.map_err(failed)?;
+        let answer = client.execute(outgoing.request).await.map_err(|error| Broken {
+            unanswered: is_unanswered(&error),
+            failure: failed(error),
+        })?;
         let read = answer::read(answer, self.policy.keep_headers(), self.max_body).await;
-        read.map_err(|error| match error {
+        Ok(read.map_err(|error| match error {
             ReadError::Client(error) => failed(error),
             ReadError::TooLarge => Failure::new(
                 FailureKind::BodyTooLarge,
                 effect_of(request, begun),
                 format!("the answer's body is larger than {} bytes", self.max_body),
             ),
-        })
+        })?)
     }
 
     fn classify(&self, request: &Request, response: Response) -> Outcome {
@@ -129,16 +231,39 @@ impl Exchange {
         })
     }
 
-    fn retry(&self, in_flight: &InFlight, failure: &Failure, deadline: Instant) -> RetryDecision {
-        let now = Instant::now();
+    /// What the policy says and the budget allows.
+    fn decide(
+        &self,
+        in_flight: &InFlight,
+        progress: &Progress,
+        failure: &Failure,
+        unanswered: bool,
+        deadline: Instant,
+        now: Instant,
+    ) -> RetryDecision {
         let attempt = FailedAttempt {
             request: in_flight.request(),
-            attempts: in_flight.attempts(),
+            attempts: progress.attempts,
+            requeued: progress.requeued,
             failure,
+            unanswered,
+            repeated_at_once: progress.repeated_at_once,
             elapsed: now.saturating_duration_since(Instant::from_std(in_flight.submitted())),
             remaining: deadline.saturating_duration_since(now),
+            random: fastrand::f64(),
         };
-        catch_unwind(AssertUnwindSafe(|| self.policy.retry(&attempt))).unwrap_or(RetryDecision::Stop)
+        let decision = self
+            .guarded(|policy| policy.retry(&attempt))
+            .unwrap_or(RetryDecision::Stop);
+        match decision {
+            RetryDecision::AtOnce | RetryDecision::After(_) if !self.budget.withdraw(now) => RetryDecision::Stop,
+            decision => decision,
+        }
+    }
+
+    /// Asks the policy. `None` where it panics.
+    pub(crate) fn guarded<T>(&self, ask: impl FnOnce(&dyn Policy) -> T) -> Option<T> {
+        catch_unwind(AssertUnwindSafe(|| ask(&*self.policy))).ok()
     }
 }
 
@@ -148,19 +273,4 @@ fn effect_of(request: &Request, begun: &Begun) -> Effect {
     } else {
         Effect::Unknown
     }
-}
-
-fn worst(in_doubt: bool, effect: Effect) -> Effect {
-    if in_doubt { Effect::Unknown } else { effect }
-}
-
-/// Whether a failure says what became of the attempts before it, too: the other side repeats the answer that it had given to
-/// the first one, or says that it did the work.
-fn settles(failure: &Failure) -> bool {
-    failure.effect == Effect::Done
-        || failure
-            .response
-            .as_ref()
-            .and_then(|response| response.header("idempotent-replayed"))
-            .is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }

@@ -46,6 +46,24 @@ fn kind_of(error: &reqwest::Error) -> FailureKind {
     FailureKind::Connection
 }
 
+/// Whether the connection ended before the answer began, as one does that the other side had closed already.
+pub(crate) fn is_unanswered(error: &reqwest::Error) -> bool {
+    !error.is_connect()
+        && causes(error).any(|cause| {
+            let closed =
+                |error: &hyper::Error| error.is_incomplete_message() || error.is_closed() || error.is_canceled();
+            cause.downcast_ref::<hyper::Error>().is_some_and(closed)
+                || cause
+                    .downcast_ref::<io::Error>()
+                    .is_some_and(|error| is_hang_up(error.kind()))
+        })
+}
+
+fn is_hang_up(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+}
+
 /// Whether this cause says that what came was not HTTP.
 fn makes_no_sense(cause: &(dyn Error + 'static)) -> bool {
     if let Some(error) = cause.downcast_ref::<hyper::Error>() {

@@ -27,6 +27,8 @@
 
 mod answer;
 mod body;
+mod breaker;
+mod budget;
 mod builder;
 mod client;
 mod clock;
@@ -34,9 +36,15 @@ mod compose;
 mod dispatch;
 mod exchange;
 mod failure;
+mod lanes;
+mod pace;
+mod schedule;
 mod target;
+mod work;
 mod worker;
 
+pub use breaker::{CircuitBreaker, WhenOpen};
+pub use budget::RetryBudget;
 pub use builder::{
     DEFAULT_ATTEMPT_TIMEOUT, DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, DEFAULT_DRAIN_LIMIT, DEFAULT_MAX_BODY,
     DEFAULT_USER_AGENT, StartError, WorkerBuilder,

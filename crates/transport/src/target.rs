@@ -1,5 +1,7 @@
 //! Where a request goes, and whether a credential may go with it.
 
+use std::sync::Arc;
+
 use inflight_core::{Effect, Failure, FailureKind};
 use reqwest::Url;
 
@@ -24,6 +26,7 @@ pub(crate) struct BaseUrl {
     url: Url,
     /// The URL's path without the slash at its end: a target's path is appended to it.
     prefix: String,
+    host: Arc<str>,
 }
 
 impl BaseUrl {
@@ -39,7 +42,8 @@ impl BaseUrl {
             return Err(BaseUrlError::Query);
         }
         let prefix = url.path().trim_end_matches('/').to_owned();
-        Ok(Self { url, prefix })
+        let host = host_of(&url);
+        Ok(Self { url, prefix, host })
     }
 
     /// The URL of this path, with its query, below the base URL. Scheme, host and port are the base's: they are not parsed again.
@@ -78,6 +82,18 @@ impl BaseUrl {
             .strip_prefix(self.prefix.as_str())
             .is_some_and(|rest| rest.starts_with('/') || rest.is_empty())
     }
+}
+
+/// The server that this target leads to, as far as it leads anywhere.
+pub(crate) fn server_of(target: &str, base: &BaseUrl) -> Arc<str> {
+    if target.starts_with('/') {
+        return Arc::clone(&base.host);
+    }
+    Url::parse(target).map_or_else(|_| Arc::clone(&base.host), |url| host_of(&url))
+}
+
+fn host_of(url: &Url) -> Arc<str> {
+    url.origin().ascii_serialization().into()
 }
 
 /// The URL of a request's target. `base` is what the request's credential belongs to, or the worker's own base URL;

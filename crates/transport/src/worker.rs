@@ -23,6 +23,8 @@ pub struct ShutdownReport {
     pub finished: usize,
     /// Requests that were queued, and ended as `Cancelled` with effect `none`.
     pub cancelled: usize,
+    /// Requests that waited for a further attempt, and ended as the last one had failed.
+    pub given_up: usize,
     /// Requests that were in flight when the limit had passed, and ended as `Failed` with effect `unknown` (reads: `none`).
     pub abandoned: usize,
 }
@@ -155,7 +157,7 @@ impl Worker {
     }
 
     /// Stops the worker and waits for it, so do not call it on a thread that drives an async runtime. Queued requests end as
-    /// `Cancelled`; what is in flight may finish within `limit`; pauses before a further attempt end at once, with the last
+    /// `Cancelled`; what is in flight may finish within `limit`; what waits for a further attempt ends at once, with the last
     /// failure. What is submitted later is accepted and ends as `Cancelled`.
     ///
     /// A second call, from another thread or later, gives the same report; it can shorten the first one's limit, not extend it.

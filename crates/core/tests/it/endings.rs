@@ -227,3 +227,60 @@ fn what_is_given_up_is_called_back_or_no_longer_waited_for() {
     assert_eq!((session.pending(), registry.len()), (0, 0));
     assert!(session.unobserved_failures().is_empty());
 }
+
+#[test]
+fn a_wait_for_a_further_attempt_counts_as_unsent() {
+    let (registry, mut transport) = manual();
+    let id = registry.submit(post()).unwrap();
+    let mut sent = transport.next().into_inner();
+    sent.wait(Effect::None);
+    assert_eq!(registry.root().state(id), Some(State::Waiting(Effect::None)));
+    assert_eq!(
+        (
+            registry.unsent(),
+            registry.waiting(),
+            registry.in_flight(),
+            registry.len()
+        ),
+        (1, 1, 0, 1)
+    );
+    let sent = sent.resume().unwrap();
+    assert_eq!(registry.root().state(id), Some(State::Sent));
+    assert_eq!((registry.unsent(), registry.waiting(), registry.in_flight()), (0, 0, 1));
+    sent.complete(success("x"));
+    assert_eq!((registry.unsent(), registry.in_flight(), registry.len()), (0, 0, 0));
+}
+
+#[test]
+fn a_wait_can_be_cancelled_while_nothing_can_have_happened() {
+    let (registry, mut transport) = manual();
+    for (effect, cancelled) in [(Effect::None, true), (Effect::Unknown, false)] {
+        let id = registry.submit(post()).unwrap();
+        let mut sent = transport.next().into_inner();
+        sent.wait(effect);
+        assert_eq!(registry.cancel(id), Some(cancelled));
+        assert_eq!(sent.is_ended(), cancelled);
+        assert_eq!(sent.resume().is_none(), cancelled);
+        assert_eq!((registry.len(), registry.unsent(), registry.waiting()), (0, 0, 0));
+        assert_eq!(
+            (transport.queue().cancelled(), transport.queue().cancelled_waiting()),
+            (0, 0)
+        );
+        let outcome = registry.result(id).unwrap();
+        assert_eq!(outcome.as_ref().as_ref().unwrap_err().effect, effect);
+    }
+}
+
+#[test]
+fn a_wait_that_is_dropped_keeps_what_is_known() {
+    let (registry, mut transport) = manual();
+    for effect in [Effect::None, Effect::Unknown] {
+        let id = registry.submit(post()).unwrap();
+        let mut sent = transport.next().into_inner();
+        sent.wait(effect);
+        drop(sent);
+        let outcome = registry.result(id).unwrap();
+        assert_eq!(outcome.as_ref().as_ref().unwrap_err().effect, effect);
+        assert_eq!((registry.unsent(), registry.waiting()), (0, 0));
+    }
+}

@@ -30,18 +30,34 @@ fn the_most_urgent_goes_first_and_equals_in_turn() {
 }
 
 #[test]
-fn a_low_request_does_not_starve() {
-    let (registry, mut transport) = manual();
-    let low = registry.submit(post().priority(Priority::Low)).unwrap();
-    for taken in 0..100 {
-        registry.submit(post().priority(Priority::High)).unwrap();
-        transport.next().succeed("x");
-        if registry.is_complete(low) == Some(true) {
-            assert!(taken < 20, "after {taken} others");
-            return;
+fn no_priority_starves() {
+    for starved in [Priority::Normal, Priority::Low] {
+        let (registry, mut transport) = manual();
+        let id = registry.submit(post().priority(starved)).unwrap();
+        let mut taken = 0;
+        while registry.is_complete(id) == Some(false) {
+            for other in Priority::ALL {
+                if other != starved {
+                    registry.submit(post().priority(other)).unwrap();
+                }
+            }
+            transport.next().succeed("x");
+            taken += 1;
+            assert!(taken < 20, "{starved:?} starves");
         }
     }
-    panic!("100 high requests went before the low one");
+}
+
+#[test]
+fn only_what_is_more_urgent_is_taken_from_above() {
+    let (registry, mut transport) = manual();
+    for priority in [Priority::Low, Priority::Normal] {
+        registry.submit(post().priority(priority)).unwrap();
+    }
+    assert!(transport.queue().pop_above(Priority::High).is_none());
+    assert!(transport.queue().pop_above(Priority::Normal).is_none());
+    let job = transport.queue().pop_above(Priority::Low).unwrap();
+    assert_eq!(job.request().priority, Priority::Normal);
 }
 
 #[test]

@@ -29,6 +29,9 @@ enum Operation {
     Succeed(usize),
     Fail(usize, Effect),
     DropInFlight(usize),
+    /// Has the n-th request in flight wait for a further attempt, or the n-th that waits go on.
+    Wait(usize, Effect),
+    Resume(usize),
     /// Asks about, or changes, the n-th request ever submitted, from a session.
     Cancel(usize, usize),
     Take(usize, usize),
@@ -50,6 +53,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         2 => any.clone().prop_map(Operation::Succeed),
         2 => (any.clone(), effect.clone()).prop_map(|(n, e)| Operation::Fail(n, e)),
         1 => any.clone().prop_map(Operation::DropInFlight),
+        2 => (any.clone(), effect.clone()).prop_map(|(n, e)| Operation::Wait(n, e)),
+        2 => any.clone().prop_map(Operation::Resume),
         2 => (session.clone(), any.clone()).prop_map(|(s, n)| Operation::Cancel(s, n)),
         2 => (session.clone(), any.clone()).prop_map(|(s, n)| Operation::Take(s, n)),
         1 => (session.clone(), any, effect).prop_map(|(s, n, e)| Operation::Late(s, n, e)),
@@ -75,6 +80,7 @@ struct Known {
     status: RequestStatus,
     effect: Option<Effect>,
     deadline: u64,
+    /// Whether it cannot be called back.
     sent: bool,
     taken: bool,
 }
@@ -86,6 +92,7 @@ struct World {
     clock: Arc<ManualClock>,
     endings: Arc<Endings>,
     in_flight: Vec<InFlight>,
+    waiting: Vec<InFlight>,
     now: u64,
     order: Vec<RequestId>,
     known: HashMap<RequestId, Known>,
@@ -107,6 +114,7 @@ impl World {
             clock,
             endings,
             in_flight: Vec::new(),
+            waiting: Vec::new(),
             now: 0,
             order: Vec::new(),
             known: HashMap::new(),
@@ -166,6 +174,14 @@ impl World {
                     self.end(sent.id(), RequestStatus::Failed, Some(Effect::Unknown));
                 }
             }
+            Operation::Wait(number, effect) => {
+                if let Some(mut sent) = self.take_in_flight(number) {
+                    sent.wait(effect);
+                    self.known.get_mut(&sent.id()).unwrap().sent = effect != Effect::None;
+                    self.waiting.push(sent);
+                }
+            }
+            Operation::Resume(number) => self.resume(number),
             Operation::Cancel(session, number) => self.cancel(session, number),
             Operation::Take(session, number) => self.take(session, number),
             Operation::Late(session, number, effect) => self.late(session, number, effect),
@@ -225,6 +241,23 @@ impl World {
             }
             // It was overdue: the registry says which, and the model that it may be.
             None => self.note_overdue(),
+        }
+    }
+
+    fn resume(&mut self, number: usize) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let length = self.waiting.len();
+        let waiting = self.waiting.remove(number % length);
+        let known = self.known.get_mut(&waiting.id()).unwrap();
+        match waiting.resume() {
+            Some(sent) => {
+                assert_eq!(known.status, RequestStatus::Pending);
+                known.sent = true;
+                self.in_flight.push(sent);
+            }
+            None => assert_eq!(known.status, RequestStatus::Cancelled),
         }
     }
 
@@ -321,7 +354,8 @@ impl World {
         }
         assert_eq!(self.registry.len(), pending.iter().sum::<usize>());
         assert_eq!(self.registry.in_flight(), self.in_flight.len());
-        assert!(self.registry.unsent() <= CAPACITY);
+        assert_eq!(self.registry.waiting(), self.waiting.len());
+        assert!(self.registry.unsent() <= CAPACITY + self.waiting.len());
     }
 
     /// The transport goes away: all that is pending ends.
@@ -330,11 +364,12 @@ impl World {
             registry,
             transport,
             in_flight,
+            waiting,
             order,
             endings,
             ..
         } = self;
-        drop((transport, in_flight));
+        drop((transport, in_flight, waiting));
         assert_eq!((registry.len(), registry.unsent(), registry.in_flight()), (0, 0, 0));
         let endings = endings.0.lock().unwrap();
         assert_eq!(endings.len(), order.len());

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use inflight_core::testing::ManualClock;
-use inflight_core::{DEFAULT_RETENTION, Registry, RequestStatus, ResultError, SessionLimits, SubmitErrorKind};
+use inflight_core::{
+    DEFAULT_RETENTION, IdempotencyKey, Registry, RequestStatus, ResultError, SessionLimits, SubmitErrorKind,
+};
 
-use crate::support::{manual, manual_with, post, success};
+use crate::support::{manual, manual_with, named, post, success};
 
 #[test]
 fn an_id_is_known_in_its_own_session_only() {
@@ -47,7 +49,13 @@ fn limits_are_named_in_the_error_and_the_request_comes_back() {
         registry.submit(post()).unwrap();
     }
     let error = registry.submit(post()).unwrap_err();
-    assert_eq!(error.kind(), SubmitErrorKind::QueueFull { capacity: 20 });
+    assert_eq!(
+        error.kind(),
+        SubmitErrorKind::QueueFull {
+            unsent: 20,
+            capacity: 20
+        }
+    );
     assert!(error.to_string().contains("20 requests"), "{error}");
 
     // Sent, it counts as pending only.
@@ -127,4 +135,41 @@ fn dropping_a_session_stops_nothing() {
     assert_eq!(registry.len(), 1);
     transport.next().succeed("prod_1");
     assert_eq!((registry.len(), registry.counts().completed), (0, 1));
+}
+
+#[test]
+fn a_key_is_given_to_one_request_only() {
+    let (registry, mut transport) = manual();
+    let session = registry.session();
+    let keyed = |target: &str| named(target).idempotency_key(IdempotencyKey::Given("order-7".into()));
+    let id = session.submit(keyed("/v1/a")).unwrap();
+    let before = (registry.len(), registry.unsent(), session.pending(), session.len());
+    let refused = session.submit(keyed("/v1/b")).unwrap_err();
+    assert_eq!(refused.kind(), SubmitErrorKind::KeyReused);
+    assert!(!refused.kind().is_temporary());
+    assert_eq!(refused.into_request(), keyed("/v1/b"));
+    assert_eq!(
+        (registry.len(), registry.unsent(), session.pending(), session.len()),
+        before
+    );
+    assert_eq!(registry.counts().submitted, 1);
+    // The same request may come again, another session is another account, and a kept result still has its key.
+    session.submit(keyed("/v1/a")).unwrap();
+    registry.session().submit(keyed("/v1/b")).unwrap();
+    for _ in 0..3 {
+        transport.next().succeed("x");
+    }
+    assert!(session.submit(keyed("/v1/b")).is_err());
+    assert!(session.take_result(id).unwrap().is_ok());
+    assert!(session.submit(keyed("/v1/b")).is_err(), "the second one still has it");
+}
+
+#[test]
+fn a_request_can_be_changed_when_it_is_accepted() {
+    let (registry, mut transport) = manual_with(Registry::builder().on_submit(Arc::new(|id, request| {
+        request.headers.push(("x-id".into(), id.to_string()));
+    })));
+    let id = registry.submit(post()).unwrap();
+    let sent = transport.next();
+    assert_eq!(sent.request().headers, [("x-id".into(), id.to_string())]);
 }

@@ -4,6 +4,7 @@ mod billing;
 mod client;
 mod control;
 mod errors;
+mod faults;
 mod hostile;
 mod http2;
 mod idempotency;

@@ -1,13 +1,13 @@
 //! Calls of `stripe::…::…()`: whether there is such a function, and whether it takes what can be seen of the arguments.
 
 use inflight_stripe::{Kind, Operation, Param, Value, nearest};
-use rhai::{Expr, FnCallExpr, Position};
+use rhai::{Expr, FnCallExpr, Namespace, Position};
 
 use super::Finding;
 use crate::call::has_default;
 use crate::convert::parameter;
-use crate::namespace::{ROOT, operation_of, unknown_function};
-use crate::options::{OPTION_SETTERS, unknown_option};
+use crate::namespace::{ROOT, UNSET, operation_of, unknown_function};
+use crate::options::{OPTION_SETTERS, options_of, unknown_option};
 use crate::pages;
 
 /// What is wrong with a qualified call, whose full name (`stripe::product::create`) the engine knows or not.
@@ -36,6 +36,11 @@ pub(super) fn check(
         findings.push(Finding::at(position, wrong_arguments(operation, &full)));
         return;
     }
+    let further: &[&str] = if is_paged {
+        &pages::SETTINGS
+    } else {
+        options_of(operation)
+    };
     let mut seen = Seen { findings };
     match call.args.get(ids) {
         Some(Expr::Map(entries, at)) => seen.parameters(operation, &entries.0, *at),
@@ -44,11 +49,22 @@ pub(super) fn check(
     }
     if let Some(Expr::Map(entries, _)) = call.args.get(ids + 1) {
         for (name, _) in &entries.0 {
-            let of_pages = is_paged && pages::SETTINGS.contains(&name.as_str());
-            if !of_pages && !OPTION_SETTERS.contains(&name.as_str()) {
-                seen.push(name.pos, unknown_option(&name.name));
+            let known = OPTION_SETTERS.contains(&name.as_str()) || further.contains(&name.as_str());
+            if !known {
+                seen.push(name.pos, unknown_option(&name.name, further));
             }
         }
+    }
+}
+
+/// What is wrong with a variable of a module: of `stripe`'s there is one.
+pub(super) fn check_constant(module: &Namespace, name: &str, position: Position, findings: &mut Vec<Finding>) {
+    if let [root] = &module.path[..]
+        && root.name == ROOT
+        && name != UNSET
+    {
+        let hint = nearest(name, [UNSET]).map_or_else(String::new, |near| format!(": did you mean `{ROOT}::{near}`?"));
+        findings.push(Finding::at(position, format!("there is no `{ROOT}::{name}`{hint}")));
     }
 }
 
@@ -73,11 +89,11 @@ impl Seen<'_> {
     fn parameters(&mut self, operation: &'static Operation, entries: &Entries, position: Position) {
         for (name, value) in entries {
             match operation.param(&name.name) {
-                Some(param) => self.value(param, value, &name.name),
+                Some(param) => self.value(operation, param, value, &name.name),
                 None => self.unknown(operation.known_params(), name, &name.name),
             }
         }
-        let given = |name: &str| entries.iter().any(|(given, _)| given.as_str() == name);
+        let given = |name: &str| gives(entries, name);
         self.missing(operation.known_params(), given, "", operation.name, position);
     }
 
@@ -102,34 +118,34 @@ impl Seen<'_> {
         }
     }
 
-    fn value(&mut self, param: &'static Param, value: &Expr, path: &str) {
+    fn value(&mut self, operation: &'static Operation, param: &'static Param, value: &Expr, path: &str) {
         if let Some(constant) = constant(value) {
-            if let Err(mut error) = param.check(&constant) {
+            if let Err(mut error) = operation.check_param(param, &constant) {
                 error.path = error.path.replacen(param.name, path, 1);
                 self.push(value.position(), error.to_string());
             }
             return;
         }
-        self.kind(&param.kind, value, path);
+        self.kind(operation, &param.kind, value, path);
     }
 
     /// A map or a list that is written out, of which not everything is known.
-    fn kind(&mut self, kind: &'static Kind, value: &Expr, path: &str) {
+    fn kind(&mut self, operation: &'static Operation, kind: &'static Kind, value: &Expr, path: &str) {
         match (kind, value) {
             (Kind::Object(params), Expr::Map(entries, position)) => {
                 for (name, value) in &entries.0 {
                     let path = format!("{path}.{}", name.name);
                     match params.iter().find(|param| param.name == name.as_str()) {
-                        Some(param) => self.value(param, value, &path),
+                        Some(param) => self.value(operation, param, value, &path),
                         None => self.unknown(params.iter(), name, &path),
                     }
                 }
-                let given = |name: &str| entries.0.iter().any(|(given, _)| given.as_str() == name);
+                let given = |name: &str| gives(&entries.0, name);
                 self.missing(params.iter(), given, &format!("{path}."), "", *position);
             }
             (Kind::List(item), Expr::Array(items, _)) => {
                 for (index, value) in items.iter().enumerate() {
-                    self.kind(item, value, &format!("{path}[{index}]"));
+                    self.kind(operation, item, value, &format!("{path}[{index}]"));
                 }
             }
             _ => {}
@@ -137,7 +153,14 @@ impl Seen<'_> {
     }
 }
 
+/// Whether a map that is written out gives this name a value: `()` leaves it out.
+fn gives(entries: &Entries, name: &str) -> bool {
+    entries
+        .iter()
+        .any(|(given, value)| given.as_str() == name && !matches!(value, Expr::Unit(..)))
+}
+
 /// The value of an expression that is one whatever happens, and that is a parameter: not of `()`, which leaves it out.
-fn constant(value: &Expr) -> Option<Value> {
+pub(super) fn constant(value: &Expr) -> Option<Value> {
     parameter(&value.get_literal_value(None)?).ok()?
 }

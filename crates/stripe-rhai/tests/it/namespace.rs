@@ -99,6 +99,86 @@ fn a_blocking_call_gives_the_whole_object_and_its_twin_an_id() {
 }
 
 #[test]
+fn a_session_of_meter_events_has_a_token_of_its_own() {
+    use inflight_core::Credentials;
+    let stripe = plain();
+    let secret = |stripe: &Answered| {
+        let name = stripe.last().credential.unwrap();
+        let credential = stripe.host.credentials().resolve(&name).unwrap();
+        credential.secret.expose().to_owned()
+    };
+    let call = |options: &str| {
+        format!(
+            "stripe::v2::billing::meter_event_stream::create(#{{ events: [#{{ event_name: `a`, payload: #{{}} }}] }}, {options})"
+        )
+    };
+    stripe.run(&call("#{ session_token: `token_abc` }"));
+    assert_eq!(secret(&stripe), "token_abc");
+    stripe.run(&call("#{}"));
+    assert_eq!(secret(&stripe), "sk_test_123456789");
+    assert!(
+        stripe
+            .error(&call("#{ session_token: `a b` }"))
+            .contains("`session_token` must be")
+    );
+    assert!(
+        stripe
+            .error(&call("#{ sesion_token: `a` }"))
+            .contains("did you mean `session_token`?")
+    );
+    assert!(
+        stripe
+            .error("stripe::product::list(#{}, #{ session_token: `a` })")
+            .contains("`session_token` is no option of a request")
+    );
+    assert_eq!(check_script(&stripe.engine, &call("#{ session_token: `a` }")), []);
+}
+
+#[test]
+fn the_check_looks_into_what_is_written_out() {
+    let stripe = plain();
+    for (script, expected) in [
+        ("new_price().params(#{ unit_amout: 5 })", "did you mean `unit_amount`?"),
+        (
+            "new_price().params(#{ unit_amount: `x` })",
+            "parameter `unit_amount` is \"x\", expected integer",
+        ),
+        (
+            "new_price().unit_amount(`x`)",
+            "parameter `unit_amount` is \"x\", expected integer",
+        ),
+        ("new_price().request_options(#{ timout: 5 })", "did you mean `timeout`?"),
+        ("configure_stripe(#{ acount: `x` })", "did you mean `account`?"),
+        (
+            "stripe::product::create(#{ name: `x`, metadata: #{ \"a[b]\": `1` } })",
+            "`metadata.a[b]`",
+        ),
+        (
+            "stripe::product::create(#{ name: (), description: `x` })",
+            "missing required parameter `name`",
+        ),
+        (
+            "stripe::product::update(`p`, #{ description: stripe::unst })",
+            "did you mean `stripe::unset`?",
+        ),
+        ("stripe::product::list_all(#{}, #{ maxx: 1 })", "did you mean `max`?"),
+    ] {
+        let findings = check_script(&stripe.engine, script);
+        let [finding] = &findings[..] else {
+            panic!("{script}: {findings:?}")
+        };
+        assert!(finding.message.contains(expected), "{script}: {}", finding.message);
+    }
+    for fine in [
+        "let x = 5; new_price().params(#{ unit_amount: x, currency: `usd` }).request_options(#{ timeout: x })",
+        "new_product().description(()).description(stripe::unset)",
+        "configure_stripe(#{ account: `acct_1` })",
+    ] {
+        assert_eq!(check_script(&stripe.engine, fine), [], "{fine}");
+    }
+}
+
+#[test]
 fn options_go_last() {
     let stripe = plain();
     stripe.run(

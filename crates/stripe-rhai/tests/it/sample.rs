@@ -124,6 +124,7 @@ impl Sampler {
             // A value that is younger than the specification.
             Kind::OpenEnum(_) if variant == 2 => text("brand_new"),
             Kind::OpenEnum(values) => text(one_of(values, variant)),
+            Kind::Open(usual) => self.kind(usual),
             Kind::List(item) => self.list(item),
             Kind::Map(entry) => self.map(entry),
             Kind::Object(params) => self.object(params),

@@ -216,7 +216,7 @@ fn wrong_values_are_refused_before_anything_is_submitted() {
         ),
         ("new_product().priority(`urgent`)", "high, normal or low"),
         ("new_product().timeout(0)", "more than zero"),
-        ("new_product().timeout(-1)", "zero or more"),
+        ("new_product().timeout(-1)", "more than zero"),
         ("new_product().retrieve_async(``)", "usable"),
         ("new_product().retrieve_async(`..`)", "usable"),
         ("configure_stripe(42)", "not i64"),

@@ -127,6 +127,15 @@ impl Shapes {
 
     /// `without_clearing` leaves out the alternative `""`, which the parameter says already.
     fn kind(&mut self, schema: &Value, without_clearing: bool, v2: bool) -> String {
+        let kind = self.binding_kind(schema, without_clearing, v2);
+        // Enums have a kind of their own for it.
+        if schema["x-stripeBypassValidation"] == true && schema["enum"].is_null() {
+            return format!("Open(&{kind})");
+        }
+        kind
+    }
+
+    fn binding_kind(&mut self, schema: &Value, without_clearing: bool, v2: bool) -> String {
         if let Some(alternatives) = schema["anyOf"].as_array() {
             let kinds: Vec<String> = alternatives
                 .iter()

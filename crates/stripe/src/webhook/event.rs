@@ -199,15 +199,11 @@ impl EventNotification {
     /// [`BuildError`] where the options cannot be sent, or the object's URL is not a plain path of Stripe's API: the key goes to no
     /// other server.
     pub fn fetch_related_object(&self, options: &RequestOptions) -> Option<Result<Request, BuildError>> {
-        const OPERATION: &str = "related_object.retrieve";
         let url = self.related_object()?.url;
         if !is_api_path(url) {
-            return Some(Err(BuildError::Id {
-                operation: OPERATION,
-                name: "url",
-            }));
+            return Some(Err(BuildError::Path));
         }
-        Some(self.fetch(OPERATION, url.to_owned(), options))
+        Some(self.fetch("related_object.retrieve", url.to_owned(), options))
     }
 
     fn fetch(&self, operation: &'static str, target: String, options: &RequestOptions) -> Result<Request, BuildError> {
@@ -352,10 +348,7 @@ mod tests {
                 "id": "evt_1", "object": "v2.core.event", "type": "x", "related_object": {"id": "a", "type": "b", "url": url},
             });
             let fetched = notification(&json.to_string()).fetch_related_object(&RequestOptions::new());
-            assert!(
-                matches!(fetched, Some(Err(BuildError::Id { name: "url", .. }))),
-                "{url}"
-            );
+            assert!(matches!(fetched, Some(Err(BuildError::Path))), "{url}");
         }
         let id = notification(r#"{"id":"../a?b\r\n","object":"v2.core.event","type":"x"}"#);
         assert!(matches!(

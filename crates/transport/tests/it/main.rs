@@ -2,13 +2,18 @@
 
 #![allow(clippy::result_large_err, reason = "core's `Outcome` holds a failure by value")]
 
+mod breaker;
 mod child;
 mod http2;
+mod lanes;
 mod misbehaviour;
 mod ordinary;
+mod pace;
 mod policy;
 mod proxy;
 mod secrecy;
 mod server;
 mod shutdown;
+mod storm;
 mod tls;
+mod waiting;

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use inflight_core::{
-    Credential, Credentials, Effect, FailedAttempt, FailureKind, IdempotencyKey, Outcome, PlainHttp, Policy, Request,
-    RequestStatus, Response, RetryDecision, Secret,
+    Credential, Credentials, Effect, FailedAttempt, Failure, FailureKind, IdempotencyKey, Outcome, PlainHttp, Policy,
+    Request, RequestStatus, Response, RetryDecision, Secret,
 };
 
 use crate::server::{Connection, RawServer, Rig, assert_kind, dead_url, get, ok, post};
@@ -29,6 +29,11 @@ impl Policy for Retrying {
         } else {
             RetryDecision::Stop
         }
+    }
+
+    fn settles(&self, failure: &Failure) -> bool {
+        let replayed = failure.response.as_ref().and_then(|r| r.header("idempotent-replayed"));
+        replayed == Some("true")
     }
 }
 

@@ -63,6 +63,7 @@ fn what_is_in_flight_finishes_and_what_is_queued_is_cancelled() {
     let expected = ShutdownReport {
         finished: 1,
         cancelled: 3,
+        given_up: 0,
         abandoned: 0,
     };
     assert_eq!(report, expected);
@@ -120,7 +121,8 @@ fn a_pause_before_a_further_attempt_ends_at_once() {
     let rig = Rig::with(dead_url(), |b| b.policy(Arc::new(Patient(failed))));
     let id = rig.registry.submit(post()).unwrap();
     has_failed.recv_timeout(PATIENCE).unwrap();
-    assert_eq!(rig.worker.shutdown(PATIENCE).abandoned, 0);
+    let report = rig.worker.shutdown(PATIENCE);
+    assert_eq!((report.given_up + report.finished, report.abandoned), (1, 0));
     let failure = rig.outcome_of(id).unwrap_err();
     assert_kind(&failure, FailureKind::Connect);
     assert_eq!(failure.effect, Effect::None);
@@ -190,4 +192,61 @@ fn an_observer_may_stop_the_worker_or_panic() {
         assert!(registry.wait(id, Some(PATIENCE)).unwrap().is_ok());
     }
     worker.shutdown(PATIENCE);
+}
+
+#[test]
+fn each_request_ends_by_how_far_it_has_come() {
+    struct Stubborn;
+    impl Policy for Stubborn {
+        fn classify(&self, request: &Request, response: Response) -> Outcome {
+            PlainHttp.classify(request, response)
+        }
+        fn retry(&self, _attempt: &FailedAttempt<'_>) -> RetryDecision {
+            RetryDecision::After(Duration::from_secs(3600))
+        }
+        fn lane(&self, request: &Request) -> Option<String> {
+            request.target.contains("lane").then(|| "lane".to_owned())
+        }
+    }
+    let server = RawServer::start(|connection| {
+        while let Some(request) = connection.read_request() {
+            if request.contains("/refused") {
+                connection.write(b"HTTP/1.1 429 X\r\ncontent-length: 0\r\n\r\n");
+            } else if request.contains("/broken") {
+                return;
+            } else {
+                connection.wait_for_close();
+            }
+        }
+    });
+    let rig = Rig::with(server.url(), |b| b.policy(Arc::new(Stubborn)));
+    let submit = |target: &str| {
+        let mut request = post();
+        request.target = target.to_owned();
+        rig.registry.submit(request).unwrap()
+    };
+    let ends = [
+        (submit("/refused"), RequestStatus::Failed, Effect::None),
+        (submit("/broken"), RequestStatus::Failed, Effect::Unknown),
+        (submit("/silent/lane"), RequestStatus::Failed, Effect::Unknown),
+        (submit("/next/lane"), RequestStatus::Cancelled, Effect::None),
+    ];
+    while rig.registry.waiting() < 2 || rig.registry.in_flight() < 1 || server.received().len() < 3 {
+        std::thread::yield_now();
+    }
+    let expected = ShutdownReport {
+        finished: 0,
+        cancelled: 1,
+        given_up: 2,
+        abandoned: 1,
+    };
+    assert_eq!(rig.worker.shutdown(Duration::ZERO), expected);
+    for (id, status, effect) in ends {
+        assert_eq!(rig.outcome_of(id).unwrap_err().effect, effect);
+        assert_eq!(rig.registry.status(id), Some(status));
+    }
+    assert_eq!(
+        (rig.registry.len(), rig.registry.unsent(), rig.registry.waiting()),
+        (0, 0, 0)
+    );
 }

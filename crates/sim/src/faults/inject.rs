@@ -1,0 +1,221 @@
+//! Which fault happens to which request.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use inflight_stripe::{Method, Operation};
+
+use super::limits::Limiters;
+use super::{Fault, Faults, RateLimitReason, Rule};
+use crate::api::ApiRequest;
+use crate::error::ApiError;
+use crate::random::Random;
+
+/// What happens to one request.
+#[derive(Debug, Default)]
+pub(crate) struct Decision {
+    /// It is refused before it is carried out.
+    pub(crate) refusal: Option<Refusal>,
+    /// It fails after it was carried out.
+    pub(crate) fails_after: bool,
+    /// The answer takes so much longer.
+    pub(crate) delay: Duration,
+    /// What becomes of the answer.
+    pub(crate) spoilt: Option<Fault>,
+}
+
+/// An answer in place of execution.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) error: ApiError,
+    pub(crate) reason: Option<RateLimitReason>,
+    pub(crate) should_retry: Option<bool>,
+}
+
+/// Draws faults, and remembers what the rules need.
+#[derive(Debug)]
+pub(crate) struct Injector {
+    faults: Faults,
+    random: Random,
+    /// How many requests each rule has fitted, and how often its fault happened.
+    seen: Vec<(u64, u64)>,
+    limiters: Limiters,
+    /// Objects that are being changed, and until when.
+    locked: HashMap<Box<str>, Instant>,
+    injected: BTreeMap<&'static str, u64>,
+    told: HashSet<Box<str>>,
+}
+
+impl Injector {
+    pub(crate) fn new(faults: Faults, seed: u64) -> Self {
+        Self {
+            seen: vec![(0, 0); faults.rules.len()],
+            faults,
+            // Another sequence than the ids have.
+            random: Random::new(seed ^ 0x5DEE_CE66),
+            limiters: Limiters::default(),
+            locked: HashMap::new(),
+            injected: BTreeMap::new(),
+            told: HashSet::new(),
+        }
+    }
+
+    /// How often each fault happened, by name.
+    pub(crate) fn injected(&self) -> &BTreeMap<&'static str, u64> {
+        &self.injected
+    }
+
+    /// Remembers that somebody was told what became of the request with this key.
+    pub(crate) fn tell(&mut self, key: &str) {
+        if !self.told.contains(key) {
+            self.told.insert(key.into());
+        }
+    }
+
+    pub(crate) fn was_told(&self, key: &str) -> bool {
+        self.told.contains(key)
+    }
+
+    pub(crate) fn decide(&mut self, request: &ApiRequest<'_>, latency: Duration, now: Instant) -> Decision {
+        let route = method_of(request.method).and_then(|method| Operation::by_route(method, request.path));
+        let (name, ids) = route.map_or(("", Vec::new()), |(operation, ids)| (operation.name, ids));
+        let mut decision = Decision::default();
+        if let Some(refusal) = self.limited(request, name, now) {
+            self.count(if refusal.reason.is_some() {
+                "rate_limited"
+            } else {
+                "lock_timeout"
+            });
+            decision.refusal = Some(refusal);
+            return decision;
+        }
+        for index in 0..self.faults.rules.len() {
+            let Some(fault) = self.happens(index, request, name) else {
+                continue;
+            };
+            self.count(fault.name());
+            if let Fault::Delay(latency) = fault {
+                decision.delay += latency.draw(&mut self.random);
+                continue;
+            }
+            decide_by(fault, &mut decision);
+            break;
+        }
+        if decision.refusal.is_none() && self.faults.object_locks && request.method != "GET" {
+            let lock = ids
+                .first()
+                .map(|id| format!("{} {id}", request.stripe_account.unwrap_or_default()));
+            decision.refusal = lock.and_then(|lock| self.lock(lock, latency + decision.delay, now));
+        }
+        decision
+    }
+
+    fn limited(&mut self, request: &ApiRequest<'_>, operation: &str, now: Instant) -> Option<Refusal> {
+        let limits = self.faults.rate_limits?;
+        let account = request.stripe_account.or(request.authorization).unwrap_or_default();
+        let endpoint = if operation.is_empty() { request.path } else { operation };
+        let reason = self.limiters.take(&limits, account, endpoint, request.path, now)?;
+        Some(rate_limited(Some(reason)))
+    }
+
+    fn happens(&mut self, index: usize, request: &ApiRequest<'_>, operation: &str) -> Option<Fault> {
+        let rule = &self.faults.rules[index];
+        if !fits(rule, request, operation) {
+            return None;
+        }
+        let (fitted, happened) = &mut self.seen[index];
+        *fitted += 1;
+        let is_due = rule.nth.is_none_or(|nth| nth == *fitted)
+            && rule.every.is_none_or(|every| fitted.is_multiple_of(every))
+            && rule.times.is_none_or(|times| *happened < times)
+            && (rule.rate >= 1.0 || self.random.unit() < rule.rate);
+        if !is_due {
+            return None;
+        }
+        *happened += 1;
+        Some(rule.fault)
+    }
+
+    /// Holds the object until the answer, or refuses while another request does.
+    fn lock(&mut self, object: String, latency: Duration, now: Instant) -> Option<Refusal> {
+        if self.locked.get(object.as_str()).is_some_and(|until| now < *until) {
+            self.count("lock_timeout");
+            return Some(lock_timeout());
+        }
+        if self.locked.len() >= 10_000 {
+            self.locked.retain(|_, until| now < *until);
+        }
+        self.locked.insert(object.into(), now + latency);
+        None
+    }
+
+    fn count(&mut self, name: &'static str) {
+        *self.injected.entry(name).or_default() += 1;
+    }
+}
+
+fn method_of(name: &str) -> Option<Method> {
+    let known = [Method::Get, Method::Post, Method::Put, Method::Patch, Method::Delete];
+    known.into_iter().find(|method| method.as_str() == name)
+}
+
+fn fits(rule: &Rule, request: &ApiRequest<'_>, operation: &str) -> bool {
+    rule.operation.as_deref().is_none_or(|name| name == operation)
+        && rule
+            .method
+            .as_deref()
+            .is_none_or(|method| method.eq_ignore_ascii_case(request.method))
+        && rule.path.as_deref().is_none_or(|start| request.path.starts_with(start))
+}
+
+fn decide_by(fault: Fault, decision: &mut Decision) {
+    match fault {
+        Fault::RateLimited(reason) => decision.refusal = Some(rate_limited(reason)),
+        Fault::LockTimeout => decision.refusal = Some(lock_timeout()),
+        Fault::ErrorBefore => decision.refusal = Some(internal()),
+        Fault::ErrorAfter => decision.fails_after = true,
+        other => decision.spoilt = Some(other),
+    }
+}
+
+/// <https://docs.stripe.com/rate-limits>
+fn rate_limited(reason: Option<RateLimitReason>) -> Refusal {
+    let mut error = ApiError::invalid(
+        "Request rate limit exceeded. You can learn more about rate limits here https://stripe.com/docs/rate-limits.",
+    )
+    .status(429);
+    error.code = Some("rate_limit");
+    Refusal {
+        error,
+        reason,
+        should_retry: None,
+    }
+}
+
+/// <https://docs.stripe.com/rate-limits#object-lock-timeouts>
+fn lock_timeout() -> Refusal {
+    let error = ApiError::invalid(
+        "This object cannot be accessed right now because another API request or Stripe process is currently accessing it.",
+    );
+    Refusal {
+        error: error.status(429).code("lock_timeout"),
+        reason: None,
+        should_retry: Some(true),
+    }
+}
+
+/// The 500 of a fault.
+pub(crate) fn server_error() -> ApiError {
+    let mut error = ApiError::invalid("An unknown error occurred");
+    error.status = 500;
+    error.kind = "api_error";
+    error
+}
+
+fn internal() -> Refusal {
+    Refusal {
+        error: server_error(),
+        reason: None,
+        should_retry: None,
+    }
+}

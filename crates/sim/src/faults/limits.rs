@@ -1,0 +1,156 @@
+//! Rate limiters as Stripe documents its own.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use serde::Deserialize;
+
+use super::RateLimitReason;
+
+/// How many requests are taken in a second: by one account in all, and by each endpoint of it. Each may come at once as
+/// well as spread over the second.
+///
+/// ```
+/// use inflight_sim::RateLimits;
+///
+/// assert_ne!(RateLimits::documented(), RateLimits::new().account(5.0));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct RateLimits {
+    account: Option<f64>,
+    endpoint: Option<f64>,
+    search: Option<f64>,
+    files: Option<f64>,
+    payouts: Option<f64>,
+}
+
+impl RateLimits {
+    /// No limits.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Stripe's, of an account in live mode: 100 requests a second, 25 for each endpoint, 20 for searching and for files, 15 for
+    /// creating payouts. <https://docs.stripe.com/rate-limits>
+    #[must_use]
+    pub fn documented() -> Self {
+        Self {
+            account: Some(100.0),
+            endpoint: Some(25.0),
+            search: Some(20.0),
+            files: Some(20.0),
+            payouts: Some(15.0),
+        }
+    }
+
+    /// Sets the requests a second of an account. By default any number.
+    #[must_use]
+    pub fn account(mut self, a_second: f64) -> Self {
+        self.account = Some(a_second);
+        self
+    }
+
+    /// Sets the requests a second of each endpoint that has no limit of its own. By default any number.
+    #[must_use]
+    pub fn endpoint(mut self, a_second: f64) -> Self {
+        self.endpoint = Some(a_second);
+        self
+    }
+
+    fn of_endpoint(&self, operation: &str, path: &str) -> Option<f64> {
+        let own = if path.ends_with("/search") {
+            self.search
+        } else if path.starts_with("/v1/files") {
+            self.files
+        } else if operation == "payout.create" {
+            self.payouts
+        } else {
+            None
+        };
+        own.or(self.endpoint)
+    }
+}
+
+/// The limits of all accounts at work.
+#[derive(Debug, Default)]
+pub(super) struct Limiters {
+    buckets: HashMap<Box<str>, Bucket>,
+}
+
+#[derive(Debug)]
+struct Bucket {
+    tokens: f64,
+    at: Instant,
+}
+
+impl Limiters {
+    /// Takes a request, or says why not. What one limit refuses, the other does not count.
+    pub(super) fn take(
+        &mut self,
+        limits: &RateLimits,
+        account: &str,
+        endpoint: &str,
+        path: &str,
+        now: Instant,
+    ) -> Option<RateLimitReason> {
+        let of_endpoint = format!("{account} {endpoint}");
+        let wanted = [
+            (account, limits.account, RateLimitReason::GlobalRate),
+            (
+                &of_endpoint,
+                limits.of_endpoint(endpoint, path),
+                RateLimitReason::EndpointRate,
+            ),
+        ];
+        for (name, limit, reason) in wanted {
+            if limit.is_some_and(|a_second| self.tokens(name, a_second, now) < 1.0) {
+                return Some(reason);
+            }
+        }
+        for (name, limit, _) in wanted {
+            if let (Some(_), Some(bucket)) = (limit, self.buckets.get_mut(name)) {
+                bucket.tokens -= 1.0;
+            }
+        }
+        None
+    }
+
+    fn tokens(&mut self, name: &str, a_second: f64, now: Instant) -> f64 {
+        let full = a_second.max(1.0);
+        let bucket = self
+            .buckets
+            .entry(name.into())
+            .or_insert(Bucket { tokens: full, at: now });
+        let passed = now.saturating_duration_since(bucket.at).as_secs_f64();
+        bucket.tokens = (bucket.tokens + passed * a_second).min(full);
+        bucket.at = now;
+        bucket.tokens
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn an_endpoint_and_an_account_take_so_many_a_second() {
+        let limits = RateLimits::new().account(5.0).endpoint(3.0);
+        let mut limiters = Limiters::default();
+        let start = Instant::now();
+        let mut take = |endpoint: &str, at: f64| {
+            let now = start + Duration::from_secs_f64(at);
+            limiters.take(&limits, "acct", endpoint, "/v1/x", now)
+        };
+        for _ in 0..3 {
+            assert_eq!(take("a", 0.0), None);
+        }
+        assert_eq!(take("a", 0.0), Some(RateLimitReason::EndpointRate));
+        assert_eq!((take("b", 0.0), take("b", 0.0)), (None, None));
+        assert_eq!(take("b", 0.0), Some(RateLimitReason::GlobalRate));
+        assert_eq!(take("a", 0.5), None);
+    }
+}

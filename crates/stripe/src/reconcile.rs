@@ -1,0 +1,191 @@
+//! Finds out whether a request whose effect is unknown was carried out, and settles it.
+//!
+//! A request is found again by its id, which [`tag`] writes into the metadata of what it creates or changes. That is opt-in, since
+//! metadata is the account's own: give [`tag`] to [`RegistryBuilder::on_submit`](inflight_core::RegistryBuilder::on_submit).
+//!
+//! Where things are looked for:
+//!
+//! | request | where | found |
+//! |---|---|---|
+//! | creation, tagged | in the list of such objects, page by page | an object has the tag |
+//! | change of an object, tagged | the object | it has the tag |
+//! | deletion | the object | it is gone, which is what was asked for |
+//! | anything else | nowhere: [`ReconcileError::Impossible`] | |
+//!
+//! Lists are used, and not searches: those find an object only some time after it was created
+//! (<https://docs.stripe.com/search#data-freshness>).
+
+mod look_up;
+
+use std::sync::Arc;
+
+use inflight_core::{Body, Effect, Failure, Outcome, Request, RequestId, ResultError, Session, SubmitErrorKind};
+
+pub use self::look_up::{LookUp, Seen};
+use crate::catalogue::{Encoding, Param};
+use crate::route::operation_of;
+
+/// The name in the metadata that holds the request's id.
+pub const TAG: &str = "inflight_request_id";
+
+/// An object has at most so many metadata. <https://docs.stripe.com/api/metadata>
+const METADATA_MAX: usize = 50;
+
+/// Writes the request's id into its metadata, where the operation takes some, as a form. A request that brings the tag itself, that
+/// clears its metadata or has no room for more is left as it is.
+pub fn tag(id: RequestId, request: &mut Request) {
+    let Some(operation) = operation_of(request) else { return };
+    let takes_metadata = operation.encoding == Encoding::Form && Param::find(operation.body, "metadata").is_some();
+    let Some(body) = request.body.as_mut().filter(|_| takes_metadata) else {
+        return;
+    };
+    if let Some(bytes) = tagged(&body.bytes, id) {
+        body.bytes = bytes.into();
+    }
+}
+
+fn tagged(form: &[u8], id: RequestId) -> Option<Vec<u8>> {
+    let names = form
+        .split(|byte| *byte == b'&')
+        .map(|field| field.split(|byte| *byte == b'=').next());
+    let metadata: Vec<&[u8]> = names.flatten().filter(|name| name.starts_with(b"metadata")).collect();
+    let own = field_name();
+    let cleared = metadata.contains(&&b"metadata"[..]);
+    if cleared || metadata.len() >= METADATA_MAX || metadata.contains(&own.as_bytes()) {
+        return None;
+    }
+    let mut bytes = form.to_vec();
+    if !bytes.is_empty() {
+        bytes.push(b'&');
+    }
+    bytes.extend_from_slice(format!("{own}={id}").as_bytes());
+    Some(bytes)
+}
+
+fn field_name() -> String {
+    format!("metadata[{TAG}]")
+}
+
+/// Whether the request carries its id.
+fn is_tagged(body: &Body, id: RequestId) -> bool {
+    let field = format!("{}={id}", field_name());
+    body.bytes
+        .split(|byte| *byte == b'&')
+        .any(|known| known == field.as_bytes())
+}
+
+/// What finding nothing means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfAbsent {
+    /// Nothing: the request may still be on its way, so its effect stays unknown.
+    LeaveUnknown,
+    /// That it was not carried out. Say so only when so much time has passed that no attempt can be on its way any more, such as
+    /// some minutes after the last one.
+    SettleAsNone,
+}
+
+/// How a look-up ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// It was carried out, and is `Completed` now.
+    Done,
+    /// It was not carried out: its effect is `none` now.
+    NotDone,
+    /// Nobody knows, still.
+    Unknown,
+}
+
+/// Why nothing could be found out. The request stays as it was.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReconcileError {
+    /// The request is not known, is pending, or its effect is known.
+    #[error("there is no request of that id whose effect is unknown")]
+    NotInDoubt,
+    /// It leaves nothing that it can be recognised by.
+    #[error("the request cannot be found again: {0}")]
+    Impossible(&'static str),
+    /// The look-up was not accepted.
+    #[error("{0}")]
+    Submit(SubmitErrorKind),
+    /// The look-up failed.
+    #[error("{0}")]
+    Failed(#[source] Failure),
+    /// The look-up's result was taken by someone else.
+    #[error("the look-up was made, and its result is no longer known")]
+    Lost,
+}
+
+/// Looks a request up and settles it. `created_after` (seconds since 1970) shortens the look through a list: a moment before the
+/// request's submission, by Stripe's clock.
+///
+/// The requests that this takes go through the same session, under the request's own credential. The future may run on any executor.
+///
+/// # Errors
+/// [`ReconcileError`]; the request stays as it was, and can be looked up again.
+pub async fn reconcile(
+    session: &Session,
+    id: RequestId,
+    created_after: Option<u64>,
+    if_absent: IfAbsent,
+) -> Result<Settled, ReconcileError> {
+    let request = session.in_doubt(id).ok_or(ReconcileError::NotInDoubt)?;
+    let mut look_up = LookUp::new(&request, id, created_after)?;
+    let seen = loop {
+        let answer = fetch(session, look_up.next_request()).await?;
+        if let Some(seen) = look_up.accept(&answer)? {
+            break seen;
+        }
+    };
+    let outcome = match seen {
+        Seen::Done(success) => Ok(success),
+        Seen::Absent if if_absent == IfAbsent::SettleAsNone => Err(not_done(session, id)?),
+        Seen::Absent | Seen::Unclear => return Ok(Settled::Unknown),
+    };
+    let settled = if outcome.is_ok() {
+        Settled::Done
+    } else {
+        Settled::NotDone
+    };
+    match session.reconcile(id, outcome) {
+        Ok(Some(_)) => Ok(settled),
+        Ok(None) | Err(_) => Err(ReconcileError::NotInDoubt),
+    }
+}
+
+/// The failure that stood, with its effect known.
+fn not_done(session: &Session, id: RequestId) -> Result<Failure, ReconcileError> {
+    let known = session.result(id);
+    let failure = known.ok().and_then(|outcome| outcome.as_ref().as_ref().err().cloned());
+    let mut failure = failure.ok_or(ReconcileError::NotInDoubt)?;
+    failure.effect = Effect::None;
+    failure.needs_reconcile = false;
+    Ok(failure)
+}
+
+async fn fetch(session: &Session, request: Request) -> Result<Outcome, ReconcileError> {
+    let submitted = session.submit_when_room(request).await;
+    let id = submitted.map_err(|error| ReconcileError::Submit(error.kind()))?;
+    let _ = session.detach(id);
+    let wait = session.wait_async(id).ok_or(ReconcileError::Lost)?;
+    wait.await;
+    match session.take_result(id) {
+        Ok(outcome) => Ok(outcome),
+        Err(ResultError::Unknown | ResultError::Pending) => Err(ReconcileError::Lost),
+    }
+}
+
+impl From<Failure> for ReconcileError {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// For [`RegistryBuilder::on_submit`](inflight_core::RegistryBuilder::on_submit): [`tag`] as a shared function.
+#[must_use]
+pub fn tagging() -> Arc<inflight_core::OnSubmit> {
+    Arc::new(tag)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,284 @@
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use inflight_core::testing::ManualTransport;
+use inflight_core::{FailureKind, Method, Registry, RequestStatus, Response, Success};
+
+use super::*;
+use crate::{Operation, Params, RequestOptions};
+
+fn request(name: &str, ids: &[&str], params: Params) -> Request {
+    let operation = Operation::by_name(name).unwrap();
+    operation
+        .request(ids, params, &RequestOptions::new().credential("shop"))
+        .unwrap()
+}
+
+fn body(request: &Request) -> String {
+    let bytes = request
+        .body
+        .as_ref()
+        .map(|body| body.bytes.to_vec())
+        .unwrap_or_default();
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn the_tag_goes_where_metadata_goes() {
+    let id = RequestId::random();
+    let full = (0..50)
+        .map(|n| format!("metadata[k{n}]=1"))
+        .collect::<Vec<_>>()
+        .join("&");
+    for (name, target, form, expected) in [
+        ("product.create", "/v1/products", "name=Mug", true),
+        ("product.update", "/v1/products/prod_1", "", true),
+        (
+            "payment_intent.capture",
+            "/v1/payment_intents/pi_1/capture",
+            "metadata[a]=b",
+            true,
+        ),
+        ("product.create", "/v1/products", "metadata=", false),
+        ("product.create", "/v1/products", &full, false),
+        (
+            "product.create",
+            "/v1/products",
+            "metadata[inflight_request_id]=mine",
+            false,
+        ),
+        (
+            "payment_intent.confirm",
+            "/v1/payment_intents/pi_1/confirm",
+            "a=b",
+            false,
+        ),
+        ("product.retrieve", "/v1/products/prod_1", "", false),
+    ] {
+        let mut tagged = Request::new(Method::Post, target)
+            .operation(name)
+            .body("application/x-www-form-urlencoded", form.to_owned());
+        tag(id, &mut tagged);
+        let field = format!("metadata[inflight_request_id]={id}");
+        let whole = body(&tagged);
+        assert_eq!(
+            whole.split('&').any(|part| part == field),
+            expected,
+            "{name} {form}: {whole}"
+        );
+        assert!(whole.starts_with(form), "{whole}");
+        if let Some(body) = &tagged.body {
+            assert_eq!(is_tagged(body, id), expected);
+        }
+    }
+    let mut raw = Request::new(Method::Post, "/v1/products?x=1").body("application/x-www-form-urlencoded", "");
+    tag(id, &mut raw);
+    assert_eq!(body(&raw), format!("metadata[inflight_request_id]={id}"));
+    let mut foreign = Request::new(Method::Post, "/v1/widgets").body("text/plain", "");
+    tag(id, &mut foreign);
+    assert_eq!(body(&foreign), "");
+}
+
+/// A request that has ended with its effect unknown, and a transport for its look-up.
+struct World {
+    session: Session,
+    transport: ManualTransport,
+    id: RequestId,
+}
+
+impl World {
+    fn new(in_doubt: Request) -> Self {
+        let (registry, queue) = Registry::builder().on_submit(tagging()).build();
+        let session = registry.session();
+        let mut transport = ManualTransport::new(queue);
+        let id = session.submit(in_doubt).unwrap();
+        transport
+            .next()
+            .fail(Failure::new(FailureKind::Connection, Effect::Unknown, "m"));
+        Self { session, transport, id }
+    }
+
+    /// Looks the request up, with these answers; gives what was asked for, too.
+    fn reconcile(
+        &mut self,
+        if_absent: IfAbsent,
+        answers: &[(u16, String)],
+    ) -> (Result<Settled, ReconcileError>, Vec<String>) {
+        let session = self.session.clone();
+        let mut future = pin!(reconcile(&session, self.id, Some(1_700_000_000), if_absent));
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut asked = Vec::new();
+        let mut answers = answers.iter();
+        loop {
+            if let Poll::Ready(settled) = future.as_mut().poll(&mut cx) {
+                assert!(answers.next().is_none(), "not all was asked for: {asked:?}");
+                return (settled, asked);
+            }
+            let sent = self.transport.try_next().expect("something is asked for");
+            assert_eq!(sent.request().credential.as_deref(), Some("shop"));
+            assert_eq!(sent.request().headers[0].0, "Stripe-Version");
+            assert_eq!(sent.request().method, Method::Get);
+            asked.push(sent.request().target.clone());
+            let (status, body) = answers.next().expect("there is an answer");
+            let response = Response::new(*status, body.clone());
+            let policy = crate::StripePolicy::new();
+            let outcome = inflight_core::Policy::classify(&policy, sent.request(), response);
+            sent.complete(outcome);
+        }
+    }
+
+    fn tagged(&self, id: &str) -> String {
+        format!(
+            r#"{{"id":"{id}","metadata":{{"a":"b","inflight_request_id":"{}"}}}}"#,
+            self.id
+        )
+    }
+}
+
+const OTHER: &str = r#"{"id":"prod_x","metadata":{"inflight_request_id":"another"}}"#;
+const PLAIN: &str = r#"{"id":"prod_y","metadata":{}}"#;
+
+fn page(objects: &[&str], has_more: bool) -> (u16, String) {
+    let data = objects.join(",");
+    (
+        200,
+        format!(r#"{{"object":"list","data":[{data}],"has_more":{has_more}}}"#),
+    )
+}
+
+#[test]
+fn what_was_created_is_found_in_its_list() {
+    let mut world = World::new(request("product.create", &[], Params::new().with("name", "Mug")));
+    let found = world.tagged("prod_1");
+    let answers = [page(&[PLAIN, OTHER], true), page(&[PLAIN, &found, OTHER], true)];
+    let (settled, asked) = world.reconcile(IfAbsent::LeaveUnknown, &answers);
+    assert_eq!(settled.unwrap(), Settled::Done);
+    let list = "/v1/products?limit=100&created[gte]=1700000000";
+    assert_eq!(asked, [list.to_owned(), format!("{list}&starting_after=prod_x")]);
+    assert_eq!(world.session.status(world.id), Some(RequestStatus::Completed));
+    let outcome = world.session.take_result(world.id).unwrap().unwrap();
+    let expected = Success {
+        object_id: Some("prod_1".into()),
+        response: Response::new(200, found),
+    };
+    assert_eq!(outcome, expected);
+}
+
+#[test]
+fn what_is_not_found_is_settled_only_where_asked() {
+    let answers = [page(&[PLAIN, OTHER], false)];
+    for (if_absent, expected, effect) in [
+        (IfAbsent::LeaveUnknown, Settled::Unknown, Effect::Unknown),
+        (IfAbsent::SettleAsNone, Settled::NotDone, Effect::None),
+    ] {
+        let mut world = World::new(request("product.create", &[], Params::new().with("name", "Mug")));
+        let (settled, _) = world.reconcile(if_absent, &answers);
+        assert_eq!(settled.unwrap(), expected);
+        let failure = world.session.take_result(world.id).unwrap().unwrap_err();
+        assert_eq!((failure.effect, failure.kind), (effect, FailureKind::Connection));
+    }
+}
+
+#[test]
+fn a_changed_object_says_who_changed_it() {
+    let update = || {
+        World::new(request(
+            "product.update",
+            &["prod_1"],
+            Params::new().with("name", "Mug"),
+        ))
+    };
+    let mine = update().tagged("prod_1");
+    for (object, expected) in [(OTHER, Settled::Unknown), (PLAIN, Settled::NotDone)] {
+        let (settled, asked) = update().reconcile(IfAbsent::SettleAsNone, &[(200, object.to_owned())]);
+        assert_eq!(settled.unwrap(), expected);
+        assert_eq!(asked, ["/v1/products/prod_1"]);
+    }
+    // Someone else's tag is not ours.
+    let (settled, _) = update().reconcile(IfAbsent::SettleAsNone, &[(200, mine)]);
+    assert_eq!(settled.unwrap(), Settled::Unknown);
+    let mut world = update();
+    let mine = world.tagged("prod_1");
+    let (settled, _) = world.reconcile(IfAbsent::LeaveUnknown, &[(200, mine)]);
+    assert_eq!(settled.unwrap(), Settled::Done);
+    // An action on an object is found there, too.
+    let mut world = World::new(request("payment_intent.capture", &["pi_1"], Params::new()));
+    let mine = world.tagged("pi_1");
+    let (settled, asked) = world.reconcile(IfAbsent::LeaveUnknown, &[(200, mine)]);
+    assert_eq!(
+        (settled.unwrap(), &*asked[0]),
+        (Settled::Done, "/v1/payment_intents/pi_1")
+    );
+}
+
+#[test]
+fn what_is_gone_was_deleted() {
+    const MISSING: &str = r#"{"error":{"type":"invalid_request_error","code":"resource_missing","message":"m"}}"#;
+    for (status, answer, expected) in [
+        (404, MISSING, Settled::Done),
+        (200, r#"{"id":"cus_1","deleted":true}"#, Settled::Done),
+        (200, r#"{"id":"cus_1"}"#, Settled::NotDone),
+    ] {
+        let mut world = World::new(request("customer.delete", &["cus_1"], Params::new()));
+        let (settled, asked) = world.reconcile(IfAbsent::SettleAsNone, &[(status, answer.to_owned())]);
+        assert_eq!(settled.unwrap(), expected);
+        assert_eq!(asked, ["/v1/customers/cus_1"]);
+        if expected == Settled::Done {
+            let success = world.session.take_result(world.id).unwrap().unwrap();
+            assert_eq!(success.object_id.as_deref(), Some("cus_1"));
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_found_out() {
+    for in_doubt in [
+        request("payment_intent.confirm", &["pi_1"], Params::new()),
+        Request::new(Method::Post, "/v1/widgets"),
+        Request::new(Method::Post, "/v2/core/event_destinations"),
+        Request::new(Method::Delete, "/v1/widgets/wd_1"),
+    ] {
+        let mut world = World::new(in_doubt);
+        let (settled, asked) = world.reconcile(IfAbsent::SettleAsNone, &[]);
+        assert!(matches!(settled, Err(ReconcileError::Impossible(_))), "{settled:?}");
+        assert!(asked.is_empty());
+        assert!(world.session.in_doubt(world.id).is_some());
+    }
+}
+
+#[test]
+fn a_look_up_that_fails_changes_nothing() {
+    for answer in ["{", r#"{"data":7}"#, r#"{"data":["x"]}"#, "[]"] {
+        let mut world = World::new(request("product.create", &[], Params::new().with("name", "Mug")));
+        let (settled, _) = world.reconcile(IfAbsent::SettleAsNone, &[(200, answer.to_owned())]);
+        assert!(
+            matches!(settled, Err(ReconcileError::Failed(_))),
+            "{answer}: {settled:?}"
+        );
+        assert!(world.session.in_doubt(world.id).is_some());
+    }
+    let mut world = World::new(request("product.create", &[], Params::new().with("name", "Mug")));
+    let (settled, _) = world.reconcile(IfAbsent::SettleAsNone, &[(401, "{}".to_owned())]);
+    assert!(matches!(settled, Err(ReconcileError::Failed(_))), "{settled:?}");
+    // A request whose effect is known, and one that nobody knows.
+    let found = world.tagged("prod_1");
+    let _ = world
+        .reconcile(IfAbsent::LeaveUnknown, &[page(&[&found], false)])
+        .0
+        .unwrap();
+    assert!(world.session.in_doubt(world.id).is_none());
+    for id in [world.id, RequestId::random()] {
+        world.id = id;
+        let (settled, _) = world.reconcile(IfAbsent::LeaveUnknown, &[]);
+        assert!(matches!(settled, Err(ReconcileError::NotInDoubt)), "{settled:?}");
+    }
+}
+
+#[test]
+fn a_list_without_end_is_given_up() {
+    let mut world = World::new(request("product.create", &[], Params::new().with("name", "Mug")));
+    let answers = vec![page(&[PLAIN], true); 100];
+    let (settled, asked) = world.reconcile(IfAbsent::SettleAsNone, &answers);
+    assert_eq!((settled.unwrap(), asked.len()), (Settled::Unknown, 100));
+}

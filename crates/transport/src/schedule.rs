@@ -1,0 +1,360 @@
+//! What is sent next: the one place that decides it.
+//!
+//! A request takes these steps, and holds no slot on any of them: the registry's queue, its lane, its server's breaker, its pace,
+//! a free slot. After a failed attempt it waits for its time here and takes the last three again; its lane it keeps.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use inflight_core::{Priority, Queue};
+use tokio::time::Instant;
+
+use crate::breaker::{Breakers, Gate};
+use crate::exchange::{Exchange, Report};
+use crate::lanes::{Lanes, take_out};
+use crate::pace::Pacer;
+use crate::work::{Permit, Stage, Work};
+
+/// What waits here and is overdue is looked for at most this often: a look walks all that waits.
+const EXPIRY_GRANULARITY: Duration = Duration::from_millis(5);
+
+/// One take in so many begins with what has been waiting here, whatever its priority.
+const READY_FIRST_EVERY: u32 = 16;
+
+/// Everything that is not being sent.
+pub(crate) struct Schedule {
+    exchange: Arc<Exchange>,
+    queue: Queue,
+    lanes: Lanes,
+    breakers: Breakers,
+    /// Where limits are kept.
+    pacer: Option<Pacer>,
+    /// Further attempts, by their time.
+    timers: BTreeMap<(Instant, u64), Work>,
+    /// What only a slot is missing for, by priority.
+    ready: [VecDeque<Work>; 3],
+    sequence: u64,
+    takes: u32,
+    /// Nothing that waits here expires before this.
+    next_expiry: Option<Instant>,
+    stopping: bool,
+}
+
+/// What became of what was waiting when the worker stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Cleared {
+    pub(crate) cancelled: usize,
+    pub(crate) given_up: usize,
+}
+
+impl Schedule {
+    pub(crate) fn new(queue: Queue, exchange: Arc<Exchange>, breakers: Breakers, pacer: Option<Pacer>) -> Self {
+        Self {
+            exchange,
+            queue,
+            lanes: Lanes::default(),
+            breakers,
+            pacer,
+            timers: BTreeMap::new(),
+            ready: Default::default(),
+            sequence: 0,
+            takes: 0,
+            next_expiry: None,
+            stopping: false,
+        }
+    }
+
+    /// The next request to send, for a free slot.
+    pub(crate) fn next(&mut self, now: Instant) -> Option<Work> {
+        if self.stopping {
+            return None;
+        }
+        self.move_due(now);
+        loop {
+            let work = self.pick(now)?;
+            if work.is_over(now) {
+                self.retire(work, now);
+            } else if self.breakers.all_closed() || work.permit.probe.is_some() {
+                return Some(work);
+            } else if let Some(work) = self.past_breaker(work, now) {
+                return Some(work);
+            }
+        }
+    }
+
+    fn pick(&mut self, now: Instant) -> Option<Work> {
+        if self.pacer.is_some() {
+            // All are looked at: which may be sent is not the queue's to know.
+            while let Some(job) = self.queue.pop() {
+                if let Some(work) = self.in_lane(Work::fresh(job)) {
+                    self.make_ready(work, now);
+                }
+            }
+            return match self.pop_ready() {
+                Some(work) => Some(work),
+                None => self.pacer.as_mut().and_then(|pacer| pacer.pop(now)),
+            };
+        }
+        loop {
+            let job = match self.ready_priority() {
+                None => self.queue.pop()?,
+                Some(priority) => {
+                    self.takes = self.takes.wrapping_add(1);
+                    let above = if self.takes.is_multiple_of(READY_FIRST_EVERY) {
+                        None
+                    } else {
+                        self.queue.pop_above(priority)
+                    };
+                    match above {
+                        Some(job) => job,
+                        None => return self.pop_ready(),
+                    }
+                }
+            };
+            if let Some(work) = self.in_lane(Work::fresh(job)) {
+                return Some(work);
+            }
+        }
+    }
+
+    fn ready_priority(&self) -> Option<Priority> {
+        let mut levels = Priority::ALL.into_iter().zip(&self.ready);
+        levels.find_map(|(priority, ready)| (!ready.is_empty()).then_some(priority))
+    }
+
+    fn pop_ready(&mut self) -> Option<Work> {
+        self.ready.iter_mut().find_map(VecDeque::pop_front)
+    }
+
+    /// The request with its lane, or nothing where it waits for that.
+    fn in_lane(&mut self, work: Work) -> Option<Work> {
+        let lane = self.exchange.guarded(|policy| policy.lane(work.request())).flatten();
+        let Some(lane) = lane else { return Some(work) };
+        let expires = work.expires();
+        let entered = self.lanes.enter(lane, work);
+        if entered.is_none() {
+            self.note_expiry(expires);
+        }
+        entered
+    }
+
+    /// For a request that has its lane: to its pace, or to where only a slot is missing.
+    fn make_ready(&mut self, work: Work, now: Instant) {
+        self.note_expiry(work.expires());
+        if self.pacer.is_none() {
+            return self.ready[work.level()].push_back(work);
+        }
+        // What waits for a server that is down must not use up its pace.
+        let work = if self.breakers.all_closed() || work.permit.probe.is_some() {
+            work
+        } else {
+            match self.past_breaker(work, now) {
+                Some(work) => work,
+                None => return,
+            }
+        };
+        let request = work.request();
+        let credential = self.exchange.composer.known_credential(request);
+        let secret = credential.as_ref().map(|credential| &credential.secret);
+        let class = self
+            .exchange
+            .guarded(|policy| policy.pace_class(request, secret))
+            .flatten();
+        match (class, &mut self.pacer) {
+            (Some(class), Some(pacer)) => pacer.push(class, secret, work, now),
+            _ => self.ready[work.level()].push_back(work),
+        }
+    }
+
+    /// The request, or nothing where it waits for its server or is refused.
+    fn past_breaker(&mut self, mut work: Work, now: Instant) -> Option<Work> {
+        let Some(server) = self.exchange.composer.server(work.request()) else {
+            return Some(work);
+        };
+        self.note_expiry(work.expires());
+        let pace = work.permit.pace.take();
+        let permit = match self.breakers.gate(work, &server, now) {
+            Gate::Pass(mut work) => {
+                work.permit.pace = pace;
+                return Some(work);
+            }
+            Gate::Held => Permit::default(),
+            Gate::Refused(work, failure) => {
+                work.stage.refuse(failure);
+                work.permit
+            }
+        };
+        self.release(Permit { pace, ..permit }, now);
+        None
+    }
+
+    /// Takes in how an attempt went, and what its request held.
+    pub(crate) fn settle(&mut self, permit: Permit, report: Report, now: Instant) {
+        let Permit { lane, pace, probe } = permit;
+        if let (Some(pacer), Some(pace)) = (&mut self.pacer, &pace) {
+            pacer.passed(pace, report.throttle, report.began, now);
+        }
+        if let Some((server, health)) = &report.health {
+            for work in self.breakers.record(server, *health, now) {
+                self.make_ready(work, now);
+            }
+        }
+        if let Some(probe) = &probe {
+            self.breakers.not_probed(probe, now);
+        }
+        match report.again {
+            Some((again, _)) if self.stopping => {
+                again.give_up();
+                self.leave_lane(lane, now);
+            }
+            Some((again, until)) => {
+                let permit = Permit {
+                    lane,
+                    ..Permit::default()
+                };
+                let work = Work {
+                    stage: Stage::Again(again),
+                    permit,
+                };
+                self.note_expiry(work.expires());
+                self.sequence += 1;
+                self.timers.insert((until, self.sequence), work);
+            }
+            None => self.leave_lane(lane, now),
+        }
+    }
+
+    /// Gives back what a request held that was not sent.
+    pub(crate) fn release(&mut self, permit: Permit, now: Instant) {
+        if !permit.is_empty() {
+            self.settle(permit, Report::nothing(now), now);
+        }
+    }
+
+    fn leave_lane(&mut self, lane: Option<Arc<str>>, now: Instant) {
+        if let Some(next) = lane.and_then(|lane| self.lanes.leave(lane)) {
+            self.make_ready(next, now);
+        }
+    }
+
+    fn move_due(&mut self, now: Instant) {
+        while let Some(entry) = self.timers.first_entry()
+            && entry.key().0 <= now
+        {
+            let work = entry.remove();
+            self.make_ready(work, now);
+        }
+        for work in self.breakers.due(now) {
+            self.make_ready(work, now);
+        }
+    }
+
+    /// Ends what is overdue and forgets what was cancelled. Gives when to come again; `free` says whether a slot is free.
+    pub(crate) fn tend(&mut self, free: bool, now: Instant) -> Option<Instant> {
+        self.move_due(now);
+        let cancelled = self.queue.cancelled();
+        let many = cancelled * 2 > self.len() + self.queue.len() || (cancelled > 0 && self.queue.is_full());
+        let overdue = self.next_expiry.is_some_and(|next| next <= now);
+        // What was cancelled between two attempts may hold a lane that others wait for.
+        if overdue || (many && self.len() > 0) || self.queue.cancelled_waiting() > 0 {
+            self.sweep(now);
+        }
+        let queue = self.queue.tend().map(Instant::from_std);
+        let timer = self.timers.first_key_value().map(|((at, _), _)| *at);
+        let pace = self
+            .pacer
+            .as_mut()
+            .filter(|_| free)
+            .and_then(|pacer| pacer.next_wake(now));
+        // A look that has just freed a lane may have found something to send.
+        let ready = self.ready.iter().any(|ready| !ready.is_empty());
+        let ready = (free && ready).then_some(now);
+        [queue, timer, pace, ready, self.next_expiry, self.breakers.next_wake()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        let mut next: Option<Instant> = None;
+        let mut over = Vec::new();
+        let mut is_over = |work: &Work| {
+            let is_over = work.is_over(now);
+            if !is_over {
+                next = Some(next.map_or(work.expires(), |next| next.min(work.expires())));
+            }
+            is_over
+        };
+        self.lanes.sweep(&mut is_over, &mut over);
+        self.breakers.sweep(&mut is_over, &mut over);
+        if let Some(pacer) = &mut self.pacer {
+            pacer.sweep(&mut is_over, &mut over);
+        }
+        for ready in &mut self.ready {
+            take_out(ready, &mut is_over, &mut over);
+        }
+        let timers = self.timers.iter();
+        let keys: Vec<_> = timers.filter(|(_, work)| is_over(work)).map(|(key, _)| *key).collect();
+        over.extend(keys.into_iter().filter_map(|key| self.timers.remove(&key)));
+        self.next_expiry = next.map(|next| next.max(now + EXPIRY_GRANULARITY));
+        for work in over {
+            self.retire(work, now);
+        }
+    }
+
+    /// Ends a request whose time is over, or forgets one that was cancelled.
+    fn retire(&mut self, work: Work, now: Instant) {
+        let Work { stage, permit } = work;
+        stage.expire(now);
+        self.release(permit, now);
+    }
+
+    /// Ends everything that waits: what was never sent is cancelled, what was sent ends as it last failed.
+    pub(crate) fn clear(&mut self, now: Instant) -> Cleared {
+        self.stopping = true;
+        let mut cleared = Cleared::default();
+        let mut all = Vec::new();
+        let mut every = |_: &Work| true;
+        self.breakers.sweep(&mut every, &mut all);
+        if let Some(pacer) = &mut self.pacer {
+            pacer.sweep(&mut every, &mut all);
+        }
+        self.lanes.sweep(&mut every, &mut all);
+        all.extend(self.ready.iter_mut().flat_map(std::mem::take));
+        all.extend(std::mem::take(&mut self.timers).into_values());
+        while let Some(job) = self.queue.pop() {
+            all.push(Work::fresh(job));
+        }
+        for work in all {
+            let Work { stage, permit } = work;
+            match stage {
+                Stage::Fresh(job) => {
+                    cleared.cancelled += usize::from(!job.is_ended());
+                    drop(job);
+                }
+                Stage::Again(again) => {
+                    cleared.given_up += usize::from(!again.in_flight.is_ended());
+                    again.give_up();
+                }
+            }
+            self.release(permit, now);
+        }
+        cleared
+    }
+
+    /// Whether something may have come up that only the loop looks after: what waits here has its times.
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.len() > 0
+    }
+
+    fn len(&self) -> usize {
+        let ready: usize = self.ready.iter().map(VecDeque::len).sum();
+        let paced = self.pacer.as_ref().map_or(0, Pacer::len);
+        self.lanes.len() + self.breakers.len() + paced + ready + self.timers.len()
+    }
+
+    fn note_expiry(&mut self, expires: Instant) {
+        self.next_expiry = Some(self.next_expiry.map_or(expires, |next| next.min(expires)));
+    }
+}
