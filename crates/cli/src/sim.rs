@@ -96,12 +96,7 @@ fn log() -> io::Result<SyncSender<String>> {
 fn line(record: &RequestRecord) -> String {
     let operation = record.operation.filter(|name| !name.is_empty()).unwrap_or("-");
     let replayed = if record.replayed { " replayed" } else { "" };
-    // A path is the client's: nothing of it may move a terminal's cursor.
-    let path: String = record
-        .path
-        .chars()
-        .map(|c| if c.is_control() { '?' } else { c })
-        .collect();
+    let path = printable(&record.path);
     format!(
         "{} {path} {operation} {} {}{replayed}\n",
         record.method, record.status, record.request_id

@@ -432,7 +432,7 @@ impl Api {
             params: &params,
             data,
             random: &mut self.random,
-            now: (self.clock)() + self.moved.as_secs().cast_signed(),
+            now: (self.clock)().saturating_add(self.moved.as_secs().cast_signed()),
             effect: false,
         };
         (response.status, response.body) = match execute(&mut context) {

@@ -325,12 +325,31 @@ pub(crate) fn apply_params(object: &mut Object, params: &Params, data: &DataSet)
             object.clear(name);
         } else if let Some(field) = object.schema.field(name).filter(|_| !matches!(name, "id" | "object")) {
             match fit(field.shape, value, data) {
+                // What a nested map does not say stays as it is.
+                Some(json) if object.has(name) && value.as_map().is_some() => {
+                    let merged = merged(object.json(name), &json, value);
+                    object.set(name, merged);
+                }
                 Some(json) => object.set(name, json),
                 None => check_range(name, field.shape, value)?,
             }
         }
     }
     Ok(())
+}
+
+/// A nested object after an update: what was given is new, the rest as it was.
+fn merged(before: &str, after: &str, given: &Value) -> String {
+    let read = |json: &str| serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(json);
+    let (Ok(before), Ok(mut merged), Some(given)) = (read(before), read(after), given.as_map()) else {
+        return after.to_owned();
+    };
+    for (name, value) in before {
+        if given.get(&name).is_none() {
+            merged.insert(name, value);
+        }
+    }
+    serde_json::Value::Object(merged).to_string()
 }
 
 /// A number that no field can hold is the caller's mistake.
