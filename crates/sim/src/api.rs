@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use inflight_stripe::{API_VERSION, Encoding};
+use inflight_stripe::{API_VERSION, Value};
 
 use crate::auth::authenticate;
 use crate::error::ApiError;
@@ -400,9 +400,12 @@ impl Api {
         let Some(data) = self.accounts.get_mut(account) else {
             return Err(ApiError::invalid("No such account."));
         };
-        let fingerprint = match operation.encoding {
+        let fingerprint = match params.get("file") {
             // The boundary between parts is drawn anew for each request.
-            Encoding::Multipart => fingerprint(request.path, &format!("{:?}", params.get("purpose")), ""),
+            Some(Value::File(file)) => {
+                let purpose = params.get("purpose").and_then(Value::as_text).unwrap_or_default();
+                fingerprint(request.path, purpose, &String::from_utf8_lossy(file.bytes()))
+            }
             _ => fingerprint(
                 request.path,
                 request.query,
@@ -428,6 +431,7 @@ impl Api {
 
         // Execution begins: from here on success and failure are saved.
         let mut context = Context {
+            account,
             operation,
             plan,
             ids: &ids,

@@ -43,6 +43,8 @@ pub(crate) use metadata::apply_metadata;
 
 /// One request that has been recognised and whose parameters are known to be well-formed.
 pub(crate) struct Context<'a> {
+    /// The connected account that the request is for; empty for the keys' own.
+    pub(crate) account: &'a str,
     pub(crate) operation: &'static Operation,
     pub(crate) plan: &'static Plan,
     /// The ids in the path.
@@ -101,6 +103,7 @@ fn by_hand(context: &mut Context<'_>) -> Result<String, ApiError> {
         (g::PAYMENT_INTENT, Verb::Act("confirm")) => payment_intent::confirm(context),
         (g::PAYMENT_INTENT, Verb::Act("capture")) => payment_intent::capture(context),
         (g::PAYMENT_INTENT, Verb::Act("cancel")) => payment_intent::cancel(context),
+        (g::ACCOUNT, Verb::Singleton) => Ok(generic::own_account(context)),
         (g::BALANCE, Verb::Singleton) => money::balance(context),
         (g::PAYOUT | g::TRANSFER | g::TOPUP, Verb::Create) => money::create(context, schema),
         (g::CUSTOMER_BALANCE_TRANSACTION, Verb::Create) => money::customer_balance(context),
