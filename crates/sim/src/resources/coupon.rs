@@ -1,3 +1,5 @@
+//! Coupons. <https://docs.stripe.com/api/coupons>
+
 use super::{Context, currency_of};
 use crate::error::ApiError;
 use crate::generated as g;

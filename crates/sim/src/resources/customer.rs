@@ -1,3 +1,5 @@
+//! Customers. <https://docs.stripe.com/api/customers>
+
 use super::{Context, payment_method};
 use crate::error::{ApiError, shortened};
 use crate::generated as g;

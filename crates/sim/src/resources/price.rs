@@ -1,3 +1,5 @@
+//! Prices, and plans, their older name. <https://docs.stripe.com/api/prices>
+
 use inflight_stripe::{Params, Value};
 
 use super::{Context, apply_params, currency_of, integer_of, product, text_of};

@@ -1,3 +1,5 @@
+//! Products. <https://docs.stripe.com/api/products>
+
 use inflight_stripe::{Params, Value};
 
 use super::{Context, price};
