@@ -1,6 +1,8 @@
 //! `inflight sim`.
 
 use std::io;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
 
 use inflight::sim::{Faults, FaultsError, PROFILES, RequestRecord, Simulator};
 
@@ -39,6 +41,9 @@ fn parsed(name: &str, text: &str) -> Result<Faults, UnusableFaults> {
     })
 }
 
+/// So many lines of the log may wait for a slow reader.
+const LOG_LINES_MAX: usize = 10_000;
+
 /// Serves the simulator until a signal comes.
 pub(crate) fn sim(arguments: &SimArguments) -> Result<u8, Box<dyn std::error::Error>> {
     // As many connections as the operating system gives.
@@ -59,7 +64,9 @@ pub(crate) fn sim(arguments: &SimArguments) -> Result<u8, Box<dyn std::error::Er
         builder = builder.state(file);
     }
     if arguments.log {
-        builder = builder.on_request(|record| say(io::stderr(), &line(record)));
+        let lines = log()?;
+        // What nobody reads in time is not logged: the simulator goes on.
+        builder = builder.on_request(move |record| drop(lines.try_send(line(record))));
     }
     let simulator = builder.start()?;
     say(io::stdout(), &format!("Stripe simulator at {}\n", simulator.url()));
@@ -76,16 +83,20 @@ pub(crate) fn sim(arguments: &SimArguments) -> Result<u8, Box<dyn std::error::Er
     Ok(OK)
 }
 
+/// Writes lines to standard error, on a thread of its own.
+fn log() -> io::Result<SyncSender<String>> {
+    let (sender, lines) = sync_channel(LOG_LINES_MAX);
+    thread::Builder::new()
+        .name("log".to_owned())
+        .spawn(move || lines.iter().for_each(|line: String| say(io::stderr(), &line)))?;
+    Ok(sender)
+}
+
 /// One request in the log.
 fn line(record: &RequestRecord) -> String {
     let operation = record.operation.filter(|name| !name.is_empty()).unwrap_or("-");
     let replayed = if record.replayed { " replayed" } else { "" };
-    // A path is the client's: nothing of it may move a terminal's cursor.
-    let path: String = record
-        .path
-        .chars()
-        .map(|c| if c.is_control() { '?' } else { c })
-        .collect();
+    let path = printable(&record.path);
     format!(
         "{} {path} {operation} {} {}{replayed}\n",
         record.method, record.status, record.request_id

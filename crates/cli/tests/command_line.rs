@@ -113,6 +113,7 @@ fn wrong_usage_is_status_2() {
         &["check"],
         &["api", "zebra"],
         &["sim", "--listen", "nowhere"],
+        &["sim", "--seed", "x"],
         &["nonsense"],
     ] {
         let output = run(arguments);

@@ -76,6 +76,33 @@ fn the_simulator_serves_other_runs_until_it_is_stopped() {
     assert_eq!(simulator.status(), Some(0));
 }
 
+#[test]
+fn the_simulators_state_outlives_it_and_its_requests_are_logged() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("shop.json").display().to_string();
+    let start = || {
+        let mut command = inflight();
+        command.args(["sim", "--listen", "127.0.0.1:0", "--log", "--state", &state]);
+        let simulator = Running::start(command);
+        let line = simulator.wait_for_line("Stripe simulator at http://");
+        let url = line.rsplit(' ').next().expect("a URL").to_owned();
+        (simulator, url)
+    };
+    let scripts = Scripts::new(&[
+        ("make.rhai", b"stripe::product::create(#{name: `Mug`, id: `mug`});"),
+        ("read.rhai", b"print(stripe::product::retrieve(`mug`).name)"),
+    ]);
+    for script in ["make.rhai", "read.rhai"] {
+        let (simulator, url) = start();
+        let output = run(&["run", "--quiet", "--base-url", &url, &scripts.path(script)]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert_eq!(stdout(&output).contains("Mug"), script == "read.rhai");
+        simulator.wait_for_line("200 req_");
+        simulator.signal("-TERM");
+        assert_eq!(simulator.status(), Some(0));
+    }
+}
+
 /// Prints for ever.
 const FLOOD: &[u8] = b"let text = ``; text.pad(1000, `x`); loop { print(text) }";
 

@@ -32,7 +32,7 @@ pub(crate) type UnixClock = Arc<dyn Fn() -> i64 + Send + Sync>;
 /// let request = ApiRequest { method: "GET", path: "/v1/products", ..ApiRequest::default() };
 /// assert_eq!(request.body, b"");
 /// ```
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct ApiRequest<'a> {
     /// The HTTP method.
     pub method: &'a str,
@@ -52,6 +52,17 @@ pub struct ApiRequest<'a> {
     pub stripe_version: Option<&'a str>,
     /// The whole body.
     pub body: &'a [u8],
+}
+
+impl fmt::Debug for ApiRequest<'_> {
+    /// Without the key and without the body, which may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiRequest")
+            .field("method", &self.method)
+            .field("path", &self.path)
+            .field("body_bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// What the simulator answers.
@@ -421,7 +432,7 @@ impl Api {
             params: &params,
             data,
             random: &mut self.random,
-            now: (self.clock)() + self.moved.as_secs().cast_signed(),
+            now: (self.clock)().saturating_add(self.moved.as_secs().cast_signed()),
             effect: false,
         };
         (response.status, response.body) = match execute(&mut context) {

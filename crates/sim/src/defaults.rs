@@ -75,7 +75,7 @@ fn make_ready(schema: SchemaId, field: &Field) -> Ready {
 fn embeds(shape: Shape) -> bool {
     match shape {
         Shape::Object(schema) => schema.is_resource() && schema.index_of("id").is_some(),
-        Shape::List(index) => embeds(Shape::shape(index)),
+        Shape::List(index) => embeds(Shape::inner(index)),
         Shape::AnyOf(index) => Shape::alternatives(index).iter().any(|shape| embeds(*shape)),
         Shape::Page(_) => true,
         _ => false,
@@ -119,7 +119,7 @@ pub(crate) fn filled(name: &str, shape: Shape, depth: usize) -> String {
         Shape::Enum(values) => text(known::likeliest(Shape::enumeration(values))),
         Shape::List(_) => "[]".to_owned(),
         Shape::Map(_) => "{}".to_owned(),
-        Shape::Page(item) => empty_page(Shape::shape(item)),
+        Shape::Page(item) => empty_page(Shape::inner(item)),
         Shape::Id(_) => {
             let to = shape.resources().first().map_or("", |schema| prefix(*schema).0);
             text(&format!("{to}0"))
@@ -145,7 +145,7 @@ pub(crate) fn nested(schema: SchemaId, given: &[(&str, String)], depth: usize) -
             .map(|(_, json)| Cow::Borrowed(json.as_str()));
         let json = given.or_else(|| match (field.name, ready.get(place)) {
             ("id", _) if schema.is_resource() => Some(Cow::Owned(text(&format!("{}0", prefix(schema).0)))),
-            ("object", _) if !schema.name().is_empty() => Some(Cow::Owned(text(schema.name()))),
+            ("object", _) if !schema.object().is_empty() => Some(Cow::Owned(text(schema.object()))),
             (_, Some(ready)) => ready.default.as_deref().map(Cow::Borrowed),
             (_, None) => default_of(schema, field, depth + 1).map(Cow::Owned),
         })?;
@@ -185,7 +185,7 @@ pub(crate) fn of_type(schema: SchemaId, kind: &str, depth: usize) -> Option<(&'s
 }
 
 fn empty_page(item: Shape) -> String {
-    let object = item.resources().first().map_or("", |schema| schema.name());
+    let object = item.resources().first().map_or("", |schema| schema.object());
     page("[]", false, &format!("/v1/{}s", object.replace('.', "/")))
 }
 

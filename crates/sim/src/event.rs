@@ -206,7 +206,7 @@ pub(crate) fn kind(name: &str) -> Option<&'static str> {
 
 /// The type of the event of that name for objects of a kind, by whatever name Stripe has for the kind in events.
 pub(crate) fn kind_for(schema: SchemaId, happened: &str) -> Option<&'static str> {
-    let object = schema.name();
+    let object = schema.object();
     [object, &object.replace('.', "_")]
         .into_iter()
         .flat_map(|name| [format!("{name}.{happened}"), format!("customer.{name}.{happened}")])

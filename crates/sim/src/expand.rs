@@ -40,8 +40,8 @@ fn is_expandable(shape: Shape, path: &[&str], found: bool) -> bool {
         return found || matches!(shape, Shape::Id(_) | Shape::Page(_)) || !shape.resources().is_empty();
     };
     match shape {
-        Shape::Page(item) if *first == "data" => is_expandable(Shape::shape(item), rest, true),
-        Shape::List(item) => is_expandable(Shape::shape(item), path, found),
+        Shape::Page(item) if *first == "data" => is_expandable(Shape::inner(item), rest, true),
+        Shape::List(item) => is_expandable(Shape::inner(item), path, found),
         Shape::Page(_) => false,
         shape => shape.objects().iter().any(|schema| {
             let field = schema.field(first);
@@ -53,7 +53,7 @@ fn is_expandable(shape: Shape, path: &[&str], found: bool) -> bool {
 /// A list of something expands as that something does.
 fn inner(shape: Shape) -> Shape {
     match shape {
-        Shape::List(item) => Shape::shape(item),
+        Shape::List(item) => Shape::inner(item),
         other => other,
     }
 }
@@ -62,7 +62,7 @@ fn expand_in(value: &mut Value, shape: Shape, path: &[&str], data: &DataSet) {
     if let (Value::Array(items), Shape::List(item)) = (&mut *value, shape) {
         items
             .iter_mut()
-            .for_each(|one| expand_in(one, Shape::shape(item), path, data));
+            .for_each(|one| expand_in(one, Shape::inner(item), path, data));
         return;
     }
     if let Value::Array(items) = value {
@@ -73,7 +73,7 @@ fn expand_in(value: &mut Value, shape: Shape, path: &[&str], data: &DataSet) {
         return;
     };
     if let (Shape::Page(item), "data") = (shape, *first) {
-        expand_in(&mut value["data"], Shape::shape(item), rest, data);
+        expand_in(&mut value["data"], Shape::inner(item), rest, data);
         return;
     }
     let Value::Object(_) = value else { return };
@@ -118,15 +118,15 @@ fn on_demand(owner: &Value, schema: SchemaId, field: &str, shape: Shape, data: &
     let Shape::Page(item) = shape else { return None };
     let id = owner["id"].as_str()?;
     let kept = data.get(schema, id).map(|object| object.ids(field)).unwrap_or_default();
-    let owner_field = schema.name().rsplit('.').next().unwrap_or_default();
+    let owner_field = schema.object().rsplit('.').next().unwrap_or_default();
     let belongs = |object: &&Object| {
         kept.iter().any(|id| **id == *object.id)
             || object.parent.as_deref() == Some(id)
             || object.word(owner_field) == Some(id)
     };
-    let resources = Shape::shape(item).resources();
+    let resources = Shape::inner(item).resources();
     let objects = resources.iter().flat_map(|schema| data.table(*schema).iter());
     let items: Vec<Value> = objects.filter(belongs).map(|object| read(object, data)).collect();
-    let url = format!("/v1/{}s/{id}/{field}", schema.name().replace('.', "/"));
+    let url = format!("/v1/{}s/{id}/{field}", schema.object().replace('.', "/"));
     Some(serde_json::json!({ "object": "list", "data": items, "has_more": false, "url": url }))
 }

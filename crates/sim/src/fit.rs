@@ -23,12 +23,12 @@ pub(crate) fn fit(shape: Shape, value: &Value, data: &DataSet) -> Option<String>
                 .contains(&given.as_str())
                 .then(|| text(&given))
         }
-        (Shape::List(item), Value::List(values)) => list(Shape::shape(item), values.iter(), data),
+        (Shape::List(item), Value::List(values)) => list(Shape::inner(item), values.iter(), data),
         // A map without names of the caller's: `[]` was sent as nothing.
         (Shape::List(item), Value::Map(entries)) if entries.iter().all(|(name, _)| is_index(name)) => {
-            list(Shape::shape(item), entries.iter().map(|(_, value)| value), data)
+            list(Shape::inner(item), entries.iter().map(|(_, value)| value), data)
         }
-        (Shape::Map(entry), Value::Map(entries)) => map(Shape::shape(entry), entries, data),
+        (Shape::Map(entry), Value::Map(entries)) => map(Shape::inner(entry), entries, data),
         (Shape::Object(schema), Value::Map(given)) => Some(object(schema, given, data)),
         // An id where the whole object belongs.
         (Shape::Object(schema), Value::Text(id)) => {

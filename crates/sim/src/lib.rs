@@ -1,6 +1,6 @@
-//! A stateful Stripe simulator on loopback: products, prices, coupons, customers, payment intents and subscriptions.
+//! A stateful Stripe simulator on loopback: every operation of Stripe's API, with objects that stay.
 //!
-//! It answers as Stripe does: the same fields, the same errors, idempotency keys, pages, metadata. It runs on one thread of
+//! It answers as Stripe does: the same fields, the same errors, idempotency keys, pages, expansion, events. It runs on one thread of
 //! its own, so that a blocking program can use it as well as an asynchronous one, and stops when it is dropped.
 //!
 //! ```
@@ -21,13 +21,23 @@
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # How it is made
+//! - [`Api`] takes one request and gives one answer; [`Simulator`] puts a server around it.
+//! - `schema` and the generated tables say what each answer looks like, `plan` what each operation does, by its route. `resources`
+//!   does it: by rule, and by hand where scripts depend on more than shapes.
+//! - An object holds only what differs from its schema's defaults. References are ids; whole objects are put in their place when
+//!   an answer is written.
+//!
 //! # What it decides where Stripe is silent
 //! - All test keys belong to one account. `Stripe-Account: acct_…` names another one, with data of its own.
 //! - A request is carried out when it arrives; the latency passes between that and the answer, and so long its idempotency
 //!   key is in flight.
 //! - Under an idempotency key every answer is saved that comes after the check of the parameters' names and types, as
 //!   Stripe's does "once the endpoint has begun executing": also that an object does not exist, and a declined card.
-//! - A subscription is active (or on trial) at once; there are no invoices. Inline prices of an item that is refused stay.
+//! - A customer without a payment method pays a subscription's invoices all the same. Inline prices of an item that is refused
+//!   stay.
+//!
+//! All known differences from Stripe are in `docs/simulator.md` of the repository.
 #![forbid(unsafe_code)]
 
 mod api;

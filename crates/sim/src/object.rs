@@ -139,7 +139,7 @@ impl Object {
                     out.push_str(&ready.key);
                     push_text(out, &self.id);
                 }
-                Slot::Object => push_number(out, format_args!("{}\"{}\"", ready.key, self.schema.name())),
+                Slot::Object => push_number(out, format_args!("{}\"{}\"", ready.key, self.schema.object())),
                 _ => {}
             }
         }
@@ -212,11 +212,11 @@ impl Object {
         match field.shape {
             Shape::Page(item) if json.starts_with('[') => {
                 let mut objects = String::new();
-                push_list(&mut objects, data, &self.ids(field.name), Shape::shape(item), depth);
+                push_list(&mut objects, data, &self.ids(field.name), Shape::inner(item), depth);
                 out.push_str(&defaults::page(&objects, false, &self.page_url(field.name)));
             }
             Shape::List(item) if json.starts_with("[\"") => {
-                push_list(out, data, &self.ids(field.name), Shape::shape(item), depth);
+                push_list(out, data, &self.ids(field.name), Shape::inner(item), depth);
             }
             shape => match json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
                 Some(id) => push_one(out, data, id, shape, depth),
@@ -227,7 +227,7 @@ impl Object {
 
     fn page_url(&self, field: &str) -> String {
         let id = &self.id;
-        match self.schema.name() {
+        match self.schema.object() {
             "subscription" => format!("/v1/subscription_items?subscription={id}"),
             "checkout.session" => format!("/v1/checkout/sessions/{id}/{field}"),
             object => format!("/v1/{}s/{id}/{field}", object.replace('.', "/")),

@@ -85,6 +85,8 @@ fn by_hand(context: &mut Context<'_>) -> Result<String, ApiError> {
         (g::PRODUCT, Verb::Delete) => product::delete(context),
         (g::PRICE, Verb::Create) => price::create(context),
         (g::PRICE, Verb::Update) => price::update(context),
+        (g::PLAN, Verb::Create) => price::create_plan(context),
+        (g::QUOTE | g::PAYMENT_LINK, Verb::Create) => checkout::with_lines(context, schema),
         (g::COUPON, Verb::Create) => coupon::create(context),
         (g::CUSTOMER, Verb::Create) => customer::create(context),
         (g::CUSTOMER, Verb::Update) => customer::update(context),
@@ -323,12 +325,31 @@ pub(crate) fn apply_params(object: &mut Object, params: &Params, data: &DataSet)
             object.clear(name);
         } else if let Some(field) = object.schema.field(name).filter(|_| !matches!(name, "id" | "object")) {
             match fit(field.shape, value, data) {
+                // What a nested map does not say stays as it is.
+                Some(json) if object.has(name) && value.as_map().is_some() => {
+                    let merged = merged(object.json(name), &json, value);
+                    object.set(name, merged);
+                }
                 Some(json) => object.set(name, json),
                 None => check_range(name, field.shape, value)?,
             }
         }
     }
     Ok(())
+}
+
+/// A nested object after an update: what was given is new, the rest as it was.
+fn merged(before: &str, after: &str, given: &Value) -> String {
+    let read = |json: &str| serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(json);
+    let (Ok(before), Ok(mut merged), Some(given)) = (read(before), read(after), given.as_map()) else {
+        return after.to_owned();
+    };
+    for (name, value) in before {
+        if given.get(&name).is_none() {
+            merged.insert(name, value);
+        }
+    }
+    serde_json::Value::Object(merged).to_string()
 }
 
 /// A number that no field can hold is the caller's mistake.
@@ -347,7 +368,7 @@ fn check_range(name: &str, shape: Shape, value: &Value) -> Result<(), ApiError> 
 pub(crate) fn schema_name(schema: SchemaId) -> &'static str {
     match schema {
         g::PAYMENT_METHOD => "PaymentMethod",
-        _ => schema.name(),
+        _ => schema.object(),
     }
 }
 

@@ -38,7 +38,7 @@ impl Shape {
         ENUMS[usize::from(index)]
     }
 
-    pub(crate) fn shape(index: u16) -> Shape {
+    pub(crate) fn inner(index: u16) -> Shape {
         SHAPES[usize::from(index)]
     }
 
@@ -119,7 +119,7 @@ impl SchemaId {
     }
 
     /// What its `object` says.
-    pub(crate) fn name(self) -> &'static str {
+    pub(crate) fn object(self) -> &'static str {
         self.get().object
     }
 
@@ -138,7 +138,7 @@ impl SchemaId {
 
     /// The resource whose `object` says this. That is its name in the specification but for a few.
     pub(crate) fn by_object(object: &str) -> Option<Self> {
-        let of_name = Self::by_name(object).filter(|schema| schema.name() == object);
+        let of_name = Self::by_name(object).filter(|schema| schema.object() == object);
         of_name.or_else(|| {
             let found = SCHEMAS
                 .get(..RESOURCES)?

@@ -112,7 +112,8 @@ pub(crate) fn from_json(text: &str) -> Result<(u64, HashMap<Box<str>, DataSet>),
 
 /// Writes a file whole or not at all.
 pub(crate) fn write(path: &Path, text: &str) -> Result<(), StateError> {
-    let beside = path.with_extension("part");
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".part");
     let written = fs::write(&beside, text).and_then(|()| fs::rename(&beside, path));
     written.map_err(|source| StateError::File {
         path: path.display().to_string(),

@@ -11,6 +11,9 @@ use crate::idempotency::Keys;
 use crate::object::Object;
 use crate::schema::SchemaId;
 
+/// So many different cards are remembered as they are shown.
+const SHOWN_MAX: usize = 256;
+
 /// All objects of one type, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
@@ -94,6 +97,8 @@ pub(crate) struct DataSet {
     pub(crate) pending_items: HashMap<Box<str>, Vec<Box<str>>>,
     /// What files hold.
     pub(crate) contents: HashMap<Box<str>, Bytes>,
+    /// How cards are shown, which is the same over and over: by the card's JSON.
+    shown: HashMap<Box<str>, Box<str>>,
     /// The account's money by currency, in the minor unit.
     pub(crate) balance: BTreeMap<Box<str>, i64>,
 }
@@ -117,6 +122,19 @@ impl DataSet {
         self.table(schema).get(id)
     }
 
+    /// What is shown of a card, made once for each of the last few.
+    pub(crate) fn shown(&mut self, card: &str, make: impl FnOnce() -> String) -> Box<str> {
+        if let Some(known) = self.shown.get(card) {
+            return known.clone();
+        }
+        if self.shown.len() >= SHOWN_MAX {
+            self.shown.clear();
+        }
+        let made: Box<str> = make().into();
+        self.shown.insert(card.into(), made.clone());
+        made
+    }
+
     /// Every object, by kind and age.
     pub(crate) fn objects(&self) -> impl Iterator<Item = &Object> {
         self.tables.iter().flatten().flat_map(|table| table.iter())
@@ -128,7 +146,7 @@ impl DataSet {
             .tables
             .iter()
             .flatten()
-            .filter_map(|table| Some((table.iter().next()?.schema.name(), table.len())));
+            .filter_map(|table| Some((table.iter().next()?.schema.object(), table.len())));
         let mut totals: BTreeMap<&'static str, usize> = filled.collect();
         totals.insert("event", self.events.len());
         totals

@@ -18,8 +18,8 @@ pub(super) struct Attempt<'a> {
     /// JSON.
     pub(super) customer: &'a str,
     pub(super) method: &'a Object,
-    /// JSON.
-    pub(super) intent: &'a str,
+    /// The intent that is to be paid, if there is one: the charge has its description and its metadata.
+    pub(super) of: Option<&'a Object>,
     /// Otherwise the money is held until it is captured.
     pub(super) capture: bool,
 }
@@ -30,9 +30,30 @@ pub(super) fn attempt(context: &mut Context<'_>, attempt: &Attempt<'_>, refusal:
     charge.set_integer("amount", attempt.amount);
     charge.set_text("currency", attempt.currency);
     charge.set("customer", attempt.customer);
-    charge.set("payment_intent", attempt.intent);
+    if let Some(intent) = attempt.of {
+        charge.set_text("payment_intent", &intent.id);
+    }
     charge.set_text("payment_method", &attempt.method.id);
-    charge.set("payment_method_details", details(attempt.method));
+    let method = attempt.method;
+    let shown = context
+        .data
+        .shown(method.json(method.word("type").unwrap_or("card")), || details(method));
+    charge.set("payment_method_details", shown);
+    if let Some(intent) = attempt.of {
+        for name in [
+            "description",
+            "receipt_email",
+            "shipping",
+            "statement_descriptor",
+            "transfer_group",
+            "on_behalf_of",
+        ] {
+            if intent.has(name) {
+                charge.set(name, intent.json(name));
+            }
+        }
+        charge.metadata.clone_from(&intent.metadata);
+    }
     let captured = attempt.capture && refusal.is_none();
     match refusal {
         Some(refusal) => fail(&mut charge, refusal),
@@ -162,7 +183,7 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
             currency: &currency,
             customer: &customer,
             method: &method,
-            intent: "null",
+            of: None,
             capture: context.flag("capture") != Some(false),
         },
         refusal,

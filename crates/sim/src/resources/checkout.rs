@@ -8,6 +8,7 @@ use super::{Context, generic, integer_of, text_of};
 use crate::error::ApiError;
 use crate::generated as g;
 use crate::object::Object;
+use crate::schema::SchemaId;
 
 /// A session is open for so long unless told otherwise. <https://docs.stripe.com/api/checkout/sessions/create>
 const OPEN_FOR: i64 = 24 * 60 * 60;
@@ -83,6 +84,25 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
         context.data.table_mut(g::ITEM).insert(line);
     }
     context.insert(session)
+}
+
+/// A quote or a payment link: what it is for, and what that comes to.
+pub(super) fn with_lines(context: &mut Context<'_>, schema: SchemaId) -> Result<String, ApiError> {
+    let mut object = generic::build(context, schema)?;
+    object.clear("line_items");
+    let mut total = 0_i64;
+    for (index, given) in context.list("line_items").iter().enumerate() {
+        let mut line = line(context, given, index)?;
+        line.parent = Some(object.id.clone());
+        total = total.saturating_add(line.amount("amount_total"));
+        object.set("currency", line.json("currency"));
+        context.data.table_mut(g::ITEM).insert(line);
+    }
+    if schema == g::QUOTE {
+        object.set_integer("amount_subtotal", total);
+        object.set_integer("amount_total", total);
+    }
+    context.insert(object)
 }
 
 fn line(context: &mut Context<'_>, given: &Value, index: usize) -> Result<Object, ApiError> {

@@ -36,7 +36,7 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
 /// A new object from the parameters. It is not kept yet.
 pub(super) fn build(context: &mut Context<'_>, schema: SchemaId) -> Result<Object, ApiError> {
     let id = match context.text("id").filter(|_| schema.index_of("id").is_some()) {
-        Some(id) if context.data.get(schema, id).is_some() => return Err(ApiError::already_exists(schema.name())),
+        Some(id) if context.data.get(schema, id).is_some() => return Err(ApiError::already_exists(schema.object())),
         Some(id) => id.to_owned(),
         None => context.new_id(schema),
     };
@@ -76,7 +76,7 @@ fn complete(context: &mut Context<'_>, object: &mut Object) {
         object.set_text("secret", &secret);
     }
     if is_text("url") && !object.has("url") {
-        let url = format!("https://simulator.test/{}/{}", object.schema.name(), object.id);
+        let url = format!("https://simulator.test/{}/{}", object.schema.object(), object.id);
         object.set_text("url", &url);
     }
     if let Some(kind) = object.word("type").map(str::to_owned)
@@ -200,12 +200,12 @@ fn is_still_answered_for(schema: SchemaId) -> bool {
 /// What is left of a deleted object, in the shape that the answer has.
 pub(super) fn stub(shape: Shape, object: &Object) -> String {
     let id = text(&object.id);
-    let name = object.schema.name();
+    let name = object.schema.object();
     if object.schema.is_v2() {
         return format!("{{\"id\":{id},\"object\":\"{name}\"}}");
     }
     // Some stubs say more than that.
-    let of_kind = |schema: &SchemaId| schema.name() == name;
+    let of_kind = |schema: &SchemaId| schema.object() == name;
     let more = shape
         .deletion_stub()
         .filter(of_kind)

@@ -39,48 +39,14 @@ fn objects(context: &Context<'_>) -> Result<Page, ApiError> {
     if context.operation.is_v2() {
         return Ok(numbered(context, limit));
     }
-    let schemas = &context.plan.schemas;
-    let position = |name: &str| match context.text(name) {
-        None => Ok(None),
-        Some(id) => match schemas
-            .iter()
-            .find_map(|schema| context.data.table(*schema).position(id))
-        {
-            Some(place) => Ok(Some(place)),
-            None => Err(ApiError::no_such(
-                schemas.first().map_or("object", |s| schema_name(*s)),
-                id,
-                name,
-            )),
-        },
-    };
     let filter = Filter::new(context);
-    let matching = |object: &&Object| filter.takes(object);
-    let (after, before) = (position("starting_after")?, position("ending_before")?);
-    // One more than asked for tells whether there is more.
-    let mut found: Vec<&Object> = match (after, before) {
-        (Some(_), Some(_)) => return Err(both_cursors()),
-        (None, Some(place)) => {
-            let newer = schemas
-                .iter()
-                .flat_map(|schema| context.data.table(*schema).newer_than(place));
-            newer.filter(matching).take(limit + 1).collect()
-        }
-        (after, None) => {
-            let place = after.unwrap_or(usize::MAX);
-            let older = schemas
-                .iter()
-                .flat_map(|schema| context.data.table(*schema).older_than(place));
-            older.filter(matching).take(limit + 1).collect()
-        }
+    let mut found = match &*context.plan.schemas {
+        [schema] if !in_order(*schema) => of_one_kind(context, *schema, &filter, limit)?,
+        schemas => of_several(context, schemas, &filter, limit)?,
     };
-    if in_order(schemas) && before.is_none() && after.is_none() {
-        let newest_last = schemas.iter().flat_map(|schema| context.data.table(*schema).iter());
-        found = newest_last.filter(matching).take(limit + 1).collect();
-    }
     let has_more = found.len() > limit;
     found.truncate(limit);
-    if before.is_some() {
+    if context.given("ending_before") {
         found.reverse();
     }
     let items = found.into_iter().map(|object| context.json(object)).collect();
@@ -91,11 +57,69 @@ fn objects(context: &Context<'_>) -> Result<Page, ApiError> {
     })
 }
 
+/// The objects on a page and one more, which tells that there is more; those before a cursor from there backwards.
+fn of_one_kind<'c>(
+    context: &'c Context<'_>,
+    schema: SchemaId,
+    filter: &Filter<'_>,
+    limit: usize,
+) -> Result<Vec<&'c Object>, ApiError> {
+    let table = context.data.table(schema);
+    let position = |name: &str| match context.text(name) {
+        None => Ok(None),
+        Some(id) => match table.position(id) {
+            Some(place) => Ok(Some(place)),
+            None => Err(ApiError::no_such(schema_name(schema), id, name)),
+        },
+    };
+    let matching = |object: &&Object| filter.takes(object);
+    Ok(match (position("starting_after")?, position("ending_before")?) {
+        (Some(_), Some(_)) => return Err(both_cursors()),
+        (None, Some(place)) => table.newer_than(place).filter(matching).take(limit + 1).collect(),
+        (after, None) => {
+            let older = table.older_than(after.unwrap_or(usize::MAX));
+            older.filter(matching).take(limit + 1).collect()
+        }
+    })
+}
+
+/// The same for what is of several kinds, or stands in the order in which it was made. Such lists are short.
+fn of_several<'c>(
+    context: &'c Context<'_>,
+    schemas: &[SchemaId],
+    filter: &Filter<'_>,
+    limit: usize,
+) -> Result<Vec<&'c Object>, ApiError> {
+    let tables = schemas.iter().flat_map(|schema| context.data.table(*schema).iter());
+    let mut all: Vec<&Object> = tables.filter(|object| filter.takes(object)).collect();
+    if !schemas.iter().any(|schema| in_order(*schema)) {
+        all.reverse();
+        all.sort_by_key(|object| std::cmp::Reverse(object.created));
+    }
+    let position = |name: &str| match context.text(name) {
+        None => Ok(None),
+        Some(id) => match all.iter().position(|object| &*object.id == id) {
+            Some(place) => Ok(Some(place)),
+            None => Err(ApiError::no_such(
+                schemas.first().map_or("object", |s| schema_name(*s)),
+                id,
+                name,
+            )),
+        },
+    };
+    Ok(match (position("starting_after")?, position("ending_before")?) {
+        (Some(_), Some(_)) => return Err(both_cursors()),
+        (None, Some(place)) => all.iter().take(place).rev().take(limit + 1).copied().collect(),
+        (Some(place), None) => all.iter().skip(place + 1).take(limit + 1).copied().collect(),
+        (None, None) => all.iter().take(limit + 1).copied().collect(),
+    })
+}
+
 /// Lines stand in the order of the invoice that they are part of.
-fn in_order(schemas: &[SchemaId]) -> bool {
+fn in_order(schema: SchemaId) -> bool {
     matches!(
-        schemas,
-        [g::LINE_ITEM | g::ITEM | g::SUBSCRIPTION_ITEM | g::CREDIT_NOTE_LINE_ITEM]
+        schema,
+        g::LINE_ITEM | g::ITEM | g::SUBSCRIPTION_ITEM | g::CREDIT_NOTE_LINE_ITEM
     )
 }
 

@@ -123,7 +123,7 @@ pub(super) fn capture(context: &mut Context<'_>) -> Result<String, ApiError> {
     intent.set("amount_received", amount.to_string());
     intent.set("status", "\"succeeded\"");
     if let Some(charge) = intent.word("latest_charge") {
-        charge::capture(context, &charge.to_owned(), amount);
+        charge::capture(context, charge, amount);
     }
     let id = intent.id.clone();
     let answer = context.replace(intent)?;
@@ -223,10 +223,10 @@ pub(super) fn pay(context: &mut Context<'_>, intent: &mut Object, method: Option
         context,
         &Attempt {
             amount,
-            currency: &intent.word("currency").unwrap_or("usd").to_owned(),
+            currency: intent.word("currency").unwrap_or("usd"),
             customer: &customer,
             method: &method,
-            intent: &json::text(&intent.id),
+            of: Some(intent),
             capture,
         },
         refusal,

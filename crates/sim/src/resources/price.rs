@@ -176,3 +176,43 @@ pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
         Ok(())
     })
 }
+
+/// A plan: the older name of a recurring price. There is a price of the same id.
+pub(super) fn create_plan(context: &mut Context<'_>) -> Result<String, ApiError> {
+    let mut plan = super::generic::build(context, g::PLAN)?;
+    let product = match context.params.get("product") {
+        Some(Value::Map(data)) => {
+            let product = product::inline(context, data)?;
+            let id = product.id.to_string();
+            context.add(product);
+            Some(id)
+        }
+        _ => context.text("product").map(str::to_owned),
+    };
+    let mut price = Object::new(g::PRICE, plan.id.clone(), context.now);
+    if let Some(product) = product {
+        plan.set_text("product", &product);
+        price.set_text("product", &product);
+        context.data.priced_products.insert(product.into());
+    }
+    price.set("unit_amount", plan.json("amount"));
+    price.set("unit_amount_decimal", plan.json("amount_decimal"));
+    if let Some(amount) = plan.integer("amount") {
+        price.set_text("unit_amount_decimal", &amount.to_string());
+        plan.set_text("amount_decimal", &amount.to_string());
+    }
+    price.set("currency", plan.json("currency"));
+    price.set("active", plan.json("active"));
+    price.set("type", "\"recurring\"");
+    price.set(
+        "recurring",
+        format!(
+            "{{\"interval\":{},\"interval_count\":{},\"meter\":null,\"usage_type\":{}}}",
+            plan.json("interval"),
+            plan.json("interval_count"),
+            plan.json("usage_type")
+        ),
+    );
+    context.data.table_mut(g::PRICE).insert(price);
+    context.insert(plan)
+}

@@ -74,7 +74,7 @@ fn check_fields(context: &Context<'_>, query: &Query) -> Result<(), ApiError> {
         Some(clause) => Err(ApiError::invalid(format!(
             "Field `{}` is an unsupported search field for resource `{}s`.",
             crate::error::shortened(&clause.field),
-            context.plan.schema().map_or("object", |schema| schema.name())
+            context.plan.schema().map_or("object", |schema| schema.object())
         ))
         .param("query")),
     }

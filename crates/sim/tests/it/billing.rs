@@ -353,6 +353,40 @@ fn checkout_sessions_are_made_and_expire() {
 }
 
 #[test]
+fn plans_quotes_and_links_have_prices() {
+    let (_simulator, mut client) = simulator();
+    let (customer, _) = shop(&mut client, "pm_card_visa");
+    let plan = client.ok(post(
+        "/v1/plans",
+        "amount=700&currency=usd&interval=month&product[name]=Old",
+    ));
+    let subscription = client.ok(post(
+        "/v1/subscriptions",
+        format!("customer={customer}&items[0][price]={}", id(&plan)),
+    ));
+    assert_eq!(subscription["items"]["data"][0]["price"]["unit_amount"], 700);
+    let price = client.ok(post(
+        "/v1/prices",
+        "currency=usd&unit_amount=300&product_data[name]=Mug",
+    ));
+    let lines = format!("line_items[0][price]={}&line_items[0][quantity]=2", id(&price));
+    let quote = client.ok(post("/v1/quotes", format!("customer={customer}&{lines}")));
+    assert_eq!(quote["amount_total"], 600);
+    let link = client.ok(post("/v1/payment_links", lines));
+    for path in [
+        format!("/v1/quotes/{}", id(&quote)),
+        format!("/v1/payment_links/{}", id(&link)),
+    ] {
+        let listed = client.ok(get(format!("{path}/line_items")));
+        assert_eq!(
+            (listed["data"].as_array().unwrap().len(), &listed["data"][0]["quantity"]),
+            (1, &json!(2)),
+            "{path}"
+        );
+    }
+}
+
+#[test]
 fn tiers() {
     let (_simulator, mut client) = simulator();
     let (customer, _) = shop(&mut client, "pm_card_visa");

@@ -18,3 +18,4 @@ mod sample;
 mod schema;
 mod server;
 mod sweep;
+mod world;

@@ -182,6 +182,23 @@ fn coupons() {
 }
 
 #[test]
+fn an_update_of_a_nested_map_leaves_the_rest() {
+    let (_simulator, mut client) = simulator();
+    let customer = client.ok(post("/v1/customers", "invoice_settings[footer]=Thanks"));
+    let path = format!("/v1/customers/{}", customer["id"].as_str().unwrap());
+    let method = client.ok(post("/v1/payment_methods", "type=card&card[token]=tok_mastercard"));
+    let method = method["id"].as_str().unwrap();
+    let changed = client.ok(post(path, format!("invoice_settings[default_payment_method]={method}")));
+    assert_eq!(changed["invoice_settings"]["footer"], "Thanks");
+    assert_eq!(changed["invoice_settings"]["default_payment_method"], method);
+    let card = client.ok(post(format!("/v1/payment_methods/{method}"), "card[exp_year]=2040"));
+    assert_eq!(
+        (&card["card"]["exp_year"], &card["card"]["last4"]),
+        (&json!(2040), &json!("4444"))
+    );
+}
+
+#[test]
 fn customers_leave_a_stub() {
     let (_simulator, mut client) = simulator();
     let form = "email=a%40example.com&address[city]=Berlin&balance=-5&preferred_locales[]=de";

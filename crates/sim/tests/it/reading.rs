@@ -189,6 +189,52 @@ fn nested_resources_belong_to_their_owner() {
 }
 
 #[test]
+fn lists_of_several_kinds_and_lists_in_order_have_pages() {
+    let (_simulator, mut client) = simulator();
+    let customer = client.call(post("/v1/customers", "")).id().to_owned();
+    let path = format!("/v1/customers/{customer}/sources");
+    for source in ["tok_visa", "btok_us", "tok_mastercard"] {
+        client.ok(post(path.clone(), format!("source={source}")));
+    }
+    let invoice = client
+        .call(post("/v1/invoices", format!("customer={customer}")))
+        .id()
+        .to_owned();
+    for amount in [1, 2, 3] {
+        let form = format!("customer={customer}&invoice={invoice}&amount={amount}&currency=usd");
+        client.ok(post("/v1/invoiceitems", form));
+    }
+    for path in [path, format!("/v1/invoices/{invoice}/lines")] {
+        let ids = |list: &Value| -> Vec<String> {
+            list["data"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|one| one["id"].as_str().unwrap().to_owned())
+                .collect()
+        };
+        let all = ids(&client.ok(get(path.clone())));
+        assert_eq!(all.len(), 3);
+        let mut paged = Vec::new();
+        let mut more = true;
+        while more {
+            let after = paged
+                .last()
+                .map(|id| format!("&starting_after={id}"))
+                .unwrap_or_default();
+            let page = client.ok(get(format!("{path}?limit=1{after}")));
+            paged.extend(ids(&page));
+            more = page["has_more"] == true;
+        }
+        assert_eq!(paged, all);
+        let before = client.ok(get(format!("{path}?limit=2&ending_before={}", all[2])));
+        assert_eq!(ids(&before), all[..2]);
+    }
+    let lines = client.ok(get(format!("/v1/invoices/{invoice}/lines")));
+    assert_eq!(lines["data"][0]["amount"], 1);
+}
+
+#[test]
 fn files_are_given_back_as_they_were_sent() {
     let (_simulator, mut client) = simulator();
     let body = "--B\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\ndispute_evidence\r\n--B\r\n\

@@ -103,6 +103,7 @@ impl Sampler<'_> {
                         .unwrap_or_default()
                 )
             }
+            Kind::Open(usual) => self.value(name, usual),
             Kind::List(item) => json!([self.value(name, item)]),
             Kind::Map(entry) => json!({ "key_1": self.value("", entry) }),
             Kind::AnyOf(kinds) => self.value(name, &kinds[self.variant() % kinds.len()]),

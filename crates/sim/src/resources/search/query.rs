@@ -220,7 +220,7 @@ mod tests {
         ] {
             assert_eq!(parse(text).unwrap_err().param.as_deref(), Some("query"), "{text}");
         }
-        let many = vec!["a:'b'"; 11].join(" AND ");
+        let many = ["a:'b'"; 11].join(" AND ");
         assert!(parse(&many).is_err());
     }
 }
