@@ -10,12 +10,8 @@ use crate::store::DataSet;
 /// How deep a path may go.
 const DEPTH_MAX: usize = 4;
 
-/// Puts objects in place of ids in an answer.
-pub(crate) fn expand(answer: String, shape: Shape, paths: &[&str], data: &DataSet) -> Result<String, ApiError> {
-    if paths.is_empty() {
-        return Ok(answer);
-    }
-    let mut value: Value = serde_json::from_str(&answer).unwrap_or_default();
+/// That each path leads to something that can be expanded. Asked before anything is done.
+pub(crate) fn check(shape: Shape, paths: &[&str]) -> Result<(), ApiError> {
     for path in paths {
         let segments: Vec<&str> = path.split('.').collect();
         if segments.len() > DEPTH_MAX {
@@ -29,9 +25,21 @@ pub(crate) fn expand(answer: String, shape: Shape, paths: &[&str], data: &DataSe
             let message = format!("This property cannot be expanded ({}).", shortened(path));
             return Err(ApiError::invalid(message).param("expand"));
         }
+    }
+    Ok(())
+}
+
+/// Puts objects in place of ids in an answer. What a path does not find there is passed over.
+pub(crate) fn expand(answer: String, shape: Shape, paths: &[&str], data: &DataSet) -> String {
+    if paths.is_empty() {
+        return answer;
+    }
+    let mut value: Value = serde_json::from_str(&answer).unwrap_or_default();
+    for path in paths {
+        let segments: Vec<&str> = path.split('.').take(DEPTH_MAX).collect();
         expand_in(&mut value, shape, &segments, data);
     }
-    Ok(value.to_string())
+    value.to_string()
 }
 
 /// Whether a path leads to something that can be expanded, by the schemas alone: whatever stands there now.

@@ -53,6 +53,7 @@ mod faults;
 mod fit;
 mod generated;
 mod idempotency;
+mod incoming;
 mod json;
 mod latency;
 mod multipart;

@@ -4,6 +4,7 @@ mod card;
 mod charge;
 mod checkout;
 mod coupon;
+mod credit_note;
 mod customer;
 mod discount;
 mod event;
@@ -28,7 +29,7 @@ use inflight_stripe::{Operation, Params, Value};
 
 use crate::error::ApiError;
 use crate::event::lifecycle;
-use crate::expand::expand;
+use crate::expand::{check, expand};
 use crate::fit::fit;
 use crate::generated as g;
 use crate::object::Object;
@@ -42,6 +43,8 @@ pub(crate) use metadata::apply_metadata;
 
 /// One request that has been recognised and whose parameters are known to be well-formed.
 pub(crate) struct Context<'a> {
+    /// The connected account that the request is for; empty for the keys' own.
+    pub(crate) account: &'a str,
     pub(crate) operation: &'static Operation,
     pub(crate) plan: &'static Plan,
     /// The ids in the path.
@@ -65,14 +68,17 @@ pub(crate) enum Answered {
 /// Carries out a request.
 pub(crate) fn execute(context: &mut Context<'_>) -> Result<Answered, ApiError> {
     references::check(context)?;
-    let answer = match context.plan.verb {
+    match context.plan.verb {
         Verb::File => return file::content(context),
         // Expanded item by item.
         Verb::List => return list::list(context).map(Answered::Json),
         Verb::Search => return search::search(context).map(Answered::Json),
-        _ => by_hand(context)?,
-    };
-    expand(answer, context.plan.shape, &context.expand(), context.data).map(Answered::Json)
+        _ => {}
+    }
+    let paths = context.expand();
+    check(context.plan.shape, &paths)?;
+    let answer = by_hand(context)?;
+    Ok(Answered::Json(expand(answer, context.plan.shape, &paths, context.data)))
 }
 
 fn by_hand(context: &mut Context<'_>) -> Result<String, ApiError> {
@@ -97,6 +103,7 @@ fn by_hand(context: &mut Context<'_>) -> Result<String, ApiError> {
         (g::PAYMENT_INTENT, Verb::Act("confirm")) => payment_intent::confirm(context),
         (g::PAYMENT_INTENT, Verb::Act("capture")) => payment_intent::capture(context),
         (g::PAYMENT_INTENT, Verb::Act("cancel")) => payment_intent::cancel(context),
+        (g::ACCOUNT, Verb::Singleton) => Ok(generic::own_account(context)),
         (g::BALANCE, Verb::Singleton) => money::balance(context),
         (g::PAYOUT | g::TRANSFER | g::TOPUP, Verb::Create) => money::create(context, schema),
         (g::CUSTOMER_BALANCE_TRANSACTION, Verb::Create) => money::customer_balance(context),
@@ -121,6 +128,8 @@ fn by_hand(context: &mut Context<'_>) -> Result<String, ApiError> {
         (g::SUBSCRIPTION_ITEM, Verb::Create) => subscription::items::create(context),
         (g::SUBSCRIPTION_ITEM, Verb::Update) => subscription::items::update(context),
         (g::SUBSCRIPTION_ITEM, Verb::Delete) => subscription::items::delete(context),
+        (g::CREDIT_NOTE, Verb::Create) => credit_note::create(context),
+        (g::CREDIT_NOTE, Verb::Act("void")) => credit_note::void(context),
         (g::PROMOTION_CODE, Verb::Create) => discount::create_promotion_code(context),
         (g::INVOICEITEM, Verb::Create) => invoice::create_item(context),
         (g::INVOICEITEM, Verb::Update) => invoice::update_item(context),

@@ -12,6 +12,9 @@ use crate::plan::{Verb, is_made};
 use crate::prefix::prefix;
 use crate::schema::{SchemaId, Shape};
 
+/// The account that all keys belong to.
+const OWN_ACCOUNT: &str = "acct_1Simulator0000000";
+
 pub(super) fn execute(context: &mut Context<'_>) -> Result<String, ApiError> {
     match context.plan.verb {
         Verb::Create => create(context),
@@ -325,6 +328,20 @@ fn singleton(context: &mut Context<'_>) -> Result<String, ApiError> {
         return context.replace(object);
     }
     Ok(context.json(&object))
+}
+
+/// `GET /v1/account`: whose data this is.
+pub(super) fn own_account(context: &Context<'_>) -> String {
+    let id = if context.account.is_empty() {
+        OWN_ACCOUNT
+    } else {
+        context.account
+    };
+    let mut account = Object::new(g::ACCOUNT, id, 0);
+    account.set("charges_enabled", "true");
+    account.set("payouts_enabled", "true");
+    account.set("details_submitted", "true");
+    context.json(&account)
 }
 
 /// The object of a kind that belongs to the object in the path; without one there, the first of its kind.

@@ -5,7 +5,7 @@ use inflight_stripe::{Params, Value};
 use super::{Context, event, schema_name, text_of};
 use crate::defaults::page;
 use crate::error::ApiError;
-use crate::expand::expand;
+use crate::expand::{check, expand};
 use crate::generated as g;
 use crate::json;
 use crate::object::Object;
@@ -165,13 +165,11 @@ fn render(context: &Context<'_>, page_of: Page) -> Result<String, ApiError> {
             }
         }
     }
+    // A path that leads nowhere is a mistake on an empty list too.
+    check(context.plan.shape, &paths)?;
     let mut items = Vec::with_capacity(page_of.items.len());
     for item in page_of.items {
-        items.push(expand(item, context.plan.shape, &paths, context.data)?);
-    }
-    // A path that leads nowhere is a mistake on an empty list too.
-    if items.is_empty() && !paths.is_empty() {
-        expand("null".to_owned(), context.plan.shape, &paths, context.data)?;
+        items.push(expand(item, context.plan.shape, &paths, context.data));
     }
     let path = filled_path(context);
     let data = format!("[{}]", items.join(","));

@@ -6,7 +6,7 @@ use self::query::{Clause, Comparison, Query, Wanted};
 use super::Context;
 use super::list::limit;
 use crate::error::ApiError;
-use crate::expand::expand;
+use crate::expand::{check, expand};
 use crate::json::text;
 use crate::object::Object;
 
@@ -42,9 +42,10 @@ pub(super) fn search(context: &mut Context<'_>) -> Result<String, ApiError> {
             }
         }
     }
+    check(context.plan.shape, &paths)?;
     let mut items = Vec::new();
     for object in page {
-        items.push(expand(context.json(object), context.plan.shape, &paths, context.data)?);
+        items.push(expand(context.json(object), context.plan.shape, &paths, context.data));
     }
     let next = if has_more {
         text(&skip.saturating_add(limit).to_string())

@@ -120,6 +120,38 @@ fn invoices_end_in_other_ways() {
 }
 
 #[test]
+fn credit_notes_take_off_what_was_asked_for() {
+    let (_simulator, mut client) = simulator();
+    let (customer, _) = shop(&mut client, "pm_card_visa");
+    let invoice = client.ok(post("/v1/invoices", format!("customer={customer}")));
+    let form = format!("customer={customer}&amount=900&currency=usd&invoice={}", id(&invoice));
+    client.ok(post("/v1/invoiceitems", form));
+    let path = format!("/v1/invoices/{}", id(&invoice));
+    let note = format!("invoice={}&amount=", id(&invoice));
+    assert_eq!(
+        client.call(post("/v1/credit_notes", format!("{note}5"))).error().3,
+        "invoice"
+    );
+    client.ok(post(format!("{path}/finalize"), ""));
+    assert_eq!(
+        client.call(post("/v1/credit_notes", format!("{note}901"))).error().3,
+        "amount"
+    );
+    let before = client.ok(post("/v1/credit_notes", format!("{note}400")));
+    assert_eq!(
+        (&before["type"], &before["total"]),
+        (&json!("pre_payment"), &json!(400))
+    );
+    assert_eq!(client.ok(post(format!("{path}/pay"), ""))["amount_paid"], 500);
+    let after = client.ok(post("/v1/credit_notes", format!("{note}200&credit_amount=200")));
+    assert_eq!(after["type"], "post_payment");
+    assert_eq!(client.ok(get(format!("/v1/customers/{customer}")))["balance"], -200);
+    let void = format!("/v1/credit_notes/{}/void", id(&after));
+    assert_eq!(client.ok(post(void.clone(), ""))["status"], "void");
+    assert_eq!(client.call(post(void, "")).status, 400);
+}
+
+#[test]
 fn credit_is_used_up_first() {
     let (_simulator, mut client) = simulator();
     let (customer, _) = shop(&mut client, "pm_card_visa");

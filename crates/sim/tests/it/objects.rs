@@ -319,6 +319,10 @@ fn connected_accounts_have_data_of_their_own() {
     let theirs = post("/v1/products", "name=Theirs").header("Stripe-Account", "acct_1");
     assert_eq!(client.call(theirs).header("stripe-account"), Some("acct_1"));
     assert_eq!(simulator.count("product"), 1);
+    client.ok(post("/v1/accounts", "type=express"));
+    assert_eq!(client.ok(get("/v1/account"))["id"], "acct_1Simulator0000000");
+    let theirs = client.ok(get("/v1/account").header("Stripe-Account", "acct_1"));
+    assert_eq!(theirs["id"], "acct_1");
     let bad = client.call(get("/v1/products").header("Stripe-Account", "me"));
     assert_eq!(bad.error().0, 403);
 }

@@ -113,7 +113,7 @@ fn searches() {
 
 #[test]
 fn expansion_goes_four_levels_deep() {
-    let (_simulator, mut client) = simulator();
+    let (simulator, mut client) = simulator();
     let product = client.call(post(
         "/v1/products",
         "name=Mug&default_price_data[currency]=usd&default_price_data[unit_amount]=5",
@@ -136,6 +136,9 @@ fn expansion_goes_four_levels_deep() {
         assert_eq!(answer.error().0, 400, "{bad}");
         assert!(answer.message().contains("expand"), "{}", answer.message());
     }
+    let before = simulator.count("product");
+    assert_eq!(client.call(post("/v1/products?expand[]=zebra", "name=Cup")).status, 400);
+    assert_eq!(simulator.count("product"), before);
     let list = client.ok(get("/v1/products?expand[]=data.default_price"));
     assert_eq!(list["data"][0]["default_price"]["unit_amount"], 5);
     let hint = client.call(get("/v1/products?expand[]=default_price"));

@@ -90,6 +90,13 @@ impl World {
                 "/v1/accounts/acct_1/external_accounts",
                 "external_account=btok_us",
             ),
+            ("open_invoice", "/v1/invoices", "customer={customer}&auto_advance=false"),
+            (
+                "open_item",
+                "/v1/invoiceitems",
+                "customer={customer}&invoice={open_invoice}&amount=70000&currency=usd",
+            ),
+            ("finalized", "/v1/invoices/{open_invoice}/finalize", ""),
             ("secret", "/v1/apps/secrets", "name=x&payload=x&scope[type]=account"),
             (
                 "cash",
@@ -407,6 +414,7 @@ fn needed(path: &str) -> &'static str {
         "/v1/checkout/sessions" => "mode=payment&line_items[0][price]={once}&line_items[0][quantity]=1",
         "/v1/promotion_codes" => "promotion[coupon]={coupon}",
         "/v1/payment_links" => "line_items[0][price]={once}&line_items[0][quantity]=1",
+        "/v1/credit_notes" => "invoice={open_invoice}",
         "/v1/transfers" => "amount=100",
         _ => "",
     }
