@@ -17,7 +17,7 @@ use inflight_core::{
 use self::body::{ErrorBody, ErrorFields, Object, Word};
 use crate::catalogue::{Answer, Operation, is_v2};
 use crate::raw::is_file_contents;
-use crate::redact::redacted;
+use crate::redact::{is_printable, redacted};
 
 pub use self::retry::RetrySettings;
 
@@ -90,7 +90,7 @@ impl Policy for StripePolicy {
             Some(error) => stripe_error(request, response.status, &error),
             None => foreign_error(request, response.status),
         };
-        failure.retryable = is_retryable(&response);
+        failure.retryable = is_retryable(&response, &failure);
         Err(with_response(failure, response))
     }
 
@@ -262,12 +262,17 @@ fn unless_safe(request: &Request) -> Effect {
     }
 }
 
-/// Stripe's own word first (`Stripe-Should-Retry`), then the statuses at which trying again makes sense.
-fn is_retryable(response: &Response) -> bool {
+/// Stripe's own word first (`Stripe-Should-Retry`), then the statuses at which trying again makes sense. A rate limit may also come
+/// as a 400 with the code `rate_limit`.
+fn is_retryable(response: &Response, failure: &Failure) -> bool {
     match response.header("stripe-should-retry") {
         Some("true") => true,
         Some("false") => false,
-        _ => matches!(response.status, 409 | 429) || response.status >= 500,
+        _ => {
+            matches!(response.status, 409 | 429)
+                || response.status >= 500
+                || failure.code.as_deref() == Some("rate_limit")
+        }
     }
 }
 
@@ -292,12 +297,12 @@ fn word(word: &Word<'_>) -> Option<Box<str>> {
     Some(plain(&redacted(text), WORD_MAX).into())
 }
 
-/// Bounded, and without control characters.
+/// Bounded, and without characters that control a terminal or turn the writing.
 fn plain(text: &str, max: usize) -> String {
     let mut plain: String = text
         .chars()
         .take(max)
-        .map(|c| if c.is_control() { ' ' } else { c })
+        .map(|c| if is_printable(c) { c } else { ' ' })
         .collect();
     if text.chars().nth(max).is_some() {
         plain.push('…');

@@ -56,7 +56,7 @@ fn failures() {
             &*named("invalid_request_error", "rate_limit"),
             "rate_limit_error",
             Effect::None,
-            false,
+            true,
         ),
         (Post, 401, &*invalid, "authentication_error", Effect::None, false),
         (
