@@ -8,6 +8,7 @@ mod faults;
 mod hostile;
 mod http2;
 mod idempotency;
+mod ledger;
 mod lists;
 mod money;
 mod objects;
