@@ -210,6 +210,11 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
 /// `POST /v1/charges/{charge}/capture`.
 pub(super) fn capture_by_hand(context: &mut Context<'_>) -> Result<String, ApiError> {
     let charge = context.existing(g::CHARGE)?;
+    if charge.json("payment_intent") != "null" {
+        return Err(ApiError::invalid(
+            "This charge belongs to a PaymentIntent. Capture the PaymentIntent instead.",
+        ));
+    }
     if charge.is_true("captured") || charge.word("status") == Some("failed") {
         return Err(
             ApiError::invalid(format!("Charge {} has already been captured.", charge.id))

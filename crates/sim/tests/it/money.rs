@@ -182,6 +182,7 @@ fn money_is_held_and_captured_in_part() {
         (&held["captured"], &held["balance_transaction"]),
         (&json!(false), &json!(null))
     );
+    assert_eq!(client.call(post(format!("{charge}/capture"), "")).status, 400);
     client.ok(post(format!("{path}/capture"), "amount_to_capture=400"));
     let captured = client.ok(get(charge));
     assert_eq!(
