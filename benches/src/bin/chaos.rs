@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use inflight::Inflight;
 use inflight::sim::{Faults, Latency, Simulator};
 use inflight::stripe::RetrySettings;
 use inflight::stripe::reconcile::{IfAbsent, ReconcileError, Settled, reconcile};
 use inflight::stripe_rhai::ApiKey;
 use inflight::transport::{CircuitBreaker, RetryBudget};
-use inflight::Inflight;
 use inflight_benches::Options;
 use inflight_core::{Effect, Ended, IdempotencyKey, Observer, RequestId, RequestStatus, Session};
 use inflight_rhai::{Locals, RunOptions};
@@ -60,7 +60,11 @@ struct Endings(Mutex<Vec<Ending>>);
 
 impl Observer for Endings {
     fn ended(&self, ended: &Ended<'_>) {
-        let effect = ended.outcome.as_ref().err().map_or(Effect::Done, |failure| failure.effect);
+        let effect = ended
+            .outcome
+            .as_ref()
+            .err()
+            .map_or(Effect::Done, |failure| failure.effect);
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Ending {
             id: ended.id,
             status: ended.status,
@@ -124,7 +128,12 @@ impl Storm {
         tally.left = settle(&sessions, &ended);
         tally.wrongly_settled = wrongly_settled(&simulator, &sessions, &ended);
 
-        tally.print(self, counts.requests - before.requests, &injected, counts.effects - before.effects);
+        tally.print(
+            self,
+            counts.requests - before.requests,
+            &injected,
+            counts.effects - before.effects,
+        );
         let is_sound = tally.is_sound();
         drop(inflight);
         is_sound
@@ -133,7 +142,9 @@ impl Storm {
     /// For each script what it is to change, each once, made while nothing fails: a product's metadata names its last change only.
     fn products(&self, inflight: &Inflight) -> Vec<Vec<String>> {
         let each = (self.requests / self.scripts).div_ceil(5);
-        let script = format!("let ids = []; for i in 0..{each} {{ ids.push(new_product().name(`old-${{i}}`).create_async()); }} await_all(ids, 60)");
+        let script = format!(
+            "let ids = []; for i in 0..{each} {{ ids.push(new_product().name(`old-${{i}}`).create_async()); }} await_all(ids, 60)"
+        );
         let runtime = runtime();
         let made = (0..self.scripts).map(|_| {
             let report = runtime.block_on(inflight.run(&script, inflight::ScriptOptions::default()));
@@ -239,7 +250,10 @@ fn duplicates(simulator: &Simulator) -> usize {
 }
 
 fn key_of(id: RequestId) -> String {
-    IdempotencyKey::Generated.text(id).map(|key| key.to_string()).unwrap_or_default()
+    IdempotencyKey::Generated
+        .text(id)
+        .map(|key| key.to_string())
+        .unwrap_or_default()
 }
 
 #[derive(Default)]
@@ -345,7 +359,8 @@ fn settle(sessions: &[Session], ended: &[Ending]) -> usize {
     let mut left = 0;
     for ending in in_doubt {
         let session = sessions.iter().find(|session| session.in_doubt(ending.id).is_some());
-        let settled = session.map(|session| runtime.block_on(reconcile(session, ending.id, None, IfAbsent::SettleAsNone)));
+        let settled =
+            session.map(|session| runtime.block_on(reconcile(session, ending.id, None, IfAbsent::SettleAsNone)));
         match settled {
             Some(Ok(Settled::Done | Settled::NotDone)) => {}
             // A late answer has settled it meanwhile.
