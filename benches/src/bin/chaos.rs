@@ -27,6 +27,7 @@ said only where nobody could know.
   --faults SHARE the share of requests that meet a fault (0.2)
   --seed N       what ids and faults follow from (1)
   --concurrency N requests in flight at once (256)
+  --retries N    further attempts of a request, besides those that were turned away for the rate (4)
   --limit S      after so many seconds, what has not ended hangs (120)
 ";
 
@@ -83,6 +84,7 @@ fn main() {
         share: options.get("faults", 0.2),
         seed: options.get("seed", 1),
         concurrency: options.get("concurrency", 256),
+        retries: options.get("retries", 4),
         limit: Duration::from_secs_f64(options.get("limit", 120.0)),
     };
     std::process::exit(i32::from(!storm.run()));
@@ -94,6 +96,7 @@ struct Storm {
     share: f64,
     seed: u64,
     concurrency: usize,
+    retries: u32,
     limit: Duration,
 }
 
@@ -161,7 +164,7 @@ impl Storm {
 
     fn assemble(&self, simulator: &Simulator, endings: &Arc<Endings>) -> Inflight {
         let retry = RetrySettings {
-            max_retries: 4,
+            max_retries: self.retries,
             first_pause: Duration::from_millis(20),
             longest_pause: Duration::from_millis(200),
             ..RetrySettings::default()
