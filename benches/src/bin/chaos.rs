@@ -28,6 +28,7 @@ said only where nobody could know.
   --faults SHARE the share of requests that meet a fault (0.2)
   --seed N       what ids and faults follow from (1)
   --concurrency N requests in flight at once (256)
+  --retries N    further attempts of a request, besides those that were turned away for the rate (4)
   --limit S      after so many seconds, what has not ended hangs (120)
 ";
 
@@ -84,6 +85,7 @@ fn main() {
         share: options.get("faults", 0.2),
         seed: options.get("seed", 1),
         concurrency: options.get("concurrency", 256),
+        retries: options.get("retries", 4),
         limit: Duration::from_secs_f64(options.get("limit", 120.0)),
     };
     std::process::exit(i32::from(!storm.run()));
@@ -95,6 +97,7 @@ struct Storm {
     share: f64,
     seed: u64,
     concurrency: usize,
+    retries: u32,
     limit: Duration,
 }
 
@@ -106,8 +109,9 @@ impl Storm {
             .start()
             .expect("a simulator");
         let endings = Arc::new(Endings::default());
-        let inflight = self.assemble(&simulator, &endings);
-        let products = self.products(&inflight);
+        // An object that had a tag already could not tell a change that was not made from one that another has covered.
+        let products = self.products(&self.assemble(&simulator, &endings, false));
+        let inflight = self.assemble(&simulator, &endings, true);
         let before = simulator.counts();
         endings.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
         simulator.set_faults(Faults::chaos(self.share));
@@ -160,9 +164,10 @@ impl Storm {
         self.requests / self.scripts * self.scripts
     }
 
-    fn assemble(&self, simulator: &Simulator, endings: &Arc<Endings>) -> Inflight {
+    /// `tagged`: requests write their ids into the metadata, so that they can be looked up.
+    fn assemble(&self, simulator: &Simulator, endings: &Arc<Endings>, tagged: bool) -> Inflight {
         let retry = RetrySettings {
-            max_retries: 4,
+            max_retries: self.retries,
             first_pause: Duration::from_millis(20),
             longest_pause: Duration::from_millis(200),
             ..RetrySettings::default()
@@ -182,7 +187,7 @@ impl Storm {
             .retry(retry)
             .retry_budget(RetryBudget::unlimited())
             .circuit_breaker(breaker)
-            .tag_requests(true)
+            .tag_requests(tagged)
             .observer(Arc::clone(endings) as Arc<dyn Observer>)
             .build()
             .expect("an assembly")
@@ -356,23 +361,33 @@ const LOOK_UPS: usize = 32;
 
 /// Looks up every request whose effect is unknown. Gives how many are unknown all the same.
 fn settle(sessions: &[Session], ended: &[Ending]) -> usize {
-    let in_doubt = ended
+    let in_doubt: Vec<_> = ended
         .iter()
-        .filter(|ending| ending.effect == Effect::Unknown && ending.status != RequestStatus::Completed);
-    let look_ups = in_doubt.map(|ending| async {
+        .filter(|ending| ending.effect == Effect::Unknown && ending.status != RequestStatus::Completed)
+        .collect();
+    let look_ups = in_doubt.iter().map(|ending| async {
         let session = sessions.iter().find(|session| session.in_doubt(ending.id).is_some())?;
-        Some(reconcile(session, ending.id, None, IfAbsent::SettleAsNone).await)
+        let settled = reconcile(session, ending.id, None, IfAbsent::SettleAsNone).await;
+        // A late answer may have settled it meanwhile.
+        if !matches!(
+            settled,
+            Ok(Settled::Done | Settled::NotDone) | Err(ReconcileError::NotInDoubt)
+        ) {
+            eprintln!("{}: {settled:?}", ending.id);
+        }
+        Some(())
     });
-    let settled = stream::iter(look_ups).buffer_unordered(LOOK_UPS).collect::<Vec<_>>();
-    let settled = runtime().block_on(settled);
-    let is_settled = |ending: &Option<Result<Settled, ReconcileError>>| match ending {
-        Some(Ok(settled)) => *settled != Settled::Unknown,
-        // A late answer has settled it meanwhile.
-        None | Some(Err(ReconcileError::NotInDoubt)) => true,
-        Some(Err(_)) => false,
+    runtime().block_on(stream::iter(look_ups).buffer_unordered(LOOK_UPS).collect::<Vec<_>>());
+    let is_unknown = |ending: &&&Ending| {
+        let known = sessions.iter().find_map(|session| session.result(ending.id).ok());
+        known.is_none_or(|outcome| {
+            outcome
+                .as_ref()
+                .as_ref()
+                .is_err_and(|failure| failure.effect == Effect::Unknown)
+        })
     };
-    let left = settled.iter().filter(|ending| !is_settled(ending));
-    left.inspect(|ending| eprintln!("not settled: {ending:?}")).count()
+    in_doubt.iter().filter(is_unknown).count()
 }
 
 /// How many of those that were looked up were settled against the truth.

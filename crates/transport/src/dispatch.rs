@@ -204,7 +204,9 @@ impl Drop for Held<'_> {
 mod tests {
     use super::*;
     use crate::Worker;
-    use inflight_core::{Method, Registry, Request};
+    use inflight_core::{
+        FailedAttempt, Method, Outcome, PlainHttp, Policy, Registry, Request, Response, RetryDecision, SessionLimits,
+    };
     use std::task::Poll;
 
     /// With tokio's time paused, whatever wants to run within a year does so at once: so a tick would be seen.
@@ -235,6 +237,73 @@ mod tests {
         assert_eq!(registry.is_complete(id), Some(true));
         // At first, for the submission, and for the end of the year.
         assert!(polls <= 3, "{polls} polls");
+    }
+
+    /// Repeats once, after a pause anywhere up to the bound, and notes when it was asked again.
+    struct Herding(Mutex<Vec<Duration>>);
+
+    const BOUND: Duration = Duration::from_millis(500);
+
+    impl Policy for Herding {
+        fn classify(&self, request: &Request, response: Response) -> Outcome {
+            PlainHttp.classify(request, response)
+        }
+
+        fn retry(&self, attempt: &FailedAttempt<'_>) -> RetryDecision {
+            if attempt.attempts == 1 {
+                assert_eq!(attempt.elapsed, Duration::ZERO, "they fail together");
+                return RetryDecision::After(BOUND.mul_f64(attempt.random));
+            }
+            self.0.lock().expect("nobody panics with it").push(attempt.elapsed);
+            RetryDecision::Stop
+        }
+    }
+
+    /// A thousand requests fail in the same instant. Time is paused, so that when each comes back is known to the millisecond.
+    #[tokio::test(start_paused = true)]
+    async fn a_herd_comes_back_evenly_spread() {
+        const HERD: usize = 1_000;
+        const BINS: usize = 20;
+        fastrand::seed(1);
+        let (registry, queue) = Registry::builder().clock(Arc::new(crate::TokioClock)).build();
+        let control = Arc::new(Control::default());
+        queue.attach(control.bell.clone());
+        let policy = Arc::new(Herding(Mutex::default()));
+        let dispatch = Worker::builder()
+            .base_url("https://host.invalid")
+            .policy(policy.clone())
+            .retry_budget(crate::RetryBudget::unlimited())
+            .dispatch()
+            .expect("the configuration is sound")(queue, Arc::clone(&control));
+        let session = registry.session_with(SessionLimits {
+            pending: HERD,
+            unsent: HERD,
+        });
+        for _ in 0..HERD {
+            // Nothing is sent: it fails at once, whatever the machine.
+            session
+                .submit(Request::new(Method::Get, "no path"))
+                .expect("there is room");
+        }
+        assert!(
+            tokio::time::timeout(BOUND * 4, dispatch.run()).await.is_err(),
+            "nobody stopped it"
+        );
+
+        let mut histogram = [0; BINS];
+        let mut by_millisecond = std::collections::HashMap::<u128, usize>::new();
+        for elapsed in policy.0.lock().expect("nobody panics with it").iter() {
+            let bin = (elapsed.as_secs_f64() / BOUND.as_secs_f64() * BINS as f64) as usize;
+            // The last ones are woken up to two milliseconds after the bound.
+            histogram[bin.min(BINS - 1)] += 1;
+            assert!(*elapsed <= BOUND + 2 * SHORTEST_SLEEP, "{elapsed:?}");
+            *by_millisecond.entry(elapsed.as_millis()).or_default() += 1;
+        }
+        assert_eq!(histogram.iter().sum::<usize>(), HERD);
+        // Fifty each, and six standard deviations are 41.
+        assert!(histogram.iter().all(|count| (9..=91).contains(count)), "{histogram:?}");
+        let spike = by_millisecond.values().max();
+        assert!(spike.is_some_and(|spike| *spike <= 14), "two each, but once {spike:?}");
     }
 
     #[tokio::test]

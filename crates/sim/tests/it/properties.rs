@@ -1,11 +1,15 @@
 //! Whatever is asked, the answer is JSON with a sensible status.
 
+use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::time::Instant;
 
 use inflight_sim::{Api, ApiRequest};
 use inflight_stripe::{Method, Operation, operations};
 use proptest::prelude::*;
 use proptest::sample::select;
+
+use crate::client::{Client, get, simulator};
 
 /// A known parameter or an odd one, perhaps nested, with a value that may fit.
 fn pair(operation: &'static Operation) -> impl Strategy<Value = String> {
@@ -113,7 +117,13 @@ proptest! {
         authorization in prop_oneof![Just("Bearer sk_test_1".to_owned()), ".{0,30}"],
         key in prop::option::of(".{0,10}"),
         account in prop::option::of("acct_[a-z]{0,3}"),
-        body in prop::collection::vec(any::<u8>(), 0..60),
+        content_type in prop::option::of("(application/(json|x-www-form-urlencoded)|multipart/form-data; ?boundary=\"?[a-]{0,3}\"?|.{0,20})"),
+        version in prop::option::of(".{0,12}"),
+        body in prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..60),
+            "(--[a-]{0,3}(--)?|\r\n|Content-Disposition: form-data; name=\"?(file|purpose)\"?|x){0,12}".prop_map(String::into_bytes),
+            "[\\[\\]{}\":,a1 ]{0,40}".prop_map(String::into_bytes),
+        ],
     ) {
         let request = ApiRequest {
             method: &method,
@@ -122,10 +132,61 @@ proptest! {
             authorization: Some(&authorization),
             idempotency_key: key.as_deref(),
             stripe_account: account.as_deref(),
+            content_type: content_type.as_deref(),
+            stripe_version: version.as_deref(),
             body: &body,
-            ..ApiRequest::default()
         };
         let response = Api::new(1).handle(&request, Instant::now());
         prop_assert!(serde_json::from_slice::<serde_json::Value>(&response.body).is_ok());
     }
+}
+
+/// Bytes that begin as a request does, or as nothing at all.
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    let line = select(vec![
+        "GET /v1/products HTTP/1.1\r\n",
+        "POST /v1/products HTTP/1.1\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "Host: sim\r\n",
+        "Authorization: Bearer sk_test_1\r\n",
+        "Content-Length: 5\r\n",
+        "Transfer-Encoding: chunked\r\n",
+        "Expect: 100-continue\r\n",
+        "\r\n",
+        "5\r\nname=\r\n",
+        "fffffffffffffffff\r\n",
+        "0\r\n\r\n",
+        ": \r\n",
+    ]);
+    let piece = prop_oneof![
+        3 => line.prop_map(|text| text.as_bytes().to_vec()),
+        1 => prop::collection::vec(any::<u8>(), 0..20),
+    ];
+    prop::collection::vec(piece, 0..10).prop_map(|pieces| pieces.concat())
+}
+
+#[test]
+fn no_bytes_on_a_connection_are_fatal() {
+    let (simulator, _) = simulator();
+    let config = ProptestConfig::with_cases(128);
+    let result = proptest::test_runner::TestRunner::new(config).run(&bytes(), |bytes| {
+        let mut odd = Client::new(&simulator);
+        // The server may have hung up at the first of them.
+        let _ = odd.0.write_all(&bytes);
+        let _ = odd.0.shutdown(Shutdown::Write);
+        let mut answer = Vec::new();
+        let read = odd.0.read_to_end(&mut answer);
+        // The connection ends, by a reset perhaps, and does not hang until the client's patience does.
+        let kind = read.err().map(|error| error.kind());
+        prop_assert!(
+            !matches!(
+                kind,
+                Some(std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
+            ),
+            "{kind:?}"
+        );
+        Client::new(&simulator).ok(get("/v1/products"));
+        Ok(())
+    });
+    result.unwrap();
 }

@@ -1,6 +1,9 @@
 //! What holds for every input.
 
+use std::time::{Duration, SystemTime};
+
 use inflight_core::{Policy, Request, Response};
+use inflight_stripe::webhook::{Event, EventNotification, Webhook, WebhookSecret};
 use inflight_stripe::{Method, Operation, Params, StripePolicy, Value, form, operations};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -97,5 +100,19 @@ proptest! {
         body in "\\{(\"(error|id|type|code|message)\":(\"x\"|1|null|\\{\\}|\\[\\]|\\{\"message\":\"sk_é_secret_\"\\}),?){0,4}\\}",
     ) {
         let _ = StripePolicy::new().classify(&Request::new(Method::Get, "/"), Response::new(status, body));
+    }
+
+    #[test]
+    fn no_header_is_taken_for_a_signature(
+        header in prop_oneof![".{0,80}", "(t=[0-9]{0,22},?|v[01]=[0-9a-fé]{0,66},?|[=, ]){0,6}"],
+        payload in prop::collection::vec(any::<u8>(), 0..60),
+        now in any::<u32>(),
+    ) {
+        let webhook = Webhook::new(WebhookSecret::new("whsec_1").unwrap()).tolerance(None);
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now.into());
+        prop_assert!(webhook.verify(&payload, &header, now).is_err());
+        let signed = webhook.sign(&payload, now);
+        prop_assert!(webhook.verify(&payload, &signed, now).is_ok());
+        let _ = (Event::from_verified(&payload), EventNotification::from_verified(&payload));
     }
 }
