@@ -2,8 +2,9 @@
 //! afterwards on both sides.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::stream::{self, StreamExt};
 use inflight::Inflight;
@@ -55,6 +56,16 @@ struct Ending {
     status: RequestStatus,
     effect: Effect,
     latency: Duration,
+    /// Seconds since 1970.
+    at: u64,
+}
+
+impl Ending {
+    /// When its object was made, if it was: seconds since 1970, with some to spare.
+    fn created(&self) -> RangeInclusive<u64> {
+        const SPARE: u64 = 2;
+        self.at.saturating_sub(self.latency.as_secs() + SPARE)..=self.at + SPARE
+    }
 }
 
 #[derive(Default)]
@@ -72,6 +83,7 @@ impl Observer for Endings {
             status: ended.status,
             effect,
             latency: ended.latency,
+            at: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_secs()),
         });
     }
 }
@@ -367,7 +379,7 @@ fn settle(sessions: &[Session], ended: &[Ending]) -> usize {
         .collect();
     let look_ups = in_doubt.iter().map(|ending| async {
         let session = sessions.iter().find(|session| session.in_doubt(ending.id).is_some())?;
-        let settled = reconcile(session, ending.id, None, IfAbsent::SettleAsNone).await;
+        let settled = reconcile(session, ending.id, Some(ending.created()), IfAbsent::SettleAsNone).await;
         // A late answer may have settled it meanwhile.
         if !matches!(
             settled,

@@ -17,6 +17,7 @@
 
 mod look_up;
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use inflight_core::{Body, Effect, Failure, Outcome, Request, RequestId, ResultError, Session, SubmitErrorKind};
@@ -116,8 +117,8 @@ pub enum ReconcileError {
     Lost,
 }
 
-/// Looks a request up and settles it. `created_after` (seconds since 1970) shortens the look through a list: a moment before the
-/// request's submission, by Stripe's clock.
+/// Looks a request up and settles it. `created` (seconds since 1970, by Stripe's clock) shortens the look through a list: from a moment
+/// before the request's submission to a moment after its ending. At most 10,000 objects are looked through.
 ///
 /// The requests that this takes go through the same session, under the request's own credential. The future may run on any executor.
 ///
@@ -126,11 +127,11 @@ pub enum ReconcileError {
 pub async fn reconcile(
     session: &Session,
     id: RequestId,
-    created_after: Option<u64>,
+    created: Option<RangeInclusive<u64>>,
     if_absent: IfAbsent,
 ) -> Result<Settled, ReconcileError> {
     let request = session.in_doubt(id).ok_or(ReconcileError::NotInDoubt)?;
-    let mut look_up = LookUp::new(&request, id, created_after)?;
+    let mut look_up = LookUp::new(&request, id, created)?;
     let seen = loop {
         let answer = fetch(session, look_up.next_request()).await?;
         if let Some(seen) = look_up.accept(&answer)? {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
 use inflight_core::{Failure, Method, Outcome, Request, RequestId, Response, Success};
 use serde::Deserialize;
@@ -46,7 +47,7 @@ enum Place {
     Deleted(String),
     /// The list that holds what was created.
     List {
-        created_after: Option<u64>,
+        created: Option<RangeInclusive<u64>>,
         last: Option<String>,
         pages_left: u32,
     },
@@ -57,7 +58,7 @@ impl LookUp {
     ///
     /// # Errors
     /// [`ReconcileError::Impossible`] where there is no way.
-    pub fn new(request: &Request, id: RequestId, created_after: Option<u64>) -> Result<Self, ReconcileError> {
+    pub fn new(request: &Request, id: RequestId, created: Option<RangeInclusive<u64>>) -> Result<Self, ReconcileError> {
         let path = path_of(request);
         if is_v2(path) {
             return Err(ReconcileError::Impossible("objects of API v2 are not looked up"));
@@ -75,7 +76,7 @@ impl LookUp {
             _ => match Operation::by_route(Method::Get, path) {
                 Some((list, _)) if list.answer == Answer::List => {
                     let place = Place::List {
-                        created_after: created_after.filter(|_| Param::find(list.query, "created").is_some()),
+                        created: created.filter(|_| Param::find(list.query, "created").is_some()),
                         last: None,
                         pages_left: PAGES_MAX,
                     };
@@ -99,13 +100,13 @@ impl LookUp {
     #[must_use]
     pub fn next_request(&self) -> Request {
         let mut request = self.like.clone();
-        if let Place::List {
-            created_after, last, ..
-        } = &self.place
-        {
+        if let Place::List { created, last, .. } = &self.place {
             request.target.push_str(&format!("?limit={PAGE}"));
-            if let Some(seconds) = created_after {
-                request.target.push_str(&format!("&created[gte]={seconds}"));
+            if let Some(created) = created {
+                let (from, to) = (created.start(), created.end());
+                request
+                    .target
+                    .push_str(&format!("&created[gte]={from}&created[lte]={to}"));
             }
             if let Some(last) = last {
                 request

@@ -106,7 +106,12 @@ impl World {
         answers: &[(u16, String)],
     ) -> (Result<Settled, ReconcileError>, Vec<String>) {
         let session = self.session.clone();
-        let mut future = pin!(reconcile(&session, self.id, Some(1_700_000_000), if_absent));
+        let mut future = pin!(reconcile(
+            &session,
+            self.id,
+            Some(1_700_000_000..=1_700_000_060),
+            if_absent
+        ));
         let mut cx = Context::from_waker(Waker::noop());
         let mut asked = Vec::new();
         let mut answers = answers.iter();
