@@ -63,7 +63,7 @@ struct Ending {
 impl Ending {
     /// When its object was made, if it was: seconds since 1970, with some to spare.
     fn created(&self) -> RangeInclusive<u64> {
-        const SPARE: u64 = 2;
+        const SPARE: u64 = 1;
         self.at.saturating_sub(self.latency.as_secs() + SPARE)..=self.at + SPARE
     }
 }

@@ -118,7 +118,7 @@ pub enum ReconcileError {
 }
 
 /// Looks a request up and settles it. `created` (seconds since 1970, by Stripe's clock) shortens the look through a list: from a moment
-/// before the request's submission to a moment after its ending. At most 10,000 objects are looked through.
+/// before the request's submission to a moment after its ending. At most 100,000 objects are looked through.
 ///
 /// The requests that this takes go through the same session, under the request's own credential. The future may run on any executor.
 ///

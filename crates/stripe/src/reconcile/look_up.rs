@@ -16,8 +16,8 @@ use crate::route::{operation_of, path_of};
 /// A page has at most so many objects. <https://docs.stripe.com/api/pagination>
 const PAGE: usize = 100;
 
-/// How many pages are looked through: 10,000 objects.
-const PAGES_MAX: u32 = 100;
+/// How many pages are looked through: 100,000 objects.
+const PAGES_MAX: u32 = 1000;
 
 /// What was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -159,7 +159,7 @@ fn what_was_created_is_found_in_its_list() {
     let answers = [page(&[PLAIN, OTHER], true), page(&[PLAIN, &found, OTHER], true)];
     let (settled, asked) = world.reconcile(IfAbsent::LeaveUnknown, &answers);
     assert_eq!(settled.unwrap(), Settled::Done);
-    let list = "/v1/products?limit=100&created[gte]=1700000000";
+    let list = "/v1/products?limit=100&created[gte]=1700000000&created[lte]=1700000060";
     assert_eq!(asked, [list.to_owned(), format!("{list}&starting_after=prod_x")]);
     assert_eq!(world.session.status(world.id), Some(RequestStatus::Completed));
     let outcome = world.session.take_result(world.id).unwrap().unwrap();
