@@ -80,7 +80,7 @@ impl Injector {
         let route = method_of(request.method).and_then(|method| Operation::by_route(method, request.path));
         let (name, ids) = route.map_or(("", Vec::new()), |(operation, ids)| (operation.name, ids));
         let mut decision = Decision::default();
-        if let Some(refusal) = self.limited(request, name, now) {
+        if let Some(refusal) = self.limited(request, name, (now, now + latency)) {
             self.count(if refusal.reason.is_some() {
                 "rate_limited"
             } else {
@@ -110,11 +110,11 @@ impl Injector {
         decision
     }
 
-    fn limited(&mut self, request: &ApiRequest<'_>, operation: &str, now: Instant) -> Option<Refusal> {
+    fn limited(&mut self, request: &ApiRequest<'_>, operation: &str, time: (Instant, Instant)) -> Option<Refusal> {
         let limits = self.faults.rate_limits?;
         let account = request.stripe_account.or(request.authorization).unwrap_or_default();
         let endpoint = if operation.is_empty() { request.path } else { operation };
-        let reason = self.limiters.take(&limits, account, endpoint, request.path, now)?;
+        let reason = self.limiters.take(&limits, account, endpoint, request.path, time)?;
         Some(rate_limited(Some(reason)))
     }
 

@@ -23,6 +23,7 @@ pub struct RateLimits {
     search: Option<f64>,
     files: Option<f64>,
     payouts: Option<f64>,
+    payouts_at_once: Option<usize>,
 }
 
 impl RateLimits {
@@ -33,7 +34,7 @@ impl RateLimits {
     }
 
     /// Stripe's, of an account in live mode: 100 requests a second, 25 for each endpoint, 20 for searching and for files, 15 for
-    /// creating payouts. <https://docs.stripe.com/rate-limits>
+    /// creating payouts and 30 of those at once. <https://docs.stripe.com/rate-limits>
     #[must_use]
     pub fn documented() -> Self {
         Self {
@@ -42,6 +43,7 @@ impl RateLimits {
             search: Some(20.0),
             files: Some(20.0),
             payouts: Some(15.0),
+            payouts_at_once: Some(30),
         }
     }
 
@@ -57,6 +59,17 @@ impl RateLimits {
     pub fn endpoint(mut self, a_second: f64) -> Self {
         self.endpoint = Some(a_second);
         self
+    }
+
+    /// Sets how many payouts may be being created at once. By default any number.
+    #[must_use]
+    pub fn payouts_at_once(mut self, requests: usize) -> Self {
+        self.payouts_at_once = Some(requests);
+        self
+    }
+
+    fn at_once(&self, operation: &str) -> Option<usize> {
+        self.payouts_at_once.filter(|_| operation == "payout.create")
     }
 
     fn of_endpoint(&self, operation: &str, path: &str) -> Option<f64> {
@@ -77,6 +90,8 @@ impl RateLimits {
 #[derive(Debug, Default)]
 pub(super) struct Limiters {
     buckets: HashMap<Box<str>, Bucket>,
+    /// When the requests that are being carried out will be answered, where their number is limited.
+    running: HashMap<Box<str>, Vec<Instant>>,
 }
 
 #[derive(Debug)]
@@ -93,7 +108,7 @@ impl Limiters {
         account: &str,
         endpoint: &str,
         path: &str,
-        now: Instant,
+        (now, until): (Instant, Instant),
     ) -> Option<RateLimitReason> {
         let of_endpoint = format!("{account} {endpoint}");
         let wanted = [
@@ -108,6 +123,14 @@ impl Limiters {
             if limit.is_some_and(|a_second| self.tokens(name, a_second, now) < 1.0) {
                 return Some(reason);
             }
+        }
+        if let Some(at_once) = limits.at_once(endpoint) {
+            let running = self.running.entry(of_endpoint.as_str().into()).or_default();
+            running.retain(|end| now < *end);
+            if running.len() >= at_once {
+                return Some(RateLimitReason::EndpointConcurrency);
+            }
+            running.push(until);
         }
         for (name, limit, _) in wanted {
             if let (Some(_), Some(bucket)) = (limit, self.buckets.get_mut(name)) {
@@ -143,7 +166,7 @@ mod tests {
         let start = Instant::now();
         let mut take = |endpoint: &str, at: f64| {
             let now = start + Duration::from_secs_f64(at);
-            limiters.take(&limits, "acct", endpoint, "/v1/x", now)
+            limiters.take(&limits, "acct", endpoint, "/v1/x", (now, now))
         };
         for _ in 0..3 {
             assert_eq!(take("a", 0.0), None);
@@ -152,5 +175,25 @@ mod tests {
         assert_eq!((take("b", 0.0), take("b", 0.0)), (None, None));
         assert_eq!(take("b", 0.0), Some(RateLimitReason::GlobalRate));
         assert_eq!(take("a", 0.5), None);
+    }
+
+    #[test]
+    fn so_many_payouts_are_created_at_once() {
+        let limits = RateLimits::new().payouts_at_once(2);
+        let mut limiters = Limiters::default();
+        let start = Instant::now();
+        let mut take = |at: u64| {
+            let now = start + Duration::from_secs(at);
+            limiters.take(
+                &limits,
+                "acct",
+                "payout.create",
+                "/v1/payouts",
+                (now, now + Duration::from_secs(1)),
+            )
+        };
+        assert_eq!((take(0), take(0)), (None, None));
+        assert_eq!(take(0), Some(RateLimitReason::EndpointConcurrency));
+        assert_eq!(take(1), None);
     }
 }
