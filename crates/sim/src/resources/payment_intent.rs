@@ -4,8 +4,9 @@ use inflight_stripe::Value;
 
 use super::card::{Outcome, Refusal, UNAUTHENTICATED};
 use super::charge::{self, Attempt};
+use super::payment_method::owner::{check_use, use_up};
 use super::payment_method::{self, last4, outcome_of};
-use super::{Context, currency_of, invoice};
+use super::{Context, currency_of, flag_of, invoice};
 use crate::error::{ApiError, Details};
 use crate::generated as g;
 use crate::json;
@@ -20,7 +21,11 @@ const NEXT_ACTION: &str = r#"{"type":"use_stripe_sdk","use_stripe_sdk":{}}"#;
 pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     checked_amount(context)?;
     let currency = currency_of(context.params, "currency")?;
+    check_method_types(context)?;
     let method = method_of(context)?;
+    if let Some(method) = &method {
+        check_use(method, context.text("customer"), "PaymentIntent")?;
+    }
     let mut intent = context.fresh(g::PAYMENT_INTENT);
     context.apply(&mut intent)?;
     if let Some(currency) = currency {
@@ -28,7 +33,7 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     }
     let secret = context.random.id("", 25);
     intent.set("client_secret", json::text(&format!("{}_secret_{secret}", intent.id)));
-    if !context.given("payment_method_types") {
+    if !context.given("payment_method_types") && !context.given("automatic_payment_methods") {
         intent.set(
             "automatic_payment_methods",
             r#"{"allow_redirects":"always","enabled":true}"#,
@@ -64,6 +69,7 @@ pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
         }
         let waits = status == "requires_payment_method";
         if let Some(method) = method {
+            check_use(&method, intent.word("customer"), "PaymentIntent")?;
             intent.set_text("payment_method", &method.id);
             if waits {
                 intent.set("status", "\"requires_confirmation\"");
@@ -84,6 +90,9 @@ pub(super) fn confirm(context: &mut Context<'_>) -> Result<String, ApiError> {
     }
     let method = method_of(context)?;
     context.apply(&mut intent)?;
+    if let Some(method) = &method {
+        check_use(method, intent.word("customer"), "PaymentIntent")?;
+    }
     let method = match method {
         Some(method) => {
             intent.set_text("payment_method", &method.id);
@@ -182,6 +191,20 @@ pub(super) fn checked_amount(context: &Context<'_>) -> Result<Option<i64>, ApiEr
     }
 }
 
+/// Which methods may pay is said in one of two ways.
+pub(super) fn check_method_types(context: &Context<'_>) -> Result<(), ApiError> {
+    let automatic = context
+        .map("automatic_payment_methods")
+        .is_some_and(|automatic| flag_of(automatic, "enabled") == Some(true));
+    if automatic && context.given("payment_method_types") {
+        return Err(ApiError::invalid(
+            "You may only specify one of these parameters: automatic_payment_methods, payment_method_types.",
+        )
+        .param("automatic_payment_methods"));
+    }
+    Ok(())
+}
+
 /// The payment method that the request names or brings along.
 pub(super) fn method_of(context: &mut Context<'_>) -> Result<Option<Object>, ApiError> {
     if let Some(id) = context.text("payment_method") {
@@ -204,6 +227,7 @@ pub(super) fn pay(context: &mut Context<'_>, intent: &mut Object, method: Option
         )
         .code("payment_intent_unexpected_state"));
     };
+    check_use(&method, intent.word("customer"), "PaymentIntent")?;
     let refusal = match outcome_of(&method) {
         Outcome::Declined(refusal) => Some(refusal),
         Outcome::AsksForAuthentication if is_authenticated(intent) => None,
@@ -251,11 +275,16 @@ pub(super) fn pay(context: &mut Context<'_>, intent: &mut Object, method: Option
     Ok(())
 }
 
-/// A method that is to be used again belongs to the customer from now on.
+/// A method that is to be used again belongs to the customer from now on. One that belongs to nobody was good for this once.
 fn keep_method(context: &mut Context<'_>, intent: &Object, method: &Object, customer: &str) {
-    let keeps = intent.json("setup_future_usage") != "null" && customer != "null" && method.json("customer") == "null";
-    if keeps && let Some(kept) = context.data.table_mut(g::PAYMENT_METHOD).get_mut(&method.id) {
-        kept.set("customer", customer);
+    if method.json("customer") != "null" {
+        return;
+    }
+    let keeps = intent.json("setup_future_usage") != "null" && customer != "null";
+    match context.data.table_mut(g::PAYMENT_METHOD).get_mut(&method.id) {
+        Some(kept) if keeps => kept.set("customer", customer),
+        Some(spent) => use_up(spent),
+        None => {}
     }
 }
 

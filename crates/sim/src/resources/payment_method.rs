@@ -1,5 +1,7 @@
 //! Payment methods, and the cards behind them. <https://docs.stripe.com/api/payment_methods>
 
+pub(super) mod owner;
+
 use inflight_stripe::{Params, Value};
 
 use super::card::{Card, outcome, refused_at_once};
@@ -15,6 +17,7 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     if let Some(id) = context.text("payment_method") {
         // A copy of one that is there already.
         let mut copy = existing(context, id, "payment_method")?;
+        owner::check_fresh(&copy)?;
         copy.id = context.new_id(g::PAYMENT_METHOD).into();
         copy.created = context.now;
         copy.clear("customer");
@@ -175,6 +178,7 @@ pub(super) fn attach(context: &mut Context<'_>) -> Result<String, ApiError> {
                 .code("payment_method_already_attached"),
         );
     }
+    owner::check_fresh(&method)?;
     if let Some(refusal) = refused_at_once(&last4(&method)) {
         return Err(refusal.error(None, None));
     }
@@ -194,6 +198,7 @@ pub(super) fn detach(context: &mut Context<'_>) -> Result<String, ApiError> {
         ));
     }
     method.clear("customer");
+    owner::use_up(&mut method);
     let id = method.id.clone();
     let json = context.json(&method);
     context.put_as(method, None);

@@ -10,6 +10,7 @@ mod http2;
 mod idempotency;
 mod ledger;
 mod lists;
+mod methods;
 mod money;
 mod objects;
 mod payments;

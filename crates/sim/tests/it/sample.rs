@@ -21,7 +21,7 @@ pub(crate) struct Sampler<'a> {
 }
 
 /// Parameters that exclude each other: the first is left out where the second is.
-const EXCLUSIVE: [(&str, &str); 33] = [
+const EXCLUSIVE: [(&str, &str); 34] = [
     ("account_token", "type"),
     ("amount_off", "percent_off"),
     ("cancel_at", "cancel_at_period_end"),
@@ -37,6 +37,7 @@ const EXCLUSIVE: [(&str, &str); 33] = [
     ("invoice", "customer"),
     ("items", "plan"),
     ("payment_method_data", "payment_method"),
+    ("payment_method_types", "automatic_payment_methods"),
     ("plan", "price"),
     ("price_data", "price"),
     ("product_data", "product"),
@@ -125,6 +126,7 @@ impl Sampler<'_> {
             return id.clone();
         }
         match name {
+            "default_payment_method" => return self.world.get("payment_method").cloned().unwrap_or_default(),
             "default_price" => return self.world.get("once").cloned().unwrap_or_default(),
             "currency" | "settlement_currency" | "default_currency" | "minimum_amount_currency" => "usd",
             "email" | "receipt_email" => "a@example.com",

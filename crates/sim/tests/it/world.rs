@@ -262,12 +262,18 @@ fn prepared(operation: &Operation) -> Option<(&'static str, &'static str)> {
             "amount=500&currency=usd&confirm=true&payment_method=pm_card_visa&capture_method=manual",
         ),
         (Method::Post, "/v1/payment_intents/{intent}/confirm") => {
-            (intent, "amount=500&currency=usd&payment_method=pm_card_visa")
+            // The sampled method is this customer's.
+            (
+                intent,
+                "amount=500&currency=usd&customer={customer}&payment_method=pm_card_visa",
+            )
         }
         (Method::Post, "/v1/payment_intents/{intent}" | "/v1/payment_intents/{intent}/cancel") => {
             (intent, "amount=500&currency=usd")
         }
-        (Method::Post, "/v1/setup_intents/{intent}/confirm") => ("/v1/setup_intents", "payment_method=pm_card_visa"),
+        (Method::Post, "/v1/setup_intents/{intent}/confirm") => {
+            ("/v1/setup_intents", "customer={customer}&payment_method=pm_card_visa")
+        }
         (Method::Post, "/v1/charges/{charge}/capture") => {
             ("/v1/charges", "amount=500&currency=usd&source=tok_visa&capture=false")
         }
@@ -404,6 +410,8 @@ fn needed(path: &str) -> &'static str {
         "/v1/prices" => "unit_amount=500&product={product}",
         "/v1/refunds" => "charge={charge}",
         "/v1/subscriptions" => "customer={customer}&items[0][price]={price}",
+        // Others are another customer's.
+        "/v1/customers" => "payment_method=pm_card_visa&invoice_settings[default_payment_method]=pm_card_visa",
         "/v1/customers/{customer}/subscriptions" => "items[0][price]={price}",
         "/v1/subscription_items" => "price={price}",
         "/v1/invoices/{invoice}/update_lines" | "/v1/invoices/{invoice}/remove_lines" => "lines[0][id]={line}",
