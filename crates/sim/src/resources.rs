@@ -7,6 +7,7 @@ mod coupon;
 mod credit_note;
 mod customer;
 mod discount;
+mod dispute;
 mod event;
 mod file;
 mod generic;
@@ -103,9 +104,14 @@ fn by_hand(context: &mut Context<'_>) -> Result<String, ApiError> {
         (g::PAYMENT_INTENT, Verb::Act("confirm")) => payment_intent::confirm(context),
         (g::PAYMENT_INTENT, Verb::Act("capture")) => payment_intent::capture(context),
         (g::PAYMENT_INTENT, Verb::Act("cancel")) => payment_intent::cancel(context),
+        (g::PAYMENT_INTENT, Verb::Act("increment_authorization")) => payment_intent::increment(context),
         (g::ACCOUNT, Verb::Singleton) => Ok(generic::own_account(context)),
         (g::BALANCE, Verb::Singleton) => money::balance(context),
         (g::PAYOUT | g::TRANSFER | g::TOPUP, Verb::Create) => money::create(context, schema),
+        (g::TRANSFER_REVERSAL, Verb::Create) => money::reverse(context),
+        (g::TOPUP, Verb::Act("cancel")) => money::cancel_topup(context),
+        (g::DISPUTE, Verb::Update) => dispute::update(context),
+        (g::DISPUTE, Verb::Act("close")) => dispute::close(context),
         (g::CUSTOMER_BALANCE_TRANSACTION, Verb::Create) => money::customer_balance(context),
         (g::CHARGE, Verb::Create) => charge::create(context),
         (g::CHARGE, Verb::Act("capture")) => charge::capture_by_hand(context),

@@ -233,19 +233,25 @@ pub(super) fn capture_by_hand(context: &mut Context<'_>) -> Result<String, ApiEr
     Ok(context.json(&charge))
 }
 
-/// A dispute by the customer's bank, as the card that asks for one has it.
-pub(super) fn dispute(context: &mut Context<'_>, charge: &str) {
-    let Some(mut disputed) = context.find(g::CHARGE, charge) else {
+/// Gives back what a charge holds, which will not be captured.
+pub(super) fn release(context: &mut Context<'_>, id: &str) {
+    let Some(mut charge) = context.find(g::CHARGE, id).filter(|charge| !charge.is_true("captured")) else {
         return;
     };
-    let mut dispute = context.fresh(g::DISPUTE);
-    dispute.set_text("charge", charge);
-    dispute.set_integer("amount", disputed.amount("amount"));
-    dispute.set("currency", disputed.json("currency"));
-    dispute.set("payment_intent", disputed.json("payment_intent"));
-    dispute.set_text("reason", "fraudulent");
-    dispute.set_text("status", "needs_response");
-    disputed.set("disputed", "true");
-    context.put(disputed);
-    context.add(dispute);
+    if charge.word("status") == Some("failed") {
+        return;
+    }
+    let held = charge.amount("amount");
+    charge.set_integer("amount_refunded", held);
+    charge.set("refunded", "true");
+    context.put_as(charge, None);
+    context.emit("charge.refunded", g::CHARGE, id);
+}
+
+/// Holds more than before.
+pub(super) fn hold(context: &mut Context<'_>, id: &str, amount: i64) {
+    if let Some(mut charge) = context.find(g::CHARGE, id) {
+        charge.set_integer("amount", amount);
+        context.put(charge);
+    }
 }

@@ -6,7 +6,7 @@ use super::card::{Outcome, Refusal, UNAUTHENTICATED};
 use super::charge::{self, Attempt};
 use super::payment_method::owner::{check_use, use_up};
 use super::payment_method::{self, last4, outcome_of};
-use super::{Context, currency_of, flag_of, invoice};
+use super::{Context, currency_of, dispute, flag_of, invoice};
 use crate::error::{ApiError, Details};
 use crate::generated as g;
 use crate::json;
@@ -150,6 +150,32 @@ pub(super) fn cancel(context: &mut Context<'_>) -> Result<String, ApiError> {
     intent.set("canceled_at", context.now.to_string());
     intent.set("next_action", "null");
     intent.set("status", "\"canceled\"");
+    if let Some(charge) = intent.word("latest_charge") {
+        charge::release(context, charge);
+    }
+    let id = intent.id.clone();
+    let answer = context.replace(intent)?;
+    announce(context, &id);
+    Ok(answer)
+}
+
+/// `POST /v1/payment_intents/{intent}/increment_authorization`: more is held.
+pub(super) fn increment(context: &mut Context<'_>) -> Result<String, ApiError> {
+    let mut intent = context.existing(g::PAYMENT_INTENT)?;
+    if intent.word("status") != Some("requires_capture") {
+        return Err(unexpected_state("increment", context, &intent));
+    }
+    let held = intent.amount("amount");
+    let amount = checked_amount(context)?.ok_or_else(|| ApiError::missing("amount"))?;
+    if amount <= held {
+        let message = format!("The amount must be greater than the currently authorized amount, which is {held}.");
+        return Err(ApiError::invalid(message).param("amount"));
+    }
+    context.apply(&mut intent)?;
+    intent.set_integer("amount_capturable", amount);
+    if let Some(charge) = intent.word("latest_charge") {
+        charge::hold(context, charge, amount);
+    }
     let id = intent.id.clone();
     let answer = context.replace(intent)?;
     announce(context, &id);
@@ -270,7 +296,7 @@ pub(super) fn pay(context: &mut Context<'_>, intent: &mut Object, method: Option
     }
     keep_method(context, intent, &method, &customer);
     if last4(&method) == "0259" {
-        charge::dispute(context, &charge);
+        dispute::open(context, &charge);
     }
     Ok(())
 }
@@ -340,6 +366,7 @@ fn past(verb: &str) -> &'static str {
     match verb {
         "confirm" => "confirmed",
         "capture" => "captured",
+        "increment" => "incremented",
         "cancel" => "canceled",
         _ => "updated",
     }

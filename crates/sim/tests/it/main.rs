@@ -5,6 +5,7 @@ mod client;
 mod control;
 mod errors;
 mod faults;
+mod givebacks;
 mod hostile;
 mod http2;
 mod idempotency;

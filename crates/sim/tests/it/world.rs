@@ -257,7 +257,10 @@ fn prepared(operation: &Operation) -> Option<(&'static str, &'static str)> {
     let intent = "/v1/payment_intents";
     let draft = "customer={customer}&auto_advance=false";
     Some(match (operation.method, operation.path) {
-        (Method::Post, "/v1/payment_intents/{intent}/capture") => (
+        (
+            Method::Post,
+            "/v1/payment_intents/{intent}/capture" | "/v1/payment_intents/{intent}/increment_authorization",
+        ) => (
             intent,
             "amount=500&currency=usd&confirm=true&payment_method=pm_card_visa&capture_method=manual",
         ),
@@ -423,6 +426,8 @@ fn needed(path: &str) -> &'static str {
         "/v1/promotion_codes" => "promotion[coupon]={coupon}",
         "/v1/payment_links" => "line_items[0][price]={once}&line_items[0][quantity]=1",
         "/v1/credit_notes" => "invoice={open_invoice}",
+        // More than is held already.
+        "/v1/payment_intents/{intent}/increment_authorization" => "amount=600",
         "/v1/transfers" => "amount=100",
         _ => "",
     }
