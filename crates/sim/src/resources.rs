@@ -5,6 +5,7 @@ mod charge;
 mod checkout;
 mod coupon;
 mod credit_note;
+mod currency;
 mod customer;
 mod discount;
 mod dispute;
@@ -40,6 +41,7 @@ use crate::random::Random;
 use crate::schema::{SchemaId, Shape};
 use crate::store::DataSet;
 
+pub(crate) use currency::currency_of;
 pub(crate) use metadata::apply_metadata;
 
 /// One request that has been recognised and whose parameters are known to be well-formed.
@@ -72,7 +74,10 @@ pub(crate) fn execute(context: &mut Context<'_>) -> Result<Answered, ApiError> {
     match context.plan.verb {
         Verb::File => return file::content(context),
         // Expanded item by item.
-        Verb::List => return list::list(context).map(Answered::Json),
+        Verb::List => {
+            list::check_moments(context.params)?;
+            return list::list(context).map(Answered::Json);
+        }
         Verb::Search => return search::search(context).map(Answered::Json),
         _ => {}
     }
@@ -256,6 +261,12 @@ impl<'a> Context<'a> {
 
     /// Puts a changed object in its place.
     pub(crate) fn put(&mut self, object: Object) {
+        let old = self.data.get(object.schema, &object.id);
+        if old.is_some_and(|old| old.is_same(&object)) {
+            // Nothing happened that anybody is told of.
+            self.effect = true;
+            return;
+        }
         let updated = lifecycle(object.schema).updated;
         self.put_as(object, updated);
     }
@@ -417,20 +428,4 @@ pub(crate) fn integer_of(params: &Params, name: &str) -> Result<Option<i64>, Api
 
 pub(crate) fn clears(value: &Value) -> bool {
     matches!(value, Value::Null) || value.as_text().is_some_and(str::is_empty)
-}
-
-/// A lower-case three-letter code, as the fields show it.
-pub(crate) fn currency_of(params: &Params, name: &str) -> Result<Option<String>, ApiError> {
-    let Some(text) = text_of(params, name) else {
-        return Ok(None);
-    };
-    let currency = text.to_ascii_lowercase();
-    if currency.len() != 3 || !currency.bytes().all(|b| b.is_ascii_lowercase()) {
-        let message = format!(
-            "Invalid currency: {}. See https://docs.stripe.com/currencies",
-            crate::error::shortened(text)
-        );
-        return Err(ApiError::invalid(message).param(name));
-    }
-    Ok(Some(currency))
 }

@@ -85,6 +85,40 @@ fn fail(charge: &mut Object, refusal: &Refusal) {
     charge.set_text("status", "failed");
     charge.set_text("failure_code", refusal.code);
     charge.set_text("failure_message", refusal.message);
+    charge.set("outcome", outcome_json(refusal));
+}
+
+/// What the bank, or Stripe itself, said. <https://docs.stripe.com/declines>
+fn outcome_json(refusal: &Refusal) -> String {
+    let is_blocked = refusal.decline_code == "fraudulent";
+    let Some(Shape::Object(schema)) = g::CHARGE.field("outcome").map(|field| field.shape) else {
+        return "null".to_owned();
+    };
+    let [status, reason, risk, message, kind] = if is_blocked {
+        [
+            "not_sent_to_network",
+            "highest_risk_level",
+            "highest",
+            "Stripe blocked this payment as too risky.",
+            "blocked",
+        ]
+    } else {
+        [
+            "declined_by_network",
+            refusal.decline_code,
+            "normal",
+            "The bank did not return any further details with this decline.",
+            "issuer_declined",
+        ]
+    };
+    let given = [
+        ("network_status", text(status)),
+        ("reason", text(reason)),
+        ("risk_level", text(risk)),
+        ("seller_message", text(message)),
+        ("type", text(kind)),
+    ];
+    nested(schema, &given, 0)
 }
 
 fn settle(context: &mut Context<'_>, charge: &mut Object, id: &str, amount: i64) {
@@ -147,6 +181,7 @@ pub(super) fn capture(context: &mut Context<'_>, id: &str, amount: i64) {
 pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     let amount = super::payment_intent::checked_amount(context)?.ok_or_else(|| ApiError::missing("amount"))?;
     let currency = currency_of(context.params, "currency")?.ok_or_else(|| ApiError::missing("currency"))?;
+    super::currency::check_minimum(amount, &currency)?;
     let customer = context.referred(g::CUSTOMER, "customer")?;
     let owned = customer.as_ref().and_then(|customer| customer.word("default_source"));
     let source = context

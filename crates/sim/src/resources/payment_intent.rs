@@ -4,6 +4,7 @@ use inflight_stripe::Value;
 
 use super::card::{Outcome, Refusal, UNAUTHENTICATED};
 use super::charge::{self, Attempt};
+use super::currency::check_minimum;
 use super::payment_method::owner::{check_use, use_up};
 use super::payment_method::{self, last4, outcome_of};
 use super::{Context, currency_of, dispute, flag_of, invoice};
@@ -19,8 +20,11 @@ const AMOUNT_MAX: i64 = 99_999_999;
 const NEXT_ACTION: &str = r#"{"type":"use_stripe_sdk","use_stripe_sdk":{}}"#;
 
 pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
-    checked_amount(context)?;
+    let amount = checked_amount(context)?;
     let currency = currency_of(context.params, "currency")?;
+    if let (Some(amount), Some(currency)) = (amount, &currency) {
+        check_minimum(amount, currency)?;
+    }
     check_method_types(context)?;
     let method = method_of(context)?;
     if let Some(method) = &method {
@@ -60,9 +64,16 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
 }
 
 pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
-    checked_amount(context)?;
+    let amount = checked_amount(context)?;
+    let currency = currency_of(context.params, "currency")?;
     let method = method_of(context)?;
     context.update(g::PAYMENT_INTENT, |context, intent| {
+        if let Some(currency) = &currency {
+            intent.set_text("currency", currency);
+        }
+        if let Some(amount) = amount {
+            check_minimum(amount, intent.word("currency").unwrap_or("usd"))?;
+        }
         let status = intent.word("status").unwrap_or_default();
         if matches!(status, "succeeded" | "canceled") && context.given("amount") {
             return Err(unexpected_state("update", context, intent));
@@ -339,7 +350,11 @@ fn declined(context: &Context<'_>, intent: &mut Object, charge: &str, method: &O
     );
     intent.clear("payment_method");
     intent.set("status", "\"requires_payment_method\"");
-    refusal.error(Some(charge.to_owned()), Some(("payment_intent", context.json(intent))))
+    let mut error = refusal.error(Some(charge.to_owned()), Some(("payment_intent", context.json(intent))));
+    if let Some(details) = &mut error.details {
+        details.payment_method = Some(context.json(method));
+    }
+    error
 }
 
 fn unexpected_state(verb: &str, context: &Context<'_>, intent: &Object) -> ApiError {

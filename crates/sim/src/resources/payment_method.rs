@@ -4,7 +4,7 @@ pub(super) mod owner;
 
 use inflight_stripe::{Params, Value};
 
-use super::card::{Card, outcome, refused_at_once};
+use super::card::{Card, full_year, outcome, refused_at_once};
 use super::{Context, apply_params, generic, text_of};
 use crate::defaults::nested;
 use crate::error::ApiError;
@@ -60,7 +60,11 @@ fn card_of(context: &Context<'_>, given: &Params) -> Result<Card, ApiError> {
         return card_of_token(context, token, "card[token]");
     }
     match text_of(given, "number") {
-        Some(number) => Card::by_number(number),
+        Some(number) => {
+            let card = Card::by_number(number)?;
+            Card::check(given, context.now)?;
+            Ok(card)
+        }
         None => Err(ApiError::missing("card[number]")),
     }
 }
@@ -90,7 +94,7 @@ pub(super) fn card_json(schema: SchemaId, card: &Card, given: &Params) -> String
         ("funding", text(card.funding)),
         ("last4", text(&card.last4)),
         ("exp_month", number("exp_month").unwrap_or(12).to_string()),
-        ("exp_year", number("exp_year").unwrap_or(2034).to_string()),
+        ("exp_year", number("exp_year").map_or(2034, full_year).to_string()),
         ("fingerprint", text(&format!("SimFingerprint{}", card.last4))),
     ];
     fields.retain(|(name, _)| schema.field(name).is_some());

@@ -1,6 +1,7 @@
 //! The simulator over real sockets on loopback.
 
 mod billing;
+mod cards;
 mod client;
 mod control;
 mod errors;

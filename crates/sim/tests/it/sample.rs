@@ -87,6 +87,9 @@ impl Sampler<'_> {
 
     fn value(&self, name: &str, kind: &'static Kind) -> Value {
         match kind {
+            // A charge has a least amount, and a card a year that is not past.
+            Kind::Integer if name == "amount" => json!(100),
+            Kind::Integer if name == "exp_year" => json!(2034),
             Kind::Integer => json!(7),
             // Some moments must be in the future.
             Kind::Timestamp => json!(1_900_000_000),
@@ -133,6 +136,9 @@ impl Sampler<'_> {
             "country" => "US",
             "query" => "created>0",
             "number" => "4242424242424242",
+            "exp_month" => "12",
+            "exp_year" => "2034",
+            "cvc" => "123",
             "token" => "tok_visa",
             "trial_end" => "now",
             "up_to" => "inf",
