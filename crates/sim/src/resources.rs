@@ -125,6 +125,7 @@ fn by_hand(context: &mut Context<'_>) -> Result<String, ApiError> {
         (g::REFUND, Verb::Act("cancel")) => refund::cancel(context),
         (g::PAYMENT_METHOD, Verb::Create) => payment_method::create(context),
         (g::PAYMENT_METHOD, Verb::Retrieve) if context.plan.owner.is_none() => payment_method::retrieve(context),
+        (g::PAYMENT_METHOD, Verb::Update) => payment_method::update(context),
         (g::PAYMENT_METHOD, Verb::Act("attach")) => payment_method::attach(context),
         (g::PAYMENT_METHOD, Verb::Act("detach")) => payment_method::detach(context),
         (g::TOKEN, Verb::Create) => payment_method::create_token(context),

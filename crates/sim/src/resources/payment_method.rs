@@ -201,6 +201,7 @@ pub(super) fn detach(context: &mut Context<'_>) -> Result<String, ApiError> {
             "The payment method you provided is not attached to a customer so detachment is impossible.",
         ));
     }
+    owner::forget_default(context, &method);
     method.clear("customer");
     owner::use_up(&mut method);
     let id = method.id.clone();
@@ -208,6 +209,14 @@ pub(super) fn detach(context: &mut Context<'_>) -> Result<String, ApiError> {
     context.put_as(method, None);
     context.emit("payment_method.detached", g::PAYMENT_METHOD, &id);
     Ok(json)
+}
+
+/// `POST /v1/payment_methods/{payment_method}`: a card's date is checked as that of a new one.
+pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
+    if let Some(given) = context.map("card") {
+        Card::check(given, context.now)?;
+    }
+    generic::execute(context)
 }
 
 fn in_path(context: &mut Context<'_>) -> Result<Object, ApiError> {

@@ -161,6 +161,12 @@ fn a_customer_may_come_with_a_method() {
     assert_eq!((&method["id"], &method["customer"]), (&json!(default), &made["id"]));
     let listed = client.ok(get(format!("/v1/payment_methods?customer={}", id(&made))));
     assert_eq!(listed["data"].as_array().unwrap().len(), 1);
+    let path = format!("/v1/payment_methods/{default}");
+    let past = client.call(post(path.clone(), "card[exp_year]=2001"));
+    assert_eq!(past.error(), (402, "card_error", "invalid_expiry_year", "exp_year"));
+    client.ok(post(format!("{path}/detach"), ""));
+    let without = client.ok(get(format!("/v1/customers/{}", id(&made))));
+    assert_eq!(without["invoice_settings"]["default_payment_method"], json!(null));
 }
 
 #[test]

@@ -16,6 +16,18 @@ pub(crate) fn use_up(method: &mut Object) {
     method.parent = Some(method.id.clone());
 }
 
+/// A customer from whom a method is taken has it as the default no more.
+pub(crate) fn forget_default(context: &mut Context<'_>, method: &Object) {
+    let owner = method.word("customer").and_then(|id| context.find(g::CUSTOMER, id));
+    let Some(mut customer) = owner else { return };
+    let mut settings = customer.value("invoice_settings");
+    if settings["default_payment_method"] == *method.id {
+        settings["default_payment_method"] = serde_json::Value::Null;
+        customer.set("invoice_settings", settings.to_string());
+        context.put(customer);
+    }
+}
+
 /// Refuses a method that was used up.
 pub(crate) fn check_fresh(method: &Object) -> Result<(), ApiError> {
     let used_up = method.parent.is_some() && method.json("customer") == "null";
