@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use inflight_stripe::{API_VERSION, Value};
+use inflight_stripe::{API_VERSION, Method, Value};
 
 use crate::auth::authenticate;
 use crate::error::ApiError;
@@ -429,6 +429,9 @@ impl Api {
         operation.check_all(&params)?;
         add_owner(operation, plan, &ids, &mut params);
 
+        if operation.method != Method::Get {
+            data.events.caused_by(&response.request_id, key);
+        }
         // Execution begins: from here on success and failure are saved.
         let mut context = Context {
             account,

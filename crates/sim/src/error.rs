@@ -21,6 +21,8 @@ pub(crate) struct Details {
     pub(crate) decline_code: Option<&'static str>,
     /// The id of the failed charge.
     pub(crate) charge: Option<String>,
+    /// The payment method that was declined, as JSON.
+    pub(crate) payment_method: Option<String>,
     /// The payment intent or setup intent in question, as JSON under its name.
     pub(crate) intent: Option<(&'static str, String)>,
 }
@@ -106,6 +108,9 @@ impl ApiError {
             if let Some(charge) = &details.charge {
                 push_number(&mut out, format_args!("\"charge\":\"{charge}\","));
             }
+            if let Some(method) = &details.payment_method {
+                push_number(&mut out, format_args!("\"payment_method\":{method},"));
+            }
             if let Some((name, intent)) = &details.intent {
                 push_number(&mut out, format_args!("\"{name}\":{intent},"));
             }
@@ -154,6 +159,12 @@ impl From<ParamError> for ApiError {
             Problem::TooLong { max, .. } => {
                 Self::invalid(format!("Invalid string: {param}; must be at most {max} characters"))
             }
+            Problem::TooManyEntries { max, count } => Self::invalid(format!(
+                "You cannot have more than {max} keys in {param}. You tried to set {count} keys."
+            )),
+            Problem::BadMetadataKey => Self::invalid(format!(
+                "Invalid key of metadata: {param}; a key is not empty and has no square brackets"
+            )),
             _ => Self::invalid(format!(
                 "You passed an empty string for '{param}'. We assume empty values are an attempt to unset a field; \
                  however '{param}' cannot be unset. You should remove '{param}' from your request or supply a non-empty \

@@ -21,6 +21,13 @@ const MIX: u64 = 0x9E37_79B9_7F4A_7C15;
 const UNMIX: u64 = 0xF1DE_83E1_9937_733D;
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
+/// The request that events come from.
+#[derive(Debug)]
+pub(crate) struct Cause {
+    pub(crate) request: Box<str>,
+    pub(crate) idempotency_key: Option<Box<str>>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Event {
     pub(crate) kind: &'static str,
@@ -33,6 +40,7 @@ pub(crate) struct Event {
     pub(crate) before: Option<Snapshot>,
     /// The event before this one that shows the same state of the same object; 0 if there is none.
     pub(crate) earlier: u32,
+    pub(crate) cause: Option<Arc<Cause>>,
 }
 
 /// The events of one account.
@@ -41,9 +49,19 @@ pub(crate) struct Events {
     kept: VecDeque<Event>,
     /// How many have been forgotten. The first event has the number 1.
     forgotten: u32,
+    /// The request that is being carried out.
+    cause: Option<Arc<Cause>>,
 }
 
 impl Events {
+    /// Events from now on come from this request.
+    pub(crate) fn caused_by(&mut self, request: &str, idempotency_key: Option<&str>) {
+        self.cause = Some(Arc::new(Cause {
+            request: request.into(),
+            idempotency_key: idempotency_key.map(Into::into),
+        }));
+    }
+
     /// Notes that something happened to an object, whose newest event this becomes.
     pub(crate) fn add(&mut self, kind: &'static str, object: &mut Object, before: Option<Snapshot>, now: i64) {
         if self.kept.len() >= EVENTS_MAX {
@@ -58,6 +76,7 @@ impl Events {
             snapshot: None,
             before,
             earlier: object.event,
+            cause: self.cause.clone(),
         });
         object.event = self.newest();
     }
@@ -67,6 +86,7 @@ impl Events {
         Self {
             kept: events.collect(),
             forgotten,
+            cause: None,
         }
     }
 
@@ -137,12 +157,16 @@ impl Event {
                 format_args!(",\"previous_attributes\":{}", changed(before, after, data)),
             );
         }
+        let or_null = |value: Option<&str>| value.map_or_else(|| "null".to_owned(), text);
+        let cause = self.cause.as_deref();
         push_number(
             &mut out,
             format_args!(
                 "}},\"id\":\"{}\",\"livemode\":false,\"object\":\"event\",\"pending_webhooks\":0,\
-                 \"request\":{{\"id\":null,\"idempotency_key\":null}},\"type\":{}}}",
+                 \"request\":{{\"id\":{},\"idempotency_key\":{}}},\"type\":{}}}",
                 id_of(number),
+                or_null(cause.map(|cause| &*cause.request)),
+                or_null(cause.and_then(|cause| cause.idempotency_key.as_deref())),
                 text(self.kind)
             ),
         );
@@ -160,8 +184,28 @@ fn changed(before: &Object, after: &Object, data: &DataSet) -> serde_json::Value
     let after = read(after);
     let differs = read(before)
         .into_iter()
-        .filter(|(name, value)| after.get(name) != Some(value));
+        .filter(|(name, value)| after.get(name) != Some(value))
+        .map(|(name, value)| match (name.as_str(), after.get(&name)) {
+            ("metadata", Some(now)) => (name, changed_metadata(value, now)),
+            _ => (name, value),
+        });
     serde_json::Value::Object(differs.collect())
+}
+
+/// The entries that an update changed, as they were: null where there was none.
+fn changed_metadata(before: serde_json::Value, after: &serde_json::Value) -> serde_json::Value {
+    let (serde_json::Value::Object(before), Some(after)) = (before, after.as_object()) else {
+        return serde_json::Value::Null;
+    };
+    let added = after.keys().filter(|key| !before.contains_key(*key));
+    let mut changed: serde_json::Map<_, _> = added.map(|key| (key.clone(), serde_json::Value::Null)).collect();
+    changed.extend(
+        before
+            .clone()
+            .into_iter()
+            .filter(|(key, value)| after.get(key) != Some(value)),
+    );
+    serde_json::Value::Object(changed)
 }
 
 /// The id says the number, so that no table of ids is needed.

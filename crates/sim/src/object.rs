@@ -76,6 +76,11 @@ impl Object {
             .filter_map(|(index, json)| Some((known.get(usize::from(*index))?.name, &**json)))
     }
 
+    /// Whether this shows what the other one shows.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.fields == other.fields && self.metadata == other.metadata
+    }
+
     /// Whether a field was set.
     pub(crate) fn has(&self, field: &str) -> bool {
         self.schema

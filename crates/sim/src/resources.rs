@@ -5,8 +5,10 @@ mod charge;
 mod checkout;
 mod coupon;
 mod credit_note;
+mod currency;
 mod customer;
 mod discount;
+mod dispute;
 mod event;
 mod file;
 mod generic;
@@ -39,6 +41,7 @@ use crate::random::Random;
 use crate::schema::{SchemaId, Shape};
 use crate::store::DataSet;
 
+pub(crate) use currency::currency_of;
 pub(crate) use metadata::apply_metadata;
 
 /// One request that has been recognised and whose parameters are known to be well-formed.
@@ -71,7 +74,10 @@ pub(crate) fn execute(context: &mut Context<'_>) -> Result<Answered, ApiError> {
     match context.plan.verb {
         Verb::File => return file::content(context),
         // Expanded item by item.
-        Verb::List => return list::list(context).map(Answered::Json),
+        Verb::List => {
+            list::check_moments(context.params)?;
+            return list::list(context).map(Answered::Json);
+        }
         Verb::Search => return search::search(context).map(Answered::Json),
         _ => {}
     }
@@ -103,9 +109,14 @@ fn by_hand(context: &mut Context<'_>) -> Result<String, ApiError> {
         (g::PAYMENT_INTENT, Verb::Act("confirm")) => payment_intent::confirm(context),
         (g::PAYMENT_INTENT, Verb::Act("capture")) => payment_intent::capture(context),
         (g::PAYMENT_INTENT, Verb::Act("cancel")) => payment_intent::cancel(context),
+        (g::PAYMENT_INTENT, Verb::Act("increment_authorization")) => payment_intent::increment(context),
         (g::ACCOUNT, Verb::Singleton) => Ok(generic::own_account(context)),
         (g::BALANCE, Verb::Singleton) => money::balance(context),
         (g::PAYOUT | g::TRANSFER | g::TOPUP, Verb::Create) => money::create(context, schema),
+        (g::TRANSFER_REVERSAL, Verb::Create) => money::reverse(context),
+        (g::TOPUP, Verb::Act("cancel")) => money::cancel_topup(context),
+        (g::DISPUTE, Verb::Update) => dispute::update(context),
+        (g::DISPUTE, Verb::Act("close")) => dispute::close(context),
         (g::CUSTOMER_BALANCE_TRANSACTION, Verb::Create) => money::customer_balance(context),
         (g::CHARGE, Verb::Create) => charge::create(context),
         (g::CHARGE, Verb::Act("capture")) => charge::capture_by_hand(context),
@@ -114,6 +125,7 @@ fn by_hand(context: &mut Context<'_>) -> Result<String, ApiError> {
         (g::REFUND, Verb::Act("cancel")) => refund::cancel(context),
         (g::PAYMENT_METHOD, Verb::Create) => payment_method::create(context),
         (g::PAYMENT_METHOD, Verb::Retrieve) if context.plan.owner.is_none() => payment_method::retrieve(context),
+        (g::PAYMENT_METHOD, Verb::Update) => payment_method::update(context),
         (g::PAYMENT_METHOD, Verb::Act("attach")) => payment_method::attach(context),
         (g::PAYMENT_METHOD, Verb::Act("detach")) => payment_method::detach(context),
         (g::TOKEN, Verb::Create) => payment_method::create_token(context),
@@ -250,6 +262,12 @@ impl<'a> Context<'a> {
 
     /// Puts a changed object in its place.
     pub(crate) fn put(&mut self, object: Object) {
+        let old = self.data.get(object.schema, &object.id);
+        if old.is_some_and(|old| old.is_same(&object)) {
+            // Nothing happened that anybody is told of.
+            self.effect = true;
+            return;
+        }
         let updated = lifecycle(object.schema).updated;
         self.put_as(object, updated);
     }
@@ -411,20 +429,4 @@ pub(crate) fn integer_of(params: &Params, name: &str) -> Result<Option<i64>, Api
 
 pub(crate) fn clears(value: &Value) -> bool {
     matches!(value, Value::Null) || value.as_text().is_some_and(str::is_empty)
-}
-
-/// A lower-case three-letter code, as the fields show it.
-pub(crate) fn currency_of(params: &Params, name: &str) -> Result<Option<String>, ApiError> {
-    let Some(text) = text_of(params, name) else {
-        return Ok(None);
-    };
-    let currency = text.to_ascii_lowercase();
-    if currency.len() != 3 || !currency.bytes().all(|b| b.is_ascii_lowercase()) {
-        let message = format!(
-            "Invalid currency: {}. See https://docs.stripe.com/currencies",
-            crate::error::shortened(text)
-        );
-        return Err(ApiError::invalid(message).param(name));
-    }
-    Ok(Some(currency))
 }

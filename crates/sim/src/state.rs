@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{self, Event, Events};
+use crate::event::{self, Cause, Event, Events};
 use crate::object::Object;
 use crate::schema::SchemaId;
 use crate::store::DataSet;
@@ -82,6 +83,10 @@ struct SavedEvent {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     before: Option<SavedObject>,
     earlier: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    request: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    idempotency_key: Option<String>,
 }
 
 /// Everything as one text.
@@ -121,16 +126,21 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), StateError> {
     })
 }
 
-/// A file's text; `None` if there is no such file.
+/// A file's text; `None` if there is no such file. A file in no directory could not be written later.
 pub(crate) fn read(path: &Path) -> Result<Option<String>, StateError> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && can_be_made(path) => Ok(None),
         Err(source) => Err(StateError::File {
             path: path.display().to_string(),
             source,
         }),
     }
+}
+
+fn can_be_made(path: &Path) -> bool {
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+    directory.is_none_or(Path::is_dir)
 }
 
 fn save_object(object: &Object) -> SavedObject {
@@ -257,6 +267,11 @@ fn save_event(event: &Event) -> SavedEvent {
         snapshot: event.snapshot.as_deref().map(save_object),
         before: event.before.as_deref().map(save_object),
         earlier: event.earlier,
+        request: event.cause.as_deref().map(|cause| cause.request.to_string()),
+        idempotency_key: event
+            .cause
+            .as_deref()
+            .and_then(|cause| cause.idempotency_key.as_deref().map(str::to_owned)),
     }
 }
 
@@ -269,5 +284,11 @@ fn load_event(saved: SavedEvent) -> Option<Event> {
         snapshot: saved.snapshot.and_then(load_object).map(Into::into),
         before: saved.before.and_then(load_object).map(Into::into),
         earlier: saved.earlier,
+        cause: saved.request.map(|request| {
+            Arc::new(Cause {
+                request: request.into(),
+                idempotency_key: saved.idempotency_key.map(Into::into),
+            })
+        }),
     })
 }

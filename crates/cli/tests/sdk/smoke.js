@@ -75,7 +75,7 @@ const payments = async () => {
     const held = await stripe.paymentIntents.create({ amount: 700, currency: "usd", capture_method: "manual" });
     assert.strictEqual((await stripe.paymentIntents.confirm(held.id, { payment_method: "pm_card_visa" })).status, "requires_capture");
     assert.strictEqual((await stripe.paymentIntents.capture(held.id)).amount_received, 700);
-    const open = await stripe.paymentIntents.create({ amount: 1, currency: "usd" });
+    const open = await stripe.paymentIntents.create({ amount: 100, currency: "usd" });
     assert.strictEqual((await stripe.paymentIntents.cancel(open.id)).status, "canceled");
     const setup = await stripe.setupIntents.create({ customer: customer.id, payment_method: "pm_card_visa", confirm: true });
     assert.strictEqual(setup.status, "succeeded");

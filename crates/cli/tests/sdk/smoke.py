@@ -87,7 +87,7 @@ assert sum(t.net for t in v1.balance_transactions.list({"limit": 100}).data) == 
 held = v1.payment_intents.create({"amount": 700, "currency": "usd", "capture_method": "manual"})
 assert v1.payment_intents.confirm(held.id, {"payment_method": "pm_card_mastercard"}).status == "requires_capture"
 assert v1.payment_intents.capture(held.id, {"amount_to_capture": 600}).amount_received == 600
-asked = v1.payment_intents.create({"amount": 1, "currency": "usd", "confirm": True, "payment_method": "pm_card_authenticationRequired"})
+asked = v1.payment_intents.create({"amount": 100, "currency": "usd", "confirm": True, "payment_method": "pm_card_authenticationRequired"})
 assert asked.status == "requires_action"
 assert v1.payment_intents.cancel(asked.id).status == "canceled"
 setup = v1.setup_intents.create({"customer": customer.id, "payment_method": "pm_card_visa", "confirm": True})

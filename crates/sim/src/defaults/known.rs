@@ -14,6 +14,9 @@ pub(super) fn default(schema: &str, field: &str) -> Option<&'static str> {
         ("charge", "status") => "\"succeeded\"",
         ("charge", "paid" | "captured") => "true",
         ("charge", "amount_captured") => "0",
+        ("charge", "outcome") => {
+            r#"{"advice_code":null,"network_advice_code":null,"network_decline_code":null,"network_status":"approved_by_network","reason":null,"risk_level":"normal","seller_message":"Payment complete.","type":"authorized"}"#
+        }
         ("charge", "fraud_details") => "{}",
         ("charge", "billing_details") => {
             r#"{"address":{"city":null,"country":null,"line1":null,"line2":null,"postal_code":null,"state":null},"email":null,"name":null,"phone":null,"tax_id":null}"#

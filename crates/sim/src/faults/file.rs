@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use inflight_stripe::Operation;
 use serde::Deserialize;
 
 use super::{Fault, Faults, RateLimitReason, RateLimits, Rule};
@@ -124,6 +125,9 @@ fn rule_of(rule: FileRule) -> Result<Rule, String> {
     if rule.nth == Some(0) || rule.every == Some(0) {
         return Err("nth and every count from 1".to_owned());
     }
+    if let Some(name) = &rule.operation {
+        Operation::by_name(name).map_err(|error| error.to_string())?;
+    }
     Ok(Rule {
         fault: fault_of(&rule)?,
         operation: rule.operation,
@@ -225,6 +229,10 @@ mod tests {
                 "rule 1 of the faults: there is no fault \"explode\"",
             ),
             (r#"{ "rules": [ { "fault": "hang", "rate": 2 } ] }"#, "between 0 and 1"),
+            (
+                r#"{ "rules": [ { "fault": "hang", "operation": "product.creat" } ] }"#,
+                "product.create",
+            ),
             (r#"{ "rules": [ { "fault": "hang", "nth": 0 } ] }"#, "count from 1"),
             (r#"{ "rules": [ { "fault": "down", "seconds": -1 } ] }"#, "is a time"),
             (

@@ -1,5 +1,9 @@
 //! Test cards: numbers, tokens and payment methods that always end in the same way. <https://docs.stripe.com/testing>
 
+use inflight_stripe::Params;
+
+use super::{integer_of, text_of};
+use crate::calendar::date_time;
 use crate::error::{ApiError, Details};
 
 /// What happens when a card is charged.
@@ -56,6 +60,9 @@ static PROCESSING: Refusal = refusal(
     "An error occurred while processing your card. Try again in a little bit.",
 );
 static NUMBER: Refusal = refusal("incorrect_number", "incorrect_number", "Your card number is incorrect.");
+static MONTH: Refusal = refusal("invalid_expiry_month", "", "Your card's expiration month is invalid.");
+static YEAR: Refusal = refusal("invalid_expiry_year", "", "Your card's expiration year is invalid.");
+static CVC_INVALID: Refusal = refusal("invalid_cvc", "", "Your card's security code is invalid.");
 pub(super) static UNAUTHENTICATED: Refusal = refusal(
     "authentication_required",
     "authentication_required",
@@ -105,7 +112,33 @@ impl Card {
         if (12..=19).contains(&digits.len()) && passes_check(&digits) {
             return Ok(Self::of(&digits));
         }
-        Err(NUMBER.error(None, None).param("number"))
+        Err(NUMBER.error(None, None))
+    }
+
+    /// Refuses a date that cannot be, or is past, and a code that is none.
+    pub(super) fn check(given: &Params, now: i64) -> Result<(), ApiError> {
+        let (month, year) = (
+            integer_of(given, "exp_month")?,
+            integer_of(given, "exp_year")?.map(full_year),
+        );
+        let today = date_time(now);
+        let part = |range: std::ops::Range<usize>| today.get(range).and_then(|text| text.parse::<i64>().ok());
+        let (this_year, this_month) = (part(0..4).unwrap_or(0), part(5..7).unwrap_or(0));
+        if month.is_some_and(|month| !(1..=12).contains(&month)) {
+            return Err(MONTH.error(None, None));
+        }
+        // The longest that a card is taken to be good for.
+        if year.is_some_and(|year| !(this_year..=this_year + 50).contains(&year)) {
+            return Err(YEAR.error(None, None));
+        }
+        if year == Some(this_year) && month.is_some_and(|month| month < this_month) {
+            return Err(MONTH.error(None, None));
+        }
+        let is_code = |code: &str| (3..=4).contains(&code.len()) && code.bytes().all(|digit| digit.is_ascii_digit());
+        match text_of(given, "cvc") {
+            Some(code) if !is_code(code) => Err(CVC_INVALID.error(None, None)),
+            _ => Ok(()),
+        }
     }
 
     /// A card that works.
@@ -138,6 +171,11 @@ impl Card {
                 .to_owned(),
         }
     }
+}
+
+/// `34` is 2034.
+pub(super) fn full_year(year: i64) -> i64 {
+    if (0..100).contains(&year) { 2000 + year } else { year }
 }
 
 /// Luhn's check of a number's digits (ISO/IEC 7812).
@@ -178,14 +216,27 @@ pub(super) fn refused_at_once(last4: &str) -> Option<&'static Refusal> {
 }
 
 impl Refusal {
+    /// The part of the card that is wrong, if one is.
+    fn param(&self) -> Option<&'static str> {
+        Some(match self.code {
+            "incorrect_number" => "number",
+            "incorrect_cvc" | "invalid_cvc" => "cvc",
+            "expired_card" | "invalid_expiry_month" => "exp_month",
+            "invalid_expiry_year" => "exp_year",
+            _ => return None,
+        })
+    }
+
     /// The error that tells of it.
     pub(super) fn error(&self, charge: Option<String>, intent: Option<(&'static str, String)>) -> ApiError {
         let mut error = ApiError::invalid(self.message).status(402).code(self.code);
         error.kind = "card_error";
+        error.param = self.param().map(str::to_owned);
         error.details = Some(Box::new(Details {
-            decline_code: Some(self.decline_code),
+            decline_code: Some(self.decline_code).filter(|code| !code.is_empty()),
             charge,
             intent,
+            ..Details::default()
         }));
         error
     }

@@ -85,6 +85,40 @@ fn fail(charge: &mut Object, refusal: &Refusal) {
     charge.set_text("status", "failed");
     charge.set_text("failure_code", refusal.code);
     charge.set_text("failure_message", refusal.message);
+    charge.set("outcome", outcome_json(refusal));
+}
+
+/// What the bank, or Stripe itself, said. <https://docs.stripe.com/declines>
+fn outcome_json(refusal: &Refusal) -> String {
+    let is_blocked = refusal.decline_code == "fraudulent";
+    let Some(Shape::Object(schema)) = g::CHARGE.field("outcome").map(|field| field.shape) else {
+        return "null".to_owned();
+    };
+    let [status, reason, risk, message, kind] = if is_blocked {
+        [
+            "not_sent_to_network",
+            "highest_risk_level",
+            "highest",
+            "Stripe blocked this payment as too risky.",
+            "blocked",
+        ]
+    } else {
+        [
+            "declined_by_network",
+            refusal.decline_code,
+            "normal",
+            "The bank did not return any further details with this decline.",
+            "issuer_declined",
+        ]
+    };
+    let given = [
+        ("network_status", text(status)),
+        ("reason", text(reason)),
+        ("risk_level", text(risk)),
+        ("seller_message", text(message)),
+        ("type", text(kind)),
+    ];
+    nested(schema, &given, 0)
 }
 
 fn settle(context: &mut Context<'_>, charge: &mut Object, id: &str, amount: i64) {
@@ -147,6 +181,7 @@ pub(super) fn capture(context: &mut Context<'_>, id: &str, amount: i64) {
 pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     let amount = super::payment_intent::checked_amount(context)?.ok_or_else(|| ApiError::missing("amount"))?;
     let currency = currency_of(context.params, "currency")?.ok_or_else(|| ApiError::missing("currency"))?;
+    super::currency::check_minimum(amount, &currency)?;
     let customer = context.referred(g::CUSTOMER, "customer")?;
     let owned = customer.as_ref().and_then(|customer| customer.word("default_source"));
     let source = context
@@ -233,19 +268,25 @@ pub(super) fn capture_by_hand(context: &mut Context<'_>) -> Result<String, ApiEr
     Ok(context.json(&charge))
 }
 
-/// A dispute by the customer's bank, as the card that asks for one has it.
-pub(super) fn dispute(context: &mut Context<'_>, charge: &str) {
-    let Some(mut disputed) = context.find(g::CHARGE, charge) else {
+/// Gives back what a charge holds, which will not be captured.
+pub(super) fn release(context: &mut Context<'_>, id: &str) {
+    let Some(mut charge) = context.find(g::CHARGE, id).filter(|charge| !charge.is_true("captured")) else {
         return;
     };
-    let mut dispute = context.fresh(g::DISPUTE);
-    dispute.set_text("charge", charge);
-    dispute.set_integer("amount", disputed.amount("amount"));
-    dispute.set("currency", disputed.json("currency"));
-    dispute.set("payment_intent", disputed.json("payment_intent"));
-    dispute.set_text("reason", "fraudulent");
-    dispute.set_text("status", "needs_response");
-    disputed.set("disputed", "true");
-    context.put(disputed);
-    context.add(dispute);
+    if charge.word("status") == Some("failed") {
+        return;
+    }
+    let held = charge.amount("amount");
+    charge.set_integer("amount_refunded", held);
+    charge.set("refunded", "true");
+    context.put_as(charge, None);
+    context.emit("charge.refunded", g::CHARGE, id);
+}
+
+/// Holds more than before.
+pub(super) fn hold(context: &mut Context<'_>, id: &str, amount: i64) {
+    if let Some(mut charge) = context.find(g::CHARGE, id) {
+        charge.set_integer("amount", amount);
+        context.put(charge);
+    }
 }

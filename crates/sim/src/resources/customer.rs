@@ -1,6 +1,9 @@
 //! Customers. <https://docs.stripe.com/api/customers>
 
-use super::{Context, payment_method};
+use super::card::refused_at_once;
+use super::payment_method::last4;
+use super::payment_method::owner::{check_default, check_use};
+use super::{Context, payment_method, text_of};
 use crate::error::{ApiError, shortened};
 use crate::generated as g;
 use crate::json;
@@ -12,20 +15,58 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     customer.set("invoice_prefix", json::text(&context.random.capitals(8)));
     context.apply(&mut customer)?;
     set_source(context, &mut customer)?;
-    let attached = match context.text("payment_method") {
-        Some(id) => Some(payment_method::existing(context, id, "payment_method")?),
-        None => None,
-    };
-    if let Some(mut method) = attached {
-        method.set_text("customer", &customer.id);
-        context.put(method);
+    let attached = attach(context, &mut customer)?;
+    if !attached {
+        check_default_method(context, &customer)?;
     }
     context.insert(customer)
 }
 
 pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
     check_email(context)?;
-    context.update(g::CUSTOMER, set_source)
+    context.update(g::CUSTOMER, |context, customer| {
+        check_default_method(context, customer)?;
+        set_source(context, customer)
+    })
+}
+
+/// The payment method that a new customer comes with. Whether it is the default too, which the request says by the same name.
+fn attach(context: &mut Context<'_>, customer: &mut Object) -> Result<bool, ApiError> {
+    let Some(given) = context.text("payment_method") else {
+        return Ok(false);
+    };
+    let mut method = payment_method::existing(context, given, "payment_method")?;
+    check_use(&method, Some(&customer.id), "Customer")?;
+    if let Some(refusal) = refused_at_once(&last4(&method)) {
+        return Err(refusal.error(None, None));
+    }
+    let is_default = given_default(context) == Some(given);
+    if is_default {
+        let mut settings = customer.value("invoice_settings");
+        settings["default_payment_method"] = (*method.id).into();
+        customer.set("invoice_settings", settings.to_string());
+    }
+    method.set_text("customer", &customer.id);
+    let id = method.id.clone();
+    context.put_as(method, None);
+    context.emit("payment_method.attached", g::PAYMENT_METHOD, &id);
+    Ok(is_default)
+}
+
+fn given_default<'a>(context: &Context<'a>) -> Option<&'a str> {
+    text_of(context.map("invoice_settings")?, "default_payment_method")
+}
+
+fn check_default_method(context: &mut Context<'_>, customer: &Object) -> Result<(), ApiError> {
+    match given_default(context) {
+        Some(id) => check_default(
+            context,
+            id,
+            Some(&customer.id),
+            "invoice_settings[default_payment_method]",
+        ),
+        None => Ok(()),
+    }
 }
 
 /// A token becomes the customer's card.

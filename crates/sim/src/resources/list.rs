@@ -217,6 +217,26 @@ pub(super) fn limit(context: &Context<'_>) -> Result<usize, ApiError> {
     Ok(usize::try_from(limit).unwrap_or(1))
 }
 
+/// Refuses moments that no time can be.
+pub(super) fn check_moments(params: &Params) -> Result<(), ApiError> {
+    let too_large =
+        |text: &str| text.starts_with(|c: char| c == '-' || c.is_ascii_digit()) && text.parse::<i64>().is_err();
+    for (name, value) in params.iter() {
+        let Value::Map(bounds) = value else {
+            if let Some(text) = text_of(params, name).filter(|text| name == "created" && too_large(text)) {
+                return Err(ApiError::invalid_integer(name, text));
+            }
+            continue;
+        };
+        for bound in ["gt", "gte", "lt", "lte"] {
+            if let Some(text) = text_of(bounds, bound).filter(|text| too_large(text)) {
+                return Err(ApiError::invalid_integer(&format!("{name}[{bound}]"), text));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Whether a moment is in the range that a parameter gives.
 pub(super) fn takes_moment(params: &Params, name: &str, moment: i64) -> bool {
     let bound = |map: &Params, name: &str| text_of(map, name).and_then(|text| text.parse::<i64>().ok());

@@ -27,7 +27,7 @@ pub(crate) fn apply_metadata(object: &mut Object, value: &Value) -> Result<(), A
         _ => object.metadata.clear(),
     }
     if object.metadata.len() > METADATA_MAX {
-        let message = format!("Metadata can have at most {METADATA_MAX} keys.");
+        let message = format!("You cannot have more than {METADATA_MAX} keys in metadata.");
         return Err(ApiError::invalid(message).param("metadata"));
     }
     Ok(())

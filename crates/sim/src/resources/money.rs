@@ -141,6 +141,68 @@ pub(super) fn create(context: &mut Context<'_>, schema: SchemaId) -> Result<Stri
     Ok(json)
 }
 
+/// `POST /v1/transfers/{id}/reversals`: a transfer comes back, or part of it.
+pub(super) fn reverse(context: &mut Context<'_>) -> Result<String, ApiError> {
+    let owner = context.ids.first().map_or("", String::as_str);
+    let Some(mut transfer) = context.find(g::TRANSFER, owner) else {
+        return Err(ApiError::no_such("transfer", owner, "id").status(404));
+    };
+    let left = transfer
+        .amount("amount")
+        .saturating_sub(transfer.amount("amount_reversed"));
+    let amount = match context.given("amount") {
+        true => amount_of(context)?,
+        false => left,
+    };
+    if left <= 0 {
+        return Err(ApiError::invalid(format!(
+            "Transfer {owner} has already been reversed."
+        )));
+    }
+    if amount > left {
+        let message = format!("Reversal amount ({amount}) is greater than unreversed amount on transfer ({left})");
+        return Err(ApiError::invalid(message).param("amount"));
+    }
+    let mut reversal = generic::build(context, g::TRANSFER_REVERSAL)?;
+    let currency = transfer.word("currency").unwrap_or("usd").to_owned();
+    reversal.set_integer("amount", amount);
+    reversal.set_text("currency", &currency);
+    reversal.set_text("transfer", owner);
+    let movement = Movement {
+        kind: "transfer_refund",
+        amount,
+        fee: 0,
+        currency: &currency,
+        source: &reversal.id,
+    };
+    let transaction = transact(context, &movement);
+    reversal.set_text("balance_transaction", &transaction);
+    let reversed = transfer.amount("amount_reversed").saturating_add(amount);
+    transfer.set_integer("amount_reversed", reversed);
+    if amount == left {
+        transfer.set("reversed", "true");
+    }
+    let mut all = transfer.ids("reversals");
+    all.insert(0, reversal.id.to_string());
+    let all: Vec<String> = all.iter().map(|id| text(id)).collect();
+    transfer.set("reversals", format!("[{}]", all.join(",")));
+    context.put_as(transfer, None);
+    context.emit("transfer.reversed", g::TRANSFER, owner);
+    context.insert(reversal)
+}
+
+/// `POST /v1/topups/{topup}/cancel`: only one that is on its way can be.
+pub(super) fn cancel_topup(context: &mut Context<'_>) -> Result<String, ApiError> {
+    let topup = context.existing(g::TOPUP)?;
+    match topup.word("status") {
+        Some("pending") => generic::execute(context),
+        status => Err(ApiError::invalid(format!(
+            "This top-up could not be canceled because it has a status of {}. Only pending top-ups can be canceled.",
+            status.unwrap_or_default()
+        ))),
+    }
+}
+
 /// Credit that a customer has with the shop, or owes it.
 pub(super) fn customer_balance(context: &mut Context<'_>) -> Result<String, ApiError> {
     let mut transaction = generic::build(context, g::CUSTOMER_BALANCE_TRANSACTION)?;

@@ -4,8 +4,10 @@ use inflight_stripe::Value;
 
 use super::card::{Outcome, Refusal, UNAUTHENTICATED};
 use super::charge::{self, Attempt};
+use super::currency::check_minimum;
+use super::payment_method::owner::{check_use, use_up};
 use super::payment_method::{self, last4, outcome_of};
-use super::{Context, currency_of, invoice};
+use super::{Context, currency_of, dispute, flag_of, invoice};
 use crate::error::{ApiError, Details};
 use crate::generated as g;
 use crate::json;
@@ -18,9 +20,16 @@ const AMOUNT_MAX: i64 = 99_999_999;
 const NEXT_ACTION: &str = r#"{"type":"use_stripe_sdk","use_stripe_sdk":{}}"#;
 
 pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
-    checked_amount(context)?;
+    let amount = checked_amount(context)?;
     let currency = currency_of(context.params, "currency")?;
+    if let (Some(amount), Some(currency)) = (amount, &currency) {
+        check_minimum(amount, currency)?;
+    }
+    check_method_types(context)?;
     let method = method_of(context)?;
+    if let Some(method) = &method {
+        check_use(method, context.text("customer"), "PaymentIntent")?;
+    }
     let mut intent = context.fresh(g::PAYMENT_INTENT);
     context.apply(&mut intent)?;
     if let Some(currency) = currency {
@@ -28,7 +37,7 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     }
     let secret = context.random.id("", 25);
     intent.set("client_secret", json::text(&format!("{}_secret_{secret}", intent.id)));
-    if !context.given("payment_method_types") {
+    if !context.given("payment_method_types") && !context.given("automatic_payment_methods") {
         intent.set(
             "automatic_payment_methods",
             r#"{"allow_redirects":"always","enabled":true}"#,
@@ -55,15 +64,23 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
 }
 
 pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
-    checked_amount(context)?;
+    let amount = checked_amount(context)?;
+    let currency = currency_of(context.params, "currency")?;
     let method = method_of(context)?;
     context.update(g::PAYMENT_INTENT, |context, intent| {
+        if let Some(currency) = &currency {
+            intent.set_text("currency", currency);
+        }
+        if let Some(amount) = amount {
+            check_minimum(amount, intent.word("currency").unwrap_or("usd"))?;
+        }
         let status = intent.word("status").unwrap_or_default();
         if matches!(status, "succeeded" | "canceled") && context.given("amount") {
             return Err(unexpected_state("update", context, intent));
         }
         let waits = status == "requires_payment_method";
         if let Some(method) = method {
+            check_use(&method, intent.word("customer"), "PaymentIntent")?;
             intent.set_text("payment_method", &method.id);
             if waits {
                 intent.set("status", "\"requires_confirmation\"");
@@ -84,6 +101,9 @@ pub(super) fn confirm(context: &mut Context<'_>) -> Result<String, ApiError> {
     }
     let method = method_of(context)?;
     context.apply(&mut intent)?;
+    if let Some(method) = &method {
+        check_use(method, intent.word("customer"), "PaymentIntent")?;
+    }
     let method = match method {
         Some(method) => {
             intent.set_text("payment_method", &method.id);
@@ -141,6 +161,32 @@ pub(super) fn cancel(context: &mut Context<'_>) -> Result<String, ApiError> {
     intent.set("canceled_at", context.now.to_string());
     intent.set("next_action", "null");
     intent.set("status", "\"canceled\"");
+    if let Some(charge) = intent.word("latest_charge") {
+        charge::release(context, charge);
+    }
+    let id = intent.id.clone();
+    let answer = context.replace(intent)?;
+    announce(context, &id);
+    Ok(answer)
+}
+
+/// `POST /v1/payment_intents/{intent}/increment_authorization`: more is held.
+pub(super) fn increment(context: &mut Context<'_>) -> Result<String, ApiError> {
+    let mut intent = context.existing(g::PAYMENT_INTENT)?;
+    if intent.word("status") != Some("requires_capture") {
+        return Err(unexpected_state("increment", context, &intent));
+    }
+    let held = intent.amount("amount");
+    let amount = checked_amount(context)?.ok_or_else(|| ApiError::missing("amount"))?;
+    if amount <= held {
+        let message = format!("The amount must be greater than the currently authorized amount, which is {held}.");
+        return Err(ApiError::invalid(message).param("amount"));
+    }
+    context.apply(&mut intent)?;
+    intent.set_integer("amount_capturable", amount);
+    if let Some(charge) = intent.word("latest_charge") {
+        charge::hold(context, charge, amount);
+    }
     let id = intent.id.clone();
     let answer = context.replace(intent)?;
     announce(context, &id);
@@ -182,6 +228,20 @@ pub(super) fn checked_amount(context: &Context<'_>) -> Result<Option<i64>, ApiEr
     }
 }
 
+/// Which methods may pay is said in one of two ways.
+pub(super) fn check_method_types(context: &Context<'_>) -> Result<(), ApiError> {
+    let automatic = context
+        .map("automatic_payment_methods")
+        .is_some_and(|automatic| flag_of(automatic, "enabled") == Some(true));
+    if automatic && context.given("payment_method_types") {
+        return Err(ApiError::invalid(
+            "You may only specify one of these parameters: automatic_payment_methods, payment_method_types.",
+        )
+        .param("automatic_payment_methods"));
+    }
+    Ok(())
+}
+
 /// The payment method that the request names or brings along.
 pub(super) fn method_of(context: &mut Context<'_>) -> Result<Option<Object>, ApiError> {
     if let Some(id) = context.text("payment_method") {
@@ -204,6 +264,7 @@ pub(super) fn pay(context: &mut Context<'_>, intent: &mut Object, method: Option
         )
         .code("payment_intent_unexpected_state"));
     };
+    check_use(&method, intent.word("customer"), "PaymentIntent")?;
     let refusal = match outcome_of(&method) {
         Outcome::Declined(refusal) => Some(refusal),
         Outcome::AsksForAuthentication if is_authenticated(intent) => None,
@@ -246,16 +307,21 @@ pub(super) fn pay(context: &mut Context<'_>, intent: &mut Object, method: Option
     }
     keep_method(context, intent, &method, &customer);
     if last4(&method) == "0259" {
-        charge::dispute(context, &charge);
+        dispute::open(context, &charge);
     }
     Ok(())
 }
 
-/// A method that is to be used again belongs to the customer from now on.
+/// A method that is to be used again belongs to the customer from now on. One that belongs to nobody was good for this once.
 fn keep_method(context: &mut Context<'_>, intent: &Object, method: &Object, customer: &str) {
-    let keeps = intent.json("setup_future_usage") != "null" && customer != "null" && method.json("customer") == "null";
-    if keeps && let Some(kept) = context.data.table_mut(g::PAYMENT_METHOD).get_mut(&method.id) {
-        kept.set("customer", customer);
+    if method.json("customer") != "null" {
+        return;
+    }
+    let keeps = intent.json("setup_future_usage") != "null" && customer != "null";
+    match context.data.table_mut(g::PAYMENT_METHOD).get_mut(&method.id) {
+        Some(kept) if keeps => kept.set("customer", customer),
+        Some(spent) => use_up(spent),
+        None => {}
     }
 }
 
@@ -284,7 +350,11 @@ fn declined(context: &Context<'_>, intent: &mut Object, charge: &str, method: &O
     );
     intent.clear("payment_method");
     intent.set("status", "\"requires_payment_method\"");
-    refusal.error(Some(charge.to_owned()), Some(("payment_intent", context.json(intent))))
+    let mut error = refusal.error(Some(charge.to_owned()), Some(("payment_intent", context.json(intent))));
+    if let Some(details) = &mut error.details {
+        details.payment_method = Some(context.json(method));
+    }
+    error
 }
 
 fn unexpected_state(verb: &str, context: &Context<'_>, intent: &Object) -> ApiError {
@@ -311,6 +381,7 @@ fn past(verb: &str) -> &'static str {
     match verb {
         "confirm" => "confirmed",
         "capture" => "captured",
+        "increment" => "incremented",
         "cancel" => "canceled",
         _ => "updated",
     }

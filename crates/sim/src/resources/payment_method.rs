@@ -1,8 +1,10 @@
 //! Payment methods, and the cards behind them. <https://docs.stripe.com/api/payment_methods>
 
+pub(super) mod owner;
+
 use inflight_stripe::{Params, Value};
 
-use super::card::{Card, outcome, refused_at_once};
+use super::card::{Card, full_year, outcome, refused_at_once};
 use super::{Context, apply_params, generic, text_of};
 use crate::defaults::nested;
 use crate::error::ApiError;
@@ -15,6 +17,7 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     if let Some(id) = context.text("payment_method") {
         // A copy of one that is there already.
         let mut copy = existing(context, id, "payment_method")?;
+        owner::check_fresh(&copy)?;
         copy.id = context.new_id(g::PAYMENT_METHOD).into();
         copy.created = context.now;
         copy.clear("customer");
@@ -57,7 +60,11 @@ fn card_of(context: &Context<'_>, given: &Params) -> Result<Card, ApiError> {
         return card_of_token(context, token, "card[token]");
     }
     match text_of(given, "number") {
-        Some(number) => Card::by_number(number),
+        Some(number) => {
+            let card = Card::by_number(number)?;
+            Card::check(given, context.now)?;
+            Ok(card)
+        }
         None => Err(ApiError::missing("card[number]")),
     }
 }
@@ -87,7 +94,7 @@ pub(super) fn card_json(schema: SchemaId, card: &Card, given: &Params) -> String
         ("funding", text(card.funding)),
         ("last4", text(&card.last4)),
         ("exp_month", number("exp_month").unwrap_or(12).to_string()),
-        ("exp_year", number("exp_year").unwrap_or(2034).to_string()),
+        ("exp_year", number("exp_year").map_or(2034, full_year).to_string()),
         ("fingerprint", text(&format!("SimFingerprint{}", card.last4))),
     ];
     fields.retain(|(name, _)| schema.field(name).is_some());
@@ -175,6 +182,7 @@ pub(super) fn attach(context: &mut Context<'_>) -> Result<String, ApiError> {
                 .code("payment_method_already_attached"),
         );
     }
+    owner::check_fresh(&method)?;
     if let Some(refusal) = refused_at_once(&last4(&method)) {
         return Err(refusal.error(None, None));
     }
@@ -193,12 +201,22 @@ pub(super) fn detach(context: &mut Context<'_>) -> Result<String, ApiError> {
             "The payment method you provided is not attached to a customer so detachment is impossible.",
         ));
     }
+    owner::forget_default(context, &method);
     method.clear("customer");
+    owner::use_up(&mut method);
     let id = method.id.clone();
     let json = context.json(&method);
     context.put_as(method, None);
     context.emit("payment_method.detached", g::PAYMENT_METHOD, &id);
     Ok(json)
+}
+
+/// `POST /v1/payment_methods/{payment_method}`: a card's date is checked as that of a new one.
+pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
+    if let Some(given) = context.map("card") {
+        Card::check(given, context.now)?;
+    }
+    generic::execute(context)
 }
 
 fn in_path(context: &mut Context<'_>) -> Result<Object, ApiError> {

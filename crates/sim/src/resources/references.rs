@@ -2,6 +2,7 @@
 
 use inflight_stripe::{Params, Value};
 
+use super::payment_method::owner::check_default;
 use super::{Context, schema_name, text_of};
 use crate::error::ApiError;
 use crate::generated as g;
@@ -35,7 +36,24 @@ pub(super) fn check(context: &mut Context<'_>) -> Result<(), ApiError> {
     if matches!(context.plan.verb, Verb::List | Verb::Search | Verb::Retrieve) {
         return Ok(());
     }
-    check_map(context, context.params, &mut String::new())
+    check_map(context, context.params, &mut String::new())?;
+    check_default_method(context)
+}
+
+/// What a subscription or an invoice is paid with is its customer's.
+fn check_default_method(context: &mut Context<'_>) -> Result<(), ApiError> {
+    let name = "default_payment_method";
+    let (Some(id), Some(schema @ (g::SUBSCRIPTION | g::INVOICE))) = (context.text(name), context.plan.schema()) else {
+        return Ok(());
+    };
+    let customer = match context.text("customer") {
+        Some(customer) => Some(customer.to_owned()),
+        None => {
+            let changed = context.find(schema, context.id());
+            changed.and_then(|object| object.word("customer").map(str::to_owned))
+        }
+    };
+    check_default(context, id, customer.as_deref(), name)
 }
 
 /// The object in the path, before its last part.

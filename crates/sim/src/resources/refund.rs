@@ -88,6 +88,13 @@ fn checked_amount(context: &Context<'_>, charge: &Object) -> Result<i64, ApiErro
                 .code("charge_already_refunded"),
         );
     }
+    if charge.is_true("disputed") {
+        return Err(ApiError::invalid(format!(
+            "Charge {} has been charged back; cannot issue a refund.",
+            charge.id
+        ))
+        .code("charge_disputed"));
+    }
     if !charge.is_true("paid") || !charge.is_true("captured") {
         return Err(ApiError::invalid(format!(
             "Charge {} has not been captured, and cannot be refunded.",

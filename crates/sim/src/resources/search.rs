@@ -9,6 +9,7 @@ use crate::error::ApiError;
 use crate::expand::{check, expand};
 use crate::json::text;
 use crate::object::Object;
+use crate::schema::Shape;
 
 pub(super) fn search(context: &mut Context<'_>) -> Result<String, ApiError> {
     let Some(given) = context.text("query") else {
@@ -71,11 +72,34 @@ fn check_fields(context: &Context<'_>, query: &Query) -> Result<(), ApiError> {
         clause.key.is_none() && !context.plan.schemas.iter().any(known)
     });
     match unknown {
-        None => Ok(()),
+        None => check_comparisons(context, query),
         Some(clause) => Err(ApiError::invalid(format!(
             "Field `{}` is an unsupported search field for resource `{}s`.",
             crate::error::shortened(&clause.field),
             context.plan.schema().map_or("object", |schema| schema.object())
+        ))
+        .param("query")),
+    }
+}
+
+/// Texts are equal or not; only numbers are more or less.
+fn check_comparisons(context: &Context<'_>, query: &Query) -> Result<(), ApiError> {
+    let is_text = |schema: &crate::schema::SchemaId, field: &str| {
+        let shape = schema.field(field).map(|field| field.shape);
+        matches!(
+            shape,
+            Some(Shape::Text | Shape::Enum(_) | Shape::Currency | Shape::Id(_))
+        )
+    };
+    let wrong = query.clauses.iter().find(|clause| {
+        let on_text = clause.key.is_some() || context.plan.schemas.iter().any(|schema| is_text(schema, &clause.field));
+        on_text && !matches!(clause.comparison, Comparison::Equal | Comparison::Contains)
+    });
+    match wrong {
+        None => Ok(()),
+        Some(clause) => Err(ApiError::invalid(format!(
+            "Field `{}` does not support numeric comparisons such as `>`; use `:` or `~`.",
+            crate::error::shortened(&clause.field)
         ))
         .param("query")),
     }

@@ -1,7 +1,8 @@
 //! Setup intents: a payment method for later. <https://docs.stripe.com/api/setup_intents>
 
 use super::card::{Outcome, refused_at_once};
-use super::payment_intent::method_of;
+use super::payment_intent::{check_method_types, method_of};
+use super::payment_method::owner::check_use;
 use super::payment_method::{last4, outcome_of};
 use super::{Context, generic};
 use crate::error::ApiError;
@@ -10,7 +11,11 @@ use crate::json::text;
 use crate::object::Object;
 
 pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
+    check_method_types(context)?;
     let method = method_of(context)?;
+    if let Some(method) = &method {
+        check_use(method, context.text("customer"), "SetupIntent")?;
+    }
     let mut intent = generic::build(context, g::SETUP_INTENT)?;
     if let Some(method) = &method {
         intent.set_text("payment_method", &method.id);
@@ -27,6 +32,7 @@ pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
     let method = method_of(context)?;
     context.update(g::SETUP_INTENT, |_, intent| {
         if let Some(method) = method {
+            check_use(&method, intent.word("customer"), "SetupIntent")?;
             intent.set_text("payment_method", &method.id);
             intent.set_text("status", "requires_confirmation");
         }
@@ -71,6 +77,7 @@ fn set_up(context: &mut Context<'_>, intent: &mut Object, method: Option<Object>
         )
         .code("setup_intent_unexpected_state"));
     };
+    check_use(&method, intent.word("customer"), "SetupIntent")?;
     if let Some(refusal) = refused_at_once(&last4(&method)) {
         intent.clear("payment_method");
         intent.set_text("status", "requires_payment_method");

@@ -51,7 +51,7 @@ fn failures_after_the_beginning_are_saved_and_refusals_before_are_not() {
     let declined = || {
         post(
             "/v1/payment_intents",
-            "amount=5&currency=usd&confirm=true&payment_method=pm_card_chargeDeclined",
+            "amount=500&currency=usd&confirm=true&payment_method=pm_card_chargeDeclined",
         )
         .key("pay")
     };

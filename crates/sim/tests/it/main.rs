@@ -1,15 +1,18 @@
 //! The simulator over real sockets on loopback.
 
 mod billing;
+mod cards;
 mod client;
 mod control;
 mod errors;
 mod faults;
+mod givebacks;
 mod hostile;
 mod http2;
 mod idempotency;
 mod ledger;
 mod lists;
+mod methods;
 mod money;
 mod objects;
 mod payments;

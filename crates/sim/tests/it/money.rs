@@ -128,13 +128,22 @@ fn test_cards_are_declined_as_they_say() {
         let method = client.call(post("/v1/payment_methods", card)).id().to_owned();
         let form = format!("amount=500&currency=usd&confirm=true&payment_method={method}");
         let answer = client.call(post("/v1/payment_intents", form));
-        assert_eq!(answer.error(), (402, "card_error", code, ""), "{number}");
+        let param = match code {
+            "expired_card" => "exp_month",
+            "incorrect_cvc" => "cvc",
+            _ => "",
+        };
+        assert_eq!(answer.error(), (402, "card_error", code, param), "{number}");
         let error = &answer.body["error"];
+        assert_eq!(error["payment_method"]["id"], json!(method));
         assert_eq!(error["decline_code"], decline_code);
         assert_eq!(error["payment_intent"]["status"], "requires_payment_method");
         assert_eq!(error["payment_intent"]["last_payment_error"]["code"], code);
         let charge = client.ok(get(format!("/v1/charges/{}", error["charge"].as_str().unwrap())));
         assert_eq!((&charge["status"], &charge["paid"]), (&json!("failed"), &json!(false)));
+        let blocked = decline_code == "fraudulent";
+        let kind = if blocked { "blocked" } else { "issuer_declined" };
+        assert_eq!(charge["outcome"]["type"], kind);
     }
     assert_eq!(balance(&mut client), 0);
     let wrong = client.call(post(

@@ -188,6 +188,10 @@ fn an_update_of_a_nested_map_leaves_the_rest() {
     let path = format!("/v1/customers/{}", customer["id"].as_str().unwrap());
     let method = client.ok(post("/v1/payment_methods", "type=card&card[token]=tok_mastercard"));
     let method = method["id"].as_str().unwrap();
+    client.ok(post(
+        format!("/v1/payment_methods/{method}/attach"),
+        format!("customer={}", customer["id"].as_str().unwrap()),
+    ));
     let changed = client.ok(post(path, format!("invoice_settings[default_payment_method]={method}")));
     assert_eq!(changed["invoice_settings"]["footer"], "Thanks");
     assert_eq!(changed["invoice_settings"]["default_payment_method"], method);

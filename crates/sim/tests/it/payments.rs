@@ -53,7 +53,7 @@ fn paid_at_once_or_step_by_step() {
         (400, "invalid_request_error", "payment_intent_unexpected_state", "")
     );
 
-    let intent = client.call(post("/v1/payment_intents", "amount=1&currency=usd"));
+    let intent = client.call(post("/v1/payment_intents", "amount=100&currency=usd"));
     let canceled = client.ok(post(
         format!("/v1/payment_intents/{}/cancel", intent.id()),
         "cancellation_reason=abandoned",
@@ -79,7 +79,8 @@ fn declined_cards_leave_an_intent_behind() {
     ] {
         let form = format!("amount=500&currency=usd&confirm=true&payment_method={card}");
         let answer = client.call(post("/v1/payment_intents", form));
-        assert_eq!(answer.error(), (402, "card_error", code, ""));
+        let param = if code == "expired_card" { "exp_month" } else { "" };
+        assert_eq!(answer.error(), (402, "card_error", code, param));
         let error = &answer.body["error"];
         assert_eq!(error["decline_code"], decline_code);
         let id = error["payment_intent"]["id"].as_str().unwrap();
@@ -105,10 +106,13 @@ fn amounts_and_references_are_checked() {
         ("currency=usd", "parameter_missing", "amount"),
         ("amount=0&currency=usd", "parameter_invalid_integer", "amount"),
         ("amount=1.5&currency=usd", "parameter_invalid_integer", "amount"),
+        ("amount=49&currency=usd", "amount_too_small", "amount"),
+        ("amount=29&currency=GBP", "amount_too_small", "amount"),
+        ("amount=500&currency=zzz", "", "currency"),
         ("amount=100000000&currency=usd", "amount_too_large", "amount"),
-        ("amount=1&currency=usd&customer=cus_0", "resource_missing", "customer"),
+        ("amount=100&currency=usd&customer=cus_0", "resource_missing", "customer"),
         (
-            "amount=1&currency=usd&payment_method=card",
+            "amount=100&currency=usd&payment_method=card",
             "resource_missing",
             "payment_method",
         ),

@@ -21,7 +21,7 @@ pub(crate) struct Sampler<'a> {
 }
 
 /// Parameters that exclude each other: the first is left out where the second is.
-const EXCLUSIVE: [(&str, &str); 33] = [
+const EXCLUSIVE: [(&str, &str); 34] = [
     ("account_token", "type"),
     ("amount_off", "percent_off"),
     ("cancel_at", "cancel_at_period_end"),
@@ -37,6 +37,7 @@ const EXCLUSIVE: [(&str, &str); 33] = [
     ("invoice", "customer"),
     ("items", "plan"),
     ("payment_method_data", "payment_method"),
+    ("payment_method_types", "automatic_payment_methods"),
     ("plan", "price"),
     ("price_data", "price"),
     ("product_data", "product"),
@@ -86,6 +87,9 @@ impl Sampler<'_> {
 
     fn value(&self, name: &str, kind: &'static Kind) -> Value {
         match kind {
+            // A charge has a least amount, and a card a year that is not past.
+            Kind::Integer if name == "amount" => json!(100),
+            Kind::Integer if name == "exp_year" => json!(2034),
             Kind::Integer => json!(7),
             // Some moments must be in the future.
             Kind::Timestamp => json!(1_900_000_000),
@@ -125,12 +129,16 @@ impl Sampler<'_> {
             return id.clone();
         }
         match name {
+            "default_payment_method" => return self.world.get("payment_method").cloned().unwrap_or_default(),
             "default_price" => return self.world.get("once").cloned().unwrap_or_default(),
             "currency" | "settlement_currency" | "default_currency" | "minimum_amount_currency" => "usd",
             "email" | "receipt_email" => "a@example.com",
             "country" => "US",
             "query" => "created>0",
             "number" => "4242424242424242",
+            "exp_month" => "12",
+            "exp_year" => "2034",
+            "cvc" => "123",
             "token" => "tok_visa",
             "trial_end" => "now",
             "up_to" => "inf",

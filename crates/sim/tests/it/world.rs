@@ -257,17 +257,26 @@ fn prepared(operation: &Operation) -> Option<(&'static str, &'static str)> {
     let intent = "/v1/payment_intents";
     let draft = "customer={customer}&auto_advance=false";
     Some(match (operation.method, operation.path) {
-        (Method::Post, "/v1/payment_intents/{intent}/capture") => (
+        (
+            Method::Post,
+            "/v1/payment_intents/{intent}/capture" | "/v1/payment_intents/{intent}/increment_authorization",
+        ) => (
             intent,
             "amount=500&currency=usd&confirm=true&payment_method=pm_card_visa&capture_method=manual",
         ),
         (Method::Post, "/v1/payment_intents/{intent}/confirm") => {
-            (intent, "amount=500&currency=usd&payment_method=pm_card_visa")
+            // The sampled method is this customer's.
+            (
+                intent,
+                "amount=500&currency=usd&customer={customer}&payment_method=pm_card_visa",
+            )
         }
         (Method::Post, "/v1/payment_intents/{intent}" | "/v1/payment_intents/{intent}/cancel") => {
             (intent, "amount=500&currency=usd")
         }
-        (Method::Post, "/v1/setup_intents/{intent}/confirm") => ("/v1/setup_intents", "payment_method=pm_card_visa"),
+        (Method::Post, "/v1/setup_intents/{intent}/confirm") => {
+            ("/v1/setup_intents", "customer={customer}&payment_method=pm_card_visa")
+        }
         (Method::Post, "/v1/charges/{charge}/capture") => {
             ("/v1/charges", "amount=500&currency=usd&source=tok_visa&capture=false")
         }
@@ -404,6 +413,8 @@ fn needed(path: &str) -> &'static str {
         "/v1/prices" => "unit_amount=500&product={product}",
         "/v1/refunds" => "charge={charge}",
         "/v1/subscriptions" => "customer={customer}&items[0][price]={price}",
+        // Others are another customer's.
+        "/v1/customers" => "payment_method=pm_card_visa&invoice_settings[default_payment_method]=pm_card_visa",
         "/v1/customers/{customer}/subscriptions" => "items[0][price]={price}",
         "/v1/subscription_items" => "price={price}",
         "/v1/invoices/{invoice}/update_lines" | "/v1/invoices/{invoice}/remove_lines" => "lines[0][id]={line}",
@@ -415,6 +426,8 @@ fn needed(path: &str) -> &'static str {
         "/v1/promotion_codes" => "promotion[coupon]={coupon}",
         "/v1/payment_links" => "line_items[0][price]={once}&line_items[0][quantity]=1",
         "/v1/credit_notes" => "invoice={open_invoice}",
+        // More than is held already.
+        "/v1/payment_intents/{intent}/increment_authorization" => "amount=600",
         "/v1/transfers" => "amount=100",
         _ => "",
     }

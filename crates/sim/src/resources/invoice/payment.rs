@@ -6,6 +6,7 @@ use crate::generated as g;
 use crate::json::text;
 use crate::object::Object;
 use crate::resources::discount::described;
+use crate::resources::payment_method::owner::check_use;
 use crate::resources::{Context, payment_intent, payment_method, subscription};
 
 /// `POST /v1/invoices/{invoice}/pay`
@@ -21,7 +22,7 @@ pub(crate) fn pay(context: &mut Context<'_>) -> Result<String, ApiError> {
         Some("draft") => {
             open(context, &mut invoice);
             let id = invoice.id.to_string();
-            context.put(invoice);
+            context.put(invoice.clone());
             context.emit("invoice.finalized", g::INVOICE, &id);
         }
         _ => {}
@@ -36,7 +37,11 @@ pub(crate) fn pay(context: &mut Context<'_>) -> Result<String, ApiError> {
         settle(context, id, None);
     } else if open_still {
         let method = match context.text("payment_method").or(context.text("source")) {
-            Some(method) => Some(payment_method::existing(context, method, "payment_method")?),
+            Some(method) => {
+                let method = payment_method::existing(context, method, "payment_method")?;
+                check_use(&method, invoice.word("customer"), "Invoice")?;
+                Some(method)
+            }
             None => None,
         };
         let Some(method) = method.or_else(|| default_method(context, id)) else {
@@ -66,8 +71,12 @@ fn default_method(context: &mut Context<'_>, invoice: &str) -> Option<Object> {
         settings.and_then(|settings| settings["default_payment_method"].as_str().map(str::to_owned)),
         customer.and_then(|customer| customer.word("default_source").map(str::to_owned)),
     ];
-    let id = candidates.into_iter().flatten().next()?;
-    payment_method::existing(context, &id, "default_payment_method").ok()
+    let owner = invoice.word("customer");
+    // One that was detached since is nobody's default any more.
+    candidates.into_iter().flatten().find_map(|id| {
+        let method = payment_method::existing(context, &id, "default_payment_method").ok()?;
+        (method.word("customer") == owner).then_some(method)
+    })
 }
 
 /// Pays an open invoice by itself. A customer without any payment method counts as paying all the same: see the
