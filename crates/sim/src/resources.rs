@@ -96,6 +96,7 @@ fn by_hand(context: &mut Context<'_>) -> Result<String, ApiError> {
         (g::COUPON, Verb::Create) => coupon::create(context),
         (g::CUSTOMER, Verb::Create) => customer::create(context),
         (g::CUSTOMER, Verb::Update) => customer::update(context),
+        (g::CUSTOMER, Verb::Delete) => customer::delete(context),
         (g::FILE, Verb::Create) => file::create(context),
         (g::EVENT, Verb::Retrieve) => event::retrieve(context),
         (g::PAYMENT_INTENT, Verb::Create) => payment_intent::create(context),

@@ -1,6 +1,6 @@
 //! Customers. <https://docs.stripe.com/api/customers>
 
-use super::{Context, payment_method};
+use super::{Context, generic, payment_method, subscription};
 use crate::error::{ApiError, shortened};
 use crate::generated as g;
 use crate::json;
@@ -26,6 +26,22 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
 pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
     check_email(context)?;
     context.update(g::CUSTOMER, set_source)
+}
+
+/// A customer's subscriptions end with it. <https://docs.stripe.com/api/customers/delete>
+pub(super) fn delete(context: &mut Context<'_>) -> Result<String, ApiError> {
+    let customer = context.existing(g::CUSTOMER)?;
+    let of_customer = |one: &&Object| one.word("customer") == Some(&*customer.id);
+    let table = context.data.table(g::SUBSCRIPTION).iter();
+    let running: Vec<Object> = table
+        .filter(of_customer)
+        .filter(|one| one.word("status") != Some("canceled"))
+        .cloned()
+        .collect();
+    for one in running {
+        subscription::end(context, one);
+    }
+    generic::delete(context)
 }
 
 /// A token becomes the customer's card.

@@ -1,6 +1,7 @@
 //! The simulator over real sockets on loopback.
 
 mod billing;
+mod billing_rules;
 mod client;
 mod control;
 mod errors;

@@ -87,8 +87,8 @@ impl Sampler<'_> {
     fn value(&self, name: &str, kind: &'static Kind) -> Value {
         match kind {
             Kind::Integer => json!(7),
-            // Some moments must be in the future.
-            Kind::Timestamp => json!(1_900_000_000),
+            // Some moments must be in the future, and trials end within two years.
+            Kind::Timestamp => json!(1_850_000_000),
             Kind::Number => json!(12.5),
             Kind::Decimal => json!("12.5"),
             Kind::IntegerText => json!("7"),
@@ -129,6 +129,7 @@ impl Sampler<'_> {
             "currency" | "settlement_currency" | "default_currency" | "minimum_amount_currency" => "usd",
             "email" | "receipt_email" => "a@example.com",
             "country" => "US",
+            "success_url" | "cancel_url" => "https://example.com/",
             "query" => "created>0",
             "number" => "4242424242424242",
             "token" => "tok_visa",

@@ -69,6 +69,15 @@ impl World {
                 "/v1/subscriptions",
                 "customer={customer}&items[0][price]={price}",
             ),
+            // Only a paused subscription can be resumed; a trial's end without a card pauses it.
+            ("without_card", "/v1/customers", "email=a%40example.com"),
+            (
+                "paused",
+                "/v1/subscriptions",
+                "customer={without_card}&items[0][price]={price}&trial_period_days=7&\
+                 trial_settings[end_behavior][missing_payment_method]=pause",
+            ),
+            ("trial_ended", "/v1/subscriptions/{paused}", "trial_end=now"),
             ("invoice", "/v1/invoices", "customer={customer}&auto_advance=false"),
             (
                 "invoiceitem",
@@ -278,6 +287,11 @@ fn prepared(operation: &Operation) -> Option<(&'static str, &'static str)> {
         (Method::Post, "/v1/customers/{customer}/sources/{id}/verify") => {
             ("/v1/customers/{customer}/sources", "source=btok_us")
         }
+        (Method::Post, "/v1/subscriptions/{subscription}/resume") => ("/v1/subscriptions/{paused}", ""),
+        // Only what is open can be given up.
+        (Method::Post, "/v1/invoices/{invoice}/void" | "/v1/invoices/{invoice}/mark_uncollectible") => {
+            ("/v1/invoices/{open_invoice}", "description=x")
+        }
         (Method::Post, path)
             if path.starts_with("/v1/invoices/{invoice}/") && !path.contains("_lines") && !path.contains("lines/{") =>
         {
@@ -411,7 +425,10 @@ fn needed(path: &str) -> &'static str {
         "/v1/payment_methods/{payment_method}/attach" => "customer={customer}",
         "/v1/invoices" => "customer={customer}",
         "/v1/invoiceitems" => "customer={customer}&amount=500&currency=usd",
-        "/v1/checkout/sessions" => "mode=payment&line_items[0][price]={once}&line_items[0][quantity]=1",
+        "/v1/checkout/sessions" => {
+            // A hosted page leads back, and is open for a day at most.
+            "mode=payment&line_items[0][price]={once}&line_items[0][quantity]=1&success_url=https://example.com/&expires_at=1800003600"
+        }
         "/v1/promotion_codes" => "promotion[coupon]={coupon}",
         "/v1/payment_links" => "line_items[0][price]={once}&line_items[0][quantity]=1",
         "/v1/credit_notes" => "invoice={open_invoice}",

@@ -7,7 +7,7 @@ use crate::generated as g;
 use crate::json::text;
 use crate::object::Object;
 use crate::resources::discount::{self, Target};
-use crate::resources::{Context, currency_of, generic};
+use crate::resources::{Context, currency_of, generic, integer_of};
 
 pub(crate) fn create_item(context: &mut Context<'_>) -> Result<String, ApiError> {
     let Some(customer) = context.referred(g::CUSTOMER, "customer")? else {
@@ -92,6 +92,44 @@ pub(crate) fn add_pending(context: &mut Context<'_>, customer: &str, amount: i64
     item.set("discountable", "false");
     wait(context, customer, &item.id);
     context.add(item);
+}
+
+/// What `add_invoice_items` of a subscription asks for: prices and how many of each.
+pub(crate) fn extra_items(context: &mut Context<'_>) -> Result<Vec<(Object, i64)>, ApiError> {
+    let mut extra = Vec::new();
+    for (index, given) in context.list("add_invoice_items").iter().enumerate() {
+        let name = format!("add_invoice_items[{index}][price]");
+        let Some(given) = given.as_map() else {
+            return Err(ApiError::missing(&name));
+        };
+        let Some(price) = price_of(context, given, &name)? else {
+            return Err(ApiError::missing(&name));
+        };
+        let quantity = integer_of(given, "quantity")?.unwrap_or(1);
+        extra.push((price, quantity));
+    }
+    Ok(extra)
+}
+
+/// Such items wait for the next invoice, which may be made at once.
+pub(crate) fn wait_extra(context: &mut Context<'_>, customer: &str, extra: &[(Object, i64)]) {
+    for (price, quantity) in extra {
+        let mut item = context.fresh(g::INVOICEITEM);
+        item.set_text("customer", customer);
+        item.set_integer("date", context.now);
+        item.set_integer("amount", price_amount(price, *quantity));
+        item.set_integer("quantity", *quantity);
+        item.set_text("quantity_decimal", &quantity.to_string());
+        item.set("currency", price.json("currency"));
+        item.set("period", line::period((context.now, context.now)));
+        item.set("pricing", line::pricing(g::INVOICEITEM, price));
+        let product = price.word("product").and_then(|id| context.data.get(g::PRODUCT, id));
+        if let Some(product) = product {
+            item.set("description", product.json("name"));
+        }
+        wait(context, customer, &item.id);
+        context.add(item);
+    }
 }
 
 fn become_line(context: &mut Context<'_>, invoice: &mut Object, item: &Object) {

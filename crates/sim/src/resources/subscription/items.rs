@@ -158,6 +158,17 @@ impl Change {
         }
     }
 
+    /// Every item's period begins now.
+    pub(super) fn begin_periods(&mut self, context: &Context<'_>) {
+        for item in &mut self.items {
+            let end = price(context, item).map(|price| period_from(price, context.now));
+            item.set_integer("current_period_start", context.now);
+            item.set_integer("current_period_end", end.unwrap_or(context.now));
+        }
+        // What was free is not given back.
+        self.prorations.clear();
+    }
+
     /// Without an id an item is added; with one it is changed or deleted.
     pub(super) fn apply(&mut self, context: &mut Context<'_>, given: &Value, index: usize) -> Result<(), ApiError> {
         let param = |name: &str| format!("items[{index}][{name}]");
