@@ -136,6 +136,7 @@ fn by_hand(context: &mut Context<'_>) -> Result<String, ApiError> {
         (g::INVOICEITEM, Verb::Update) => invoice::update_item(context),
         (g::INVOICEITEM, Verb::Delete) => invoice::delete_item(context),
         (g::INVOICE, Verb::Create) => invoice::create(context),
+        (g::INVOICE, Verb::Preview) => invoice::preview(context),
         (g::INVOICE, Verb::Update) => invoice::update(context),
         (g::INVOICE, Verb::Delete) => invoice::delete(context),
         (g::INVOICE, Verb::Act("finalize")) => invoice::finalize(context),

@@ -3,6 +3,7 @@
 mod item;
 mod line;
 mod payment;
+mod preview;
 
 use super::discount::{self, Target};
 use super::{Context, generic};
@@ -11,9 +12,12 @@ use crate::generated as g;
 use crate::json::text;
 use crate::object::Object;
 
-pub(super) use item::{add_pending, create_item, delete_item, extra_items, take_pending, update_item, wait_extra};
+pub(super) use item::{
+    Proration, add_pending, create_item, delete_item, extra_items, take_pending, update_item, wait_extra,
+};
 pub(super) use line::{Line, add_line, price_amount, price_of};
 pub(super) use payment::{charge, has_method, pay, settle, try_to_pay};
+pub(super) use preview::preview;
 
 const DAY: i64 = 86_400;
 

@@ -35,6 +35,7 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
             trial_end,
         )?);
     }
+    items::check_prices(context, &made)?;
     let ids: Vec<String> = made.iter().map(|item| item.id.to_string()).collect();
     subscription.set("items", discount::ids_json(&ids));
     subscription.set_integer("start_date", context.now);
@@ -195,6 +196,36 @@ fn bill(context: &mut Context<'_>, id: &str, customer: &Object, reason: &str) ->
     invoice_id
 }
 
+/// The lines of a subscription's next period, on an invoice that is not kept.
+pub(super) fn next_lines(context: &mut Context<'_>, subscription: &Object, invoice: &mut Object) {
+    let id = &*subscription.id;
+    invoice.set("discounts", subscription.json("discounts"));
+    invoice.set("currency", subscription.json("currency"));
+    let currency = subscription.word("currency").unwrap_or("usd").to_owned();
+    for item in subscription.ids("items") {
+        let Some(item) = context.find(g::SUBSCRIPTION_ITEM, &item) else {
+            continue;
+        };
+        let price = items::price(context, &item).cloned();
+        let quantity = item.amount("quantity");
+        let start = item.amount("current_period_end");
+        let line = Line {
+            amount: price.as_ref().map_or(0, |price| items::charged(price, quantity)),
+            currency: &currency,
+            description: describe(context, price.as_ref(), quantity, false),
+            quantity,
+            period: (
+                start,
+                price.as_ref().map_or(start, |price| items::period_from(price, start)),
+            ),
+            price: price.as_ref(),
+            subscription: Some((id, &item.id)),
+            invoice_item: None,
+        };
+        add_line(context, invoice, &line);
+    }
+}
+
 fn describe(context: &Context<'_>, price: Option<&Object>, quantity: i64, free: bool) -> Option<String> {
     let price = price?;
     let product = context.data.get(g::PRODUCT, price.word("product")?)?;
@@ -229,6 +260,10 @@ pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
         change.apply(context, given, index)?;
     }
     items::check_count(change.items.len())?;
+    items::check_prices(context, &change.items)?;
+    if change.restarted {
+        subscription.set_integer("billing_cycle_anchor", context.now);
+    }
     let extra = invoice::extra_items(context)?;
     let ends_trial = subscription.word("status") == Some("trialing") && context.text("trial_end") == Some("now");
     let mut pauses = false;

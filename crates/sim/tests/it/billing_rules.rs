@@ -65,6 +65,81 @@ fn a_trial_that_ends_now_is_followed_by_a_paid_period() {
 }
 
 #[test]
+fn a_preview_is_the_next_invoice_and_is_not_kept() {
+    let (simulator, mut client) = simulator();
+    let (customer, monthly, _) = shop(&mut client);
+    let form = format!("customer={customer}&items[0][price]={monthly}&items[0][quantity]=2");
+    let made = client.ok(post("/v1/subscriptions", form));
+    client.ok(post(
+        "/v1/invoiceitems",
+        format!("customer={customer}&amount=70&currency=usd"),
+    ));
+    let before = (simulator.count("invoice"), simulator.count("line_item"));
+    let form = format!("subscription={}", id(&made));
+    let preview = client.ok(post("/v1/invoices/create_preview", form));
+    assert_eq!(
+        (
+            &preview["total"],
+            &preview["amount_due"],
+            &preview["lines"]["data"][1]["amount"]
+        ),
+        (&json!(2070), &json!(2070), &json!(70))
+    );
+    assert_eq!(
+        preview["lines"]["data"][0]["period"]["start"],
+        made["items"]["data"][0]["current_period_end"]
+    );
+    assert_eq!((simulator.count("invoice"), simulator.count("line_item")), before);
+    let pending = client.ok(get("/v1/invoiceitems?pending=true"));
+    assert_eq!(pending["data"].as_array().unwrap().len(), 1);
+    let neither = client.call(post("/v1/invoices/create_preview", ""));
+    assert_eq!(neither.error().3, "customer");
+}
+
+#[test]
+fn another_interval_begins_a_new_period() {
+    let (_simulator, mut client) = simulator();
+    let (customer, monthly, _) = shop(&mut client);
+    let yearly = client.ok(post(
+        "/v1/prices",
+        "currency=usd&unit_amount=9000&product_data[name]=Year&recurring[interval]=year",
+    ));
+    let made = client.ok(post(
+        "/v1/subscriptions",
+        format!("customer={customer}&items[0][price]={monthly}"),
+    ));
+    let changed = client.ok(post(
+        format!("/v1/subscriptions/{}?expand[]=latest_invoice", id(&made)),
+        format!(
+            "items[0][id]={}&items[0][price]={}",
+            id(&made["items"]["data"][0]),
+            id(&yearly)
+        ),
+    ));
+    let item = &changed["items"]["data"][0];
+    assert_eq!(item["current_period_start"], changed["billing_cycle_anchor"]);
+    let lines = changed["latest_invoice"]["lines"]["data"].as_array().unwrap();
+    assert_eq!((lines.len(), &lines[1]["amount"]), (2, &json!(9000)));
+    let unused = lines[0]["description"].as_str().unwrap();
+    assert!(unused.starts_with("Unused time on Gold after "), "{unused}");
+    assert_eq!(lines[1]["period"]["end"], item["current_period_end"]);
+}
+
+#[test]
+fn items_of_a_subscription_go_together() {
+    let (_simulator, mut client) = simulator();
+    let (customer, monthly, _) = shop(&mut client);
+    let euro = client.ok(post(
+        "/v1/prices",
+        "currency=eur&unit_amount=1000&product_data[name]=Gold&recurring[interval]=month",
+    ));
+    for second in [&*monthly, id(&euro)] {
+        let form = format!("customer={customer}&items[0][price]={monthly}&items[1][price]={second}");
+        assert_eq!(client.call(post("/v1/subscriptions", form)).status, 400, "{second}");
+    }
+}
+
+#[test]
 fn a_trial_that_ends_without_a_card_pauses() {
     let (_simulator, mut client) = simulator();
     let (_, monthly, _) = shop(&mut client);

@@ -89,10 +89,21 @@ impl World {
                 "/v1/plans",
                 "amount=5&currency=usd&interval=month&product={product}",
             ),
+            // A subscription has one item of a price.
+            (
+                "other_price",
+                "/v1/prices",
+                "currency=usd&unit_amount=900&product={product}&recurring[interval]=month",
+            ),
             (
                 "second_item",
                 "/v1/subscription_items",
-                "subscription={subscription}&price={price}",
+                "subscription={subscription}&price={other_price}",
+            ),
+            (
+                "third_price",
+                "/v1/prices",
+                "currency=usd&unit_amount=800&product={product}&recurring[interval]=month",
             ),
             (
                 "external_account",
@@ -419,7 +430,8 @@ fn needed(path: &str) -> &'static str {
         "/v1/refunds" => "charge={charge}",
         "/v1/subscriptions" => "customer={customer}&items[0][price]={price}",
         "/v1/customers/{customer}/subscriptions" => "items[0][price]={price}",
-        "/v1/subscription_items" => "price={price}",
+        "/v1/subscription_items" => "price={third_price}",
+        "/v1/invoices/create_preview" => "customer={customer}",
         "/v1/invoices/{invoice}/update_lines" | "/v1/invoices/{invoice}/remove_lines" => "lines[0][id]={line}",
         "/v1/payment_methods" => "type=card&card[token]=tok_visa",
         "/v1/payment_methods/{payment_method}/attach" => "customer={customer}",
@@ -458,6 +470,10 @@ pub(crate) fn params(world: &World, operation: &'static Operation, extent: Exten
         if name != "card[token]" || !params.contains_key("card") {
             set(&mut params, name, &world.filled(value));
         }
+    }
+    // A price that the subscription has already cannot be added.
+    if params.contains_key("items") && operation.path.ends_with("{subscription_exposed_id}") {
+        set(&mut params, "items[0][price]", &world.known["third_price"]);
     }
     params
 }
