@@ -51,6 +51,16 @@ fn civil(days: i64) -> (i64, i64, i64) {
     (year, month, day)
 }
 
+/// The day of a moment (Unix seconds), as invoices say it: `24 Nov 2026`.
+pub(crate) fn day(moment: i64) -> String {
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    let (year, month, day) = civil(moment.clamp(0, 253_402_300_799).div_euclid(DAY));
+    let name = usize::try_from(month - 1).ok().and_then(|place| MONTHS.get(place));
+    format!("{day} {} {year}", name.copied().unwrap_or_default())
+}
+
 /// A moment (Unix seconds) as RFC 3339 has it: `2026-11-24T12:00:00.000Z`.
 pub(crate) fn date_time(moment: i64) -> String {
     // Years of four digits only.
@@ -80,6 +90,7 @@ mod tests {
         }
         assert_eq!(days(1970, 1, 1), 0);
         assert_eq!(civil(days(2026, 11, 24)), (2026, 11, 24));
+        assert_eq!(day(1_795_478_400), "24 Nov 2026");
         assert_eq!(date_time(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(date_time(1_700_000_000), "2023-11-14T22:13:20.000Z");
         for interval in ["day", "week", "month", "year"] {

@@ -10,6 +10,20 @@ use crate::store::DataSet;
 /// How deep a path may go.
 const DEPTH_MAX: usize = 4;
 
+/// What stands in its object anyhow, and may be asked for all the same: `x-expandableFields` of the specification.
+const INLINE: [(&str, &str); 10] = [
+    ("coupon", "applies_to"),
+    ("coupon", "currency_options"),
+    ("customer", "tax"),
+    ("plan", "tiers"),
+    ("price", "currency_options"),
+    ("price", "custom_unit_amount"),
+    ("price", "recurring"),
+    ("price", "tiers"),
+    ("price", "transform_quantity"),
+    ("promotion_code", "restrictions"),
+];
+
 /// That each path leads to something that can be expanded. Asked before anything is done.
 pub(crate) fn check(shape: Shape, paths: &[&str]) -> Result<(), ApiError> {
     for path in paths {
@@ -53,7 +67,8 @@ fn is_expandable(shape: Shape, path: &[&str], found: bool) -> bool {
         Shape::Page(_) => false,
         shape => shape.objects().iter().any(|schema| {
             let field = schema.field(first);
-            field.is_some_and(|field| is_expandable(inner(field.shape), rest, false))
+            let inline = rest.is_empty() && INLINE.contains(&(schema.get().name, *first));
+            inline || field.is_some_and(|field| is_expandable(inner(field.shape), rest, false))
         }),
     }
 }

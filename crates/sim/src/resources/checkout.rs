@@ -12,6 +12,7 @@ use crate::schema::SchemaId;
 
 /// A session is open for so long unless told otherwise. <https://docs.stripe.com/api/checkout/sessions/create>
 const OPEN_FOR: i64 = 24 * 60 * 60;
+const HALF_HOUR: i64 = 30 * 60;
 
 pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     let setup = context.text("mode") == Some("setup");
@@ -19,11 +20,14 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     if given.is_empty() && !setup && context.text("mode").is_some() {
         return Err(ApiError::missing("line_items"));
     }
+    check_urls(context)?;
+    check_expiry(context)?;
     let mut session = generic::build(context, g::CHECKOUT_SESSION)?;
     let mut lines = Vec::new();
     for (index, given) in given.iter().enumerate() {
         lines.push(line(context, given, index)?);
     }
+    check_mode(context, &lines)?;
     let subtotal = lines
         .iter()
         .map(|line| line.amount("amount_subtotal"))
@@ -65,10 +69,10 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
         session.set_integer("expires_at", context.now.saturating_add(OPEN_FOR));
     }
     let url = format!("https://checkout.stripe.com/c/pay/{}", session.id);
-    let hosted = !matches!(
-        context.text("ui_mode"),
-        Some("embedded" | "custom" | "elements" | "embedded_page")
-    );
+    let hosted = is_hosted(context);
+    if hosted {
+        session.set("client_secret", "null");
+    }
     session.set(
         "url",
         if hosted {
@@ -84,6 +88,63 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
         context.data.table_mut(g::ITEM).insert(line);
     }
     context.insert(session)
+}
+
+fn is_hosted(context: &Context<'_>) -> bool {
+    !matches!(
+        context.text("ui_mode"),
+        Some("embedded" | "custom" | "elements" | "embedded_page")
+    )
+}
+
+/// A hosted page leads back to the shop.
+fn check_urls(context: &Context<'_>) -> Result<(), ApiError> {
+    let is_url = |url: &str| {
+        let rest = url.split_once("://").map(|(scheme, rest)| (scheme, rest.is_empty()));
+        matches!(rest, Some(("http" | "https", false)))
+    };
+    for name in ["success_url", "cancel_url"] {
+        if context.text(name).is_some_and(|url| !is_url(url)) {
+            let message = "Not a valid URL. URLs must begin with `http://` or `https://`.";
+            return Err(ApiError::invalid(message).code("url_invalid").param(name));
+        }
+    }
+    if context.text("mode").is_some() && is_hosted(context) && context.text("success_url").is_none() {
+        return Err(ApiError::missing("success_url"));
+    }
+    Ok(())
+}
+
+/// From half an hour to a day from now. <https://docs.stripe.com/api/checkout/sessions/create>, `expires_at`
+fn check_expiry(context: &Context<'_>) -> Result<(), ApiError> {
+    let Some(end) = context.integer("expires_at")? else {
+        return Ok(());
+    };
+    if (HALF_HOUR..=OPEN_FOR).contains(&end.saturating_sub(context.now)) {
+        return Ok(());
+    }
+    Err(ApiError::invalid(
+        "The `expires_at` timestamp must be between 30 minutes and 24 hours from Checkout Session creation.",
+    )
+    .param("expires_at"))
+}
+
+/// A subscription needs something that recurs; a payment can have nothing that does.
+fn check_mode(context: &Context<'_>, lines: &[Object]) -> Result<(), ApiError> {
+    let price = |line: &Object| line.word("price").and_then(|id| context.data.get(g::PRICE, id));
+    let recurs = |line: &Object| price(line).is_some_and(|price| price.word("type") == Some("recurring"));
+    match context.text("mode") {
+        Some("payment") if lines.iter().any(recurs) => Err(ApiError::invalid(
+            "You specified `payment` mode but passed a recurring price. Either switch to `subscription` mode or use \
+             only one-time prices.",
+        )
+        .param("line_items")),
+        Some("subscription") if !lines.iter().any(recurs) => Err(ApiError::invalid(
+            "You must provide at least one recurring price in `subscription` mode when using prices.",
+        )
+        .param("line_items")),
+        _ => Ok(()),
+    }
 }
 
 /// A quote or a payment link: what it is for, and what that comes to.

@@ -9,6 +9,7 @@ use crate::object::Object;
 pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     check_discount(context)?;
     check_duration(context)?;
+    check_redeem_by(context)?;
     let id = match context.text("id") {
         Some(id) if context.data.get(g::COUPON, id).is_some() => return Err(ApiError::already_exists("Coupon")),
         Some(id) => id.to_owned(),
@@ -48,6 +49,15 @@ fn check_discount(context: &Context<'_>) -> Result<(), ApiError> {
                 .param("currency"))
         }
         (None, Some(_)) => Ok(()),
+    }
+}
+
+fn check_redeem_by(context: &Context<'_>) -> Result<(), ApiError> {
+    match context.integer("redeem_by")? {
+        Some(end) if end <= context.now => {
+            Err(ApiError::invalid("`redeem_by` must be a timestamp in the future.").param("redeem_by"))
+        }
+        _ => Ok(()),
     }
 }
 

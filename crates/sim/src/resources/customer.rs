@@ -3,7 +3,7 @@
 use super::card::refused_at_once;
 use super::payment_method::last4;
 use super::payment_method::owner::{check_default, check_use};
-use super::{Context, payment_method, text_of};
+use super::{Context, generic, payment_method, subscription, text_of};
 use crate::error::{ApiError, shortened};
 use crate::generated as g;
 use crate::json;
@@ -67,6 +67,22 @@ fn check_default_method(context: &mut Context<'_>, customer: &Object) -> Result<
         ),
         None => Ok(()),
     }
+}
+
+/// A customer's subscriptions end with it. <https://docs.stripe.com/api/customers/delete>
+pub(super) fn delete(context: &mut Context<'_>) -> Result<String, ApiError> {
+    let customer = context.existing(g::CUSTOMER)?;
+    let of_customer = |one: &&Object| one.word("customer") == Some(&*customer.id);
+    let table = context.data.table(g::SUBSCRIPTION).iter();
+    let running: Vec<Object> = table
+        .filter(of_customer)
+        .filter(|one| one.word("status") != Some("canceled"))
+        .cloned()
+        .collect();
+    for one in running {
+        subscription::end(context, one);
+    }
+    generic::delete(context)
 }
 
 /// A token becomes the customer's card.

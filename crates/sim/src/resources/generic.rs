@@ -232,8 +232,22 @@ pub(super) fn stub(shape: Shape, object: &Object) -> String {
 fn act(context: &mut Context<'_>, word: &str) -> Result<String, ApiError> {
     let schema = kind_in_path(context)?;
     let mut object = context.existing(schema)?;
+    let before = object.json("status").to_owned();
     context.apply(&mut object)?;
-    set_state(&mut object, word, context.now);
+    let led = set_state(&mut object, word, context.now);
+    // What has come to its end does not come to it again.
+    if led
+        && matches!(
+            word,
+            "cancel" | "accept" | "finalize" | "finalize_quote" | "reverse" | "release"
+        )
+        && object.json("status") == before
+    {
+        let (name, status) = (schema.object(), object.word("status").unwrap_or_default());
+        return Err(ApiError::invalid(format!(
+            "You cannot {word} this {name} because it has a status of `{status}`."
+        )));
+    }
     let json = context.replace(object)?;
     if let Some(kind) = crate::event::kind_for(schema, &past(word)) {
         context.emit(kind, schema, context.id());

@@ -3,6 +3,7 @@
 mod item;
 mod line;
 mod payment;
+mod preview;
 
 use super::discount::{self, Target};
 use super::{Context, generic};
@@ -11,9 +12,12 @@ use crate::generated as g;
 use crate::json::text;
 use crate::object::Object;
 
-pub(super) use item::{add_pending, create_item, delete_item, take_pending, update_item};
+pub(super) use item::{
+    Proration, add_pending, create_item, delete_item, extra_items, take_pending, update_item, wait_extra,
+};
 pub(super) use line::{Line, add_line, price_amount, price_of};
-pub(super) use payment::{charge, pay, settle, try_to_pay};
+pub(super) use payment::{charge, has_method, pay, settle, try_to_pay};
+pub(super) use preview::preview;
 
 const DAY: i64 = 86_400;
 
@@ -240,10 +244,6 @@ pub(super) fn mark_uncollectible(context: &mut Context<'_>) -> Result<String, Ap
 
 fn end(context: &mut Context<'_>, state: &str, at: &str, event: &str, from: &[&str]) -> Result<String, ApiError> {
     let mut invoice = context.existing(g::INVOICE)?;
-    // A draft becomes an open invoice on the way.
-    if invoice.word("status") == Some("draft") {
-        open(context, &mut invoice);
-    }
     let status = invoice.word("status").unwrap_or_default();
     if !from.contains(&status) {
         return Err(ApiError::invalid(format!(

@@ -30,6 +30,7 @@ pub(super) fn build(context: &mut Context<'_>, params: &Params) -> Result<Object
     let currency = currency_of(params, "currency")?.ok_or_else(|| ApiError::missing("currency"))?;
     price.set("currency", json::text(&currency));
     set_amount(&mut price, params)?;
+    check_tiers(params)?;
     set_recurring(&mut price, params)?;
     set_custom_amount(&mut price, params)?;
     check_lookup_key(context, &price.id, params)?;
@@ -96,6 +97,21 @@ fn set_amount(price: &mut Object, params: &Params) -> Result<(), ApiError> {
         )
         .code("parameter_missing")
         .param("unit_amount")),
+    }
+}
+
+/// Tiers need a mode, and the last of them has no end. <https://docs.stripe.com/api/prices/create>, `tiers`
+fn check_tiers(params: &Params) -> Result<(), ApiError> {
+    let Some(tiers) = params.get("tiers").and_then(Value::as_list) else {
+        return Ok(());
+    };
+    if text_of(params, "tiers_mode").is_none() {
+        return Err(ApiError::missing("tiers_mode"));
+    }
+    let last = tiers.last().and_then(Value::as_map);
+    match last.and_then(|tier| text_of(tier, "up_to")) {
+        Some("inf") => Ok(()),
+        _ => Err(ApiError::invalid("The last tier must have `up_to` set to `inf`.").param("tiers")),
     }
 }
 

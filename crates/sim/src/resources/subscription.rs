@@ -10,6 +10,9 @@ use crate::generated as g;
 use crate::json::text;
 use crate::object::Object;
 
+/// Two years. <https://docs.stripe.com/api/subscriptions/create>, `trial_end`
+const TRIAL_DAYS_MAX: i64 = 730;
+
 pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     let Some(customer) = context.referred(g::CUSTOMER, "customer")? else {
         return Err(ApiError::missing("customer"));
@@ -17,6 +20,7 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     let given = context.list("items");
     items::check_count(given.len())?;
     let trial_end = trial_end(context)?;
+    check_cancel_at(context)?;
     let mut subscription = context.fresh(g::SUBSCRIPTION);
     context.apply(&mut subscription)?;
     subscription.clear("items");
@@ -31,6 +35,7 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
             trial_end,
         )?);
     }
+    items::check_prices(context, &made)?;
     let ids: Vec<String> = made.iter().map(|item| item.id.to_string()).collect();
     subscription.set("items", discount::ids_json(&ids));
     subscription.set_integer("start_date", context.now);
@@ -47,7 +52,9 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     set_cancellation(context, &mut subscription, end);
     apply_discounts(context, &mut subscription)?;
     check_payable(context, &customer)?;
+    let extra = invoice::extra_items(context)?;
     let id = subscription.id.to_string();
+    invoice::wait_extra(context, &customer.id, &extra);
     for item in made {
         context.data.table_mut(g::SUBSCRIPTION_ITEM).insert(item);
     }
@@ -189,6 +196,36 @@ fn bill(context: &mut Context<'_>, id: &str, customer: &Object, reason: &str) ->
     invoice_id
 }
 
+/// The lines of a subscription's next period, on an invoice that is not kept.
+pub(super) fn next_lines(context: &mut Context<'_>, subscription: &Object, invoice: &mut Object) {
+    let id = &*subscription.id;
+    invoice.set("discounts", subscription.json("discounts"));
+    invoice.set("currency", subscription.json("currency"));
+    let currency = subscription.word("currency").unwrap_or("usd").to_owned();
+    for item in subscription.ids("items") {
+        let Some(item) = context.find(g::SUBSCRIPTION_ITEM, &item) else {
+            continue;
+        };
+        let price = items::price(context, &item).cloned();
+        let quantity = item.amount("quantity");
+        let start = item.amount("current_period_end");
+        let line = Line {
+            amount: price.as_ref().map_or(0, |price| items::charged(price, quantity)),
+            currency: &currency,
+            description: describe(context, price.as_ref(), quantity, false),
+            quantity,
+            period: (
+                start,
+                price.as_ref().map_or(start, |price| items::period_from(price, start)),
+            ),
+            price: price.as_ref(),
+            subscription: Some((id, &item.id)),
+            invoice_item: None,
+        };
+        add_line(context, invoice, &line);
+    }
+}
+
 fn describe(context: &Context<'_>, price: Option<&Object>, quantity: i64, free: bool) -> Option<String> {
     let price = price?;
     let product = context.data.get(g::PRODUCT, price.word("product")?)?;
@@ -203,6 +240,7 @@ fn describe(context: &Context<'_>, price: Option<&Object>, quantity: i64, free: 
 
 pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
     let trial_end = trial_end(context)?;
+    check_cancel_at(context)?;
     let mut subscription = context.existing(g::SUBSCRIPTION)?;
     if subscription.word("status") == Some("canceled") {
         return Err(ApiError::invalid(
@@ -222,9 +260,26 @@ pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
         change.apply(context, given, index)?;
     }
     items::check_count(change.items.len())?;
+    items::check_prices(context, &change.items)?;
+    if change.restarted {
+        subscription.set_integer("billing_cycle_anchor", context.now);
+    }
+    let extra = invoice::extra_items(context)?;
+    let ends_trial = subscription.word("status") == Some("trialing") && context.text("trial_end") == Some("now");
+    let mut pauses = false;
     if context.given("trial_end") {
         set_trial(&mut subscription, context.now, trial_end);
         change.end_periods(trial_end);
+    }
+    if ends_trial {
+        subscription.set_integer("trial_end", context.now);
+        let missing = &subscription.value("trial_settings")["end_behavior"]["missing_payment_method"];
+        pauses = missing == "pause" && !invoice::has_method(context, &subscription);
+        if pauses {
+            subscription.set_text("status", "paused");
+        }
+        subscription.set_integer("billing_cycle_anchor", context.now);
+        change.begin_periods(context);
     }
     if context.given("cancel_at_period_end") {
         set_cancellation(context, &mut subscription, change.period_end());
@@ -232,11 +287,38 @@ pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
     subscription.set("items", discount::ids_json(&change.ids()));
     let at_once = change.keep(context, &subscription);
     let id = subscription.id.to_string();
+    let customer = subscription.word("customer").unwrap_or_default().to_owned();
+    invoice::wait_extra(context, &customer, &extra);
     context.put(subscription);
-    if at_once {
+    if ends_trial && !pauses {
+        bill_now(context, &id, &customer)?;
+    } else if at_once {
         invoice_changes(context, &id)?;
     }
     finished(context, &id)
+}
+
+/// A trial has ended: the first period that costs something is invoiced and paid.
+fn bill_now(context: &mut Context<'_>, id: &str, customer: &str) -> Result<(), ApiError> {
+    let Some(customer) = context.find(g::CUSTOMER, customer) else {
+        return Ok(());
+    };
+    let invoice = bill(context, id, &customer, "subscription_cycle");
+    let sends = context
+        .find(g::SUBSCRIPTION, id)
+        .is_some_and(|subscription| subscription.word("collection_method") == Some("send_invoice"));
+    if sends {
+        invoice::settle_nothing(context, &invoice);
+        return Ok(());
+    }
+    let paid = invoice::try_to_pay(context, &invoice);
+    if paid.is_err()
+        && let Some(mut subscription) = context.find(g::SUBSCRIPTION, id)
+    {
+        subscription.set_text("status", "past_due");
+        context.put(subscription);
+    }
+    Ok(())
 }
 
 /// `proration_behavior=always_invoice`: what has changed is invoiced now.
@@ -281,6 +363,11 @@ pub(super) fn cancel(context: &mut Context<'_>) -> Result<String, ApiError> {
         return Err(context.no_such(g::SUBSCRIPTION));
     }
     context.apply(&mut subscription)?;
+    Ok(end(context, subscription))
+}
+
+/// Cancels a subscription now. The JSON of what is left.
+pub(super) fn end(context: &mut Context<'_>, mut subscription: Object) -> String {
     subscription.set_text("status", "canceled");
     subscription.set_integer("canceled_at", context.now);
     subscription.set_integer("ended_at", context.now);
@@ -297,7 +384,7 @@ pub(super) fn cancel(context: &mut Context<'_>) -> Result<String, ApiError> {
     // Its end is told of as a deletion, not as an update.
     context.put_as(subscription, None);
     context.emit("customer.subscription.deleted", g::SUBSCRIPTION, &id);
-    Ok(json)
+    json
 }
 
 /// When the trial ends, if there is one.
@@ -312,15 +399,33 @@ fn trial_end(context: &Context<'_>) -> Result<Option<i64>, ApiError> {
                     .param("trial_end"),
             );
         }
+        if end > context.now.saturating_add(TRIAL_DAYS_MAX * 86_400) {
+            return Err(
+                ApiError::invalid("Invalid trial_end: it may be at most two years from now.").param("trial_end"),
+            );
+        }
         return Ok(Some(end));
     }
     match context.integer("trial_period_days")? {
-        // Two years, as Stripe has it.
-        Some(days) if !(0..=730).contains(&days) => {
+        Some(days) if !(0..=TRIAL_DAYS_MAX).contains(&days) => {
             Err(ApiError::invalid("Trial periods must be at most 730 days.").param("trial_period_days"))
         }
         Some(days @ 1..) => Ok(Some(context.now.saturating_add(days * 86_400))),
         _ => Ok(None),
+    }
+}
+
+/// A subscription cannot have ended before now.
+fn check_cancel_at(context: &Context<'_>) -> Result<(), ApiError> {
+    let named = context
+        .text("cancel_at")
+        .is_some_and(|text| text.starts_with(|c: char| c.is_ascii_alphabetic()));
+    match if named { None } else { context.integer("cancel_at")? } {
+        Some(at) if at <= context.now => {
+            let message = "`cancel_at` must be a timestamp in the future.";
+            Err(ApiError::invalid(message).param("cancel_at"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -352,11 +457,14 @@ fn set_cancellation(context: &Context<'_>, subscription: &mut Object, period_end
     }
 }
 
-/// `pause` and `resume`.
+/// Only what was paused, for want of a payment method when its trial ended, goes on.
 pub(super) fn resume(context: &mut Context<'_>) -> Result<String, ApiError> {
     let subscription = context.existing(g::SUBSCRIPTION)?;
-    if subscription.word("status") == Some("canceled") {
-        return Err(ApiError::invalid("A canceled subscription cannot be resumed."));
+    if subscription.word("status") != Some("paused") {
+        return Err(ApiError::invalid(format!(
+            "Only subscriptions with status `paused` can be resumed. This subscription has status `{}`.",
+            subscription.word("status").unwrap_or_default()
+        )));
     }
     generic::execute(context)
 }

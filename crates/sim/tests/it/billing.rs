@@ -292,7 +292,12 @@ fn changes_are_prorated() {
 
     let second = client.ok(post(
         "/v1/subscription_items",
-        format!("subscription={}&price={price}", id(&subscription)),
+        format!(
+            "subscription={}&price_data[currency]=usd&price_data[unit_amount]=100&price_data[recurring][interval]=month&\
+             price_data[product]={}",
+            id(&subscription),
+            subscription["items"]["data"][0]["price"]["product"].as_str().unwrap()
+        ),
     ));
     let items = client.ok(get(format!(
         "/v1/subscription_items?subscription={}",

@@ -1,6 +1,7 @@
 //! The simulator over real sockets on loopback.
 
 mod billing;
+mod billing_rules;
 mod cards;
 mod client;
 mod control;

@@ -91,8 +91,8 @@ impl Sampler<'_> {
             Kind::Integer if name == "amount" => json!(100),
             Kind::Integer if name == "exp_year" => json!(2034),
             Kind::Integer => json!(7),
-            // Some moments must be in the future.
-            Kind::Timestamp => json!(1_900_000_000),
+            // Some moments must be in the future, and trials end within two years.
+            Kind::Timestamp => json!(1_850_000_000),
             Kind::Number => json!(12.5),
             Kind::Decimal => json!("12.5"),
             Kind::IntegerText => json!("7"),
@@ -134,6 +134,7 @@ impl Sampler<'_> {
             "currency" | "settlement_currency" | "default_currency" | "minimum_amount_currency" => "usd",
             "email" | "receipt_email" => "a@example.com",
             "country" => "US",
+            "success_url" | "cancel_url" => "https://example.com/",
             "query" => "created>0",
             "number" => "4242424242424242",
             "exp_month" => "12",

@@ -69,6 +69,15 @@ impl World {
                 "/v1/subscriptions",
                 "customer={customer}&items[0][price]={price}",
             ),
+            // Only a paused subscription can be resumed; a trial's end without a card pauses it.
+            ("without_card", "/v1/customers", "email=a%40example.com"),
+            (
+                "paused",
+                "/v1/subscriptions",
+                "customer={without_card}&items[0][price]={price}&trial_period_days=7&\
+                 trial_settings[end_behavior][missing_payment_method]=pause",
+            ),
+            ("trial_ended", "/v1/subscriptions/{paused}", "trial_end=now"),
             ("invoice", "/v1/invoices", "customer={customer}&auto_advance=false"),
             (
                 "invoiceitem",
@@ -80,10 +89,21 @@ impl World {
                 "/v1/plans",
                 "amount=5&currency=usd&interval=month&product={product}",
             ),
+            // A subscription has one item of a price.
+            (
+                "other_price",
+                "/v1/prices",
+                "currency=usd&unit_amount=900&product={product}&recurring[interval]=month",
+            ),
             (
                 "second_item",
                 "/v1/subscription_items",
-                "subscription={subscription}&price={price}",
+                "subscription={subscription}&price={other_price}",
+            ),
+            (
+                "third_price",
+                "/v1/prices",
+                "currency=usd&unit_amount=800&product={product}&recurring[interval]=month",
             ),
             (
                 "external_account",
@@ -287,6 +307,11 @@ fn prepared(operation: &Operation) -> Option<(&'static str, &'static str)> {
         (Method::Post, "/v1/customers/{customer}/sources/{id}/verify") => {
             ("/v1/customers/{customer}/sources", "source=btok_us")
         }
+        (Method::Post, "/v1/subscriptions/{subscription}/resume") => ("/v1/subscriptions/{paused}", ""),
+        // Only what is open can be given up.
+        (Method::Post, "/v1/invoices/{invoice}/void" | "/v1/invoices/{invoice}/mark_uncollectible") => {
+            ("/v1/invoices/{open_invoice}", "description=x")
+        }
         (Method::Post, path)
             if path.starts_with("/v1/invoices/{invoice}/") && !path.contains("_lines") && !path.contains("lines/{") =>
         {
@@ -416,13 +441,17 @@ fn needed(path: &str) -> &'static str {
         // Others are another customer's.
         "/v1/customers" => "payment_method=pm_card_visa&invoice_settings[default_payment_method]=pm_card_visa",
         "/v1/customers/{customer}/subscriptions" => "items[0][price]={price}",
-        "/v1/subscription_items" => "price={price}",
+        "/v1/subscription_items" => "price={third_price}",
+        "/v1/invoices/create_preview" => "customer={customer}",
         "/v1/invoices/{invoice}/update_lines" | "/v1/invoices/{invoice}/remove_lines" => "lines[0][id]={line}",
         "/v1/payment_methods" => "type=card&card[token]=tok_visa",
         "/v1/payment_methods/{payment_method}/attach" => "customer={customer}",
         "/v1/invoices" => "customer={customer}",
         "/v1/invoiceitems" => "customer={customer}&amount=500&currency=usd",
-        "/v1/checkout/sessions" => "mode=payment&line_items[0][price]={once}&line_items[0][quantity]=1",
+        "/v1/checkout/sessions" => {
+            // A hosted page leads back, and is open for a day at most.
+            "mode=payment&line_items[0][price]={once}&line_items[0][quantity]=1&success_url=https://example.com/&expires_at=1800003600"
+        }
         "/v1/promotion_codes" => "promotion[coupon]={coupon}",
         "/v1/payment_links" => "line_items[0][price]={once}&line_items[0][quantity]=1",
         "/v1/credit_notes" => "invoice={open_invoice}",
@@ -454,6 +483,10 @@ pub(crate) fn params(world: &World, operation: &'static Operation, extent: Exten
         if name != "card[token]" || !params.contains_key("card") {
             set(&mut params, name, &world.filled(value));
         }
+    }
+    // A price that the subscription has already cannot be added.
+    if params.contains_key("items") && operation.path.ends_with("{subscription_exposed_id}") {
+        set(&mut params, "items[0][price]", &world.known["third_price"]);
     }
     params
 }

@@ -7,7 +7,7 @@ use crate::generated as g;
 use crate::json::text;
 use crate::object::Object;
 use crate::resources::discount::{self, Target};
-use crate::resources::{Context, currency_of, generic};
+use crate::resources::{Context, currency_of, generic, integer_of};
 
 pub(crate) fn create_item(context: &mut Context<'_>) -> Result<String, ApiError> {
     let Some(customer) = context.referred(g::CUSTOMER, "customer")? else {
@@ -78,20 +78,74 @@ fn wait(context: &mut Context<'_>, customer: &str, item: &str) {
         .push(item.into());
 }
 
-/// A new item that waits for the customer's next invoice: a proration.
-pub(crate) fn add_pending(context: &mut Context<'_>, customer: &str, amount: i64, currency: &str, description: &str) {
+/// What the rest of a period costs more, or less.
+pub(crate) struct Proration {
+    pub(crate) amount: i64,
+    pub(crate) description: String,
+    pub(crate) quantity: i64,
+    pub(crate) period: (i64, i64),
+    /// The price's id.
+    pub(crate) price: String,
+    /// Whether it begins a new period, which is charged for in any case.
+    pub(crate) begins: bool,
+}
+
+/// A proration waits for the customer's next invoice.
+pub(crate) fn add_pending(context: &mut Context<'_>, customer: &str, currency: &str, proration: &Proration) {
     let mut item = context.fresh(g::INVOICEITEM);
     item.set_text("customer", customer);
     item.set_integer("date", context.now);
-    item.set_integer("amount", amount);
-    item.set_text("quantity_decimal", "1");
+    item.set_integer("amount", proration.amount);
+    item.set_integer("quantity", proration.quantity);
+    item.set_text("quantity_decimal", &proration.quantity.to_string());
     item.set_text("currency", currency);
-    item.set_text("description", description);
-    item.set("period", line::period((context.now, context.now)));
+    item.set_text("description", &proration.description);
+    item.set("period", line::period(proration.period));
+    if let Some(price) = context.data.get(g::PRICE, &proration.price) {
+        item.set("pricing", line::pricing(g::INVOICEITEM, price));
+    }
     item.set("proration", "true");
     item.set("discountable", "false");
     wait(context, customer, &item.id);
     context.add(item);
+}
+
+/// What `add_invoice_items` of a subscription asks for: prices and how many of each.
+pub(crate) fn extra_items(context: &mut Context<'_>) -> Result<Vec<(Object, i64)>, ApiError> {
+    let mut extra = Vec::new();
+    for (index, given) in context.list("add_invoice_items").iter().enumerate() {
+        let name = format!("add_invoice_items[{index}][price]");
+        let Some(given) = given.as_map() else {
+            return Err(ApiError::missing(&name));
+        };
+        let Some(price) = price_of(context, given, &name)? else {
+            return Err(ApiError::missing(&name));
+        };
+        let quantity = integer_of(given, "quantity")?.unwrap_or(1);
+        extra.push((price, quantity));
+    }
+    Ok(extra)
+}
+
+/// Such items wait for the next invoice, which may be made at once.
+pub(crate) fn wait_extra(context: &mut Context<'_>, customer: &str, extra: &[(Object, i64)]) {
+    for (price, quantity) in extra {
+        let mut item = context.fresh(g::INVOICEITEM);
+        item.set_text("customer", customer);
+        item.set_integer("date", context.now);
+        item.set_integer("amount", price_amount(price, *quantity));
+        item.set_integer("quantity", *quantity);
+        item.set_text("quantity_decimal", &quantity.to_string());
+        item.set("currency", price.json("currency"));
+        item.set("period", line::period((context.now, context.now)));
+        item.set("pricing", line::pricing(g::INVOICEITEM, price));
+        let product = price.word("product").and_then(|id| context.data.get(g::PRODUCT, id));
+        if let Some(product) = product {
+            item.set("description", product.json("name"));
+        }
+        wait(context, customer, &item.id);
+        context.add(item);
+    }
 }
 
 fn become_line(context: &mut Context<'_>, invoice: &mut Object, item: &Object) {
@@ -115,6 +169,17 @@ fn become_line(context: &mut Context<'_>, invoice: &mut Object, item: &Object) {
         invoice_item: Some(&item.id),
     };
     add_line(context, invoice, &line);
+}
+
+/// What waits becomes lines of an invoice that nobody keeps.
+pub(super) fn show_pending(context: &mut Context<'_>, invoice: &mut Object) {
+    let customer = invoice.word("customer").unwrap_or_default().to_owned();
+    let waiting = context.data.pending_items.get(customer.as_str());
+    for id in waiting.cloned().unwrap_or_default() {
+        if let Some(item) = context.find(g::INVOICEITEM, &id) {
+            become_line(context, invoice, &item);
+        }
+    }
 }
 
 /// Everything that waits becomes lines of this invoice.

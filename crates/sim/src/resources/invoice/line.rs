@@ -122,6 +122,7 @@ pub(crate) fn price_amount(price: &Object, quantity: i64) -> i64 {
     if price.word("billing_scheme") == Some("tiered") {
         return tiered(price, quantity);
     }
+    let quantity = transformed(price, quantity);
     match price.integer("unit_amount") {
         Some(unit) => unit.saturating_mul(quantity),
         // A fraction of the smallest unit: rounded once, for all of them.
@@ -133,6 +134,16 @@ pub(crate) fn price_amount(price: &Object, quantity: i64) -> i64 {
             (unit * quantity as f64).round() as i64
         }
     }
+}
+
+/// What is charged for: packages of so many, where the price says so (`transform_quantity`).
+fn transformed(price: &Object, quantity: i64) -> i64 {
+    let transform = price.value("transform_quantity");
+    let Some(size) = transform["divide_by"].as_i64().filter(|size| *size > 0) else {
+        return quantity;
+    };
+    let begun = transform["round"] == "up" && quantity.rem_euclid(size) != 0;
+    quantity.div_euclid(size) + i64::from(begun)
 }
 
 /// `graduated` goes through the tiers, `volume` has the one that holds the whole quantity.

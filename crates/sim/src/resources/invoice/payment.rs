@@ -79,6 +79,18 @@ fn default_method(context: &mut Context<'_>, invoice: &str) -> Option<Object> {
     })
 }
 
+/// Whether there is anything that a subscription's invoices can be paid with.
+pub(crate) fn has_method(context: &Context<'_>, subscription: &Object) -> bool {
+    let customer = subscription
+        .word("customer")
+        .and_then(|id| context.find(g::CUSTOMER, id));
+    let of_customer = customer.is_some_and(|customer| {
+        customer.value("invoice_settings")["default_payment_method"].is_string()
+            || customer.word("default_source").is_some()
+    });
+    of_customer || subscription.word("default_payment_method").is_some()
+}
+
 /// Pays an open invoice by itself. A customer without any payment method counts as paying all the same: see the
 /// simulator's list of differences.
 pub(crate) fn try_to_pay(context: &mut Context<'_>, id: &str) -> Result<(), ApiError> {

@@ -2,12 +2,12 @@
 
 use inflight_stripe::{Params, Value};
 
-use crate::calendar::add_interval;
+use crate::calendar::{add_interval, day};
 use crate::error::ApiError;
 use crate::generated as g;
 use crate::object::Object;
 use crate::resources::discount::ids_json;
-use crate::resources::invoice::{add_pending, price_amount};
+use crate::resources::invoice::{Proration, add_pending, price_amount};
 use crate::resources::{Context, apply_params, integer_of, price as prices, text_of};
 
 /// A subscription has at most so many items. <https://docs.stripe.com/billing/subscriptions/multiple-products>
@@ -30,6 +30,29 @@ pub(super) fn price<'c>(context: &'c Context<'_>, item: &Object) -> Option<&'c O
 pub(super) fn charged(price: &Object, quantity: i64) -> i64 {
     let metered = price.value("recurring")["usage_type"] == "metered";
     if metered { 0 } else { price_amount(price, quantity) }
+}
+
+/// One item for each price, and one currency for all of them.
+pub(super) fn check_prices(context: &Context<'_>, items: &[Object]) -> Result<(), ApiError> {
+    let currency = |item: &Object| price(context, item).map(|price| price.json("currency").to_owned());
+    for (place, item) in items.iter().enumerate() {
+        if items[..place]
+            .iter()
+            .any(|other| other.json("price") == item.json("price"))
+        {
+            let price = item.word("price").unwrap_or_default();
+            return Err(ApiError::invalid(format!(
+                "Cannot add multiple subscription items with the same plan: {price}"
+            )));
+        }
+        if currency(&items[0]) != currency(item) {
+            return Err(
+                ApiError::invalid("All prices on a subscription must have the same currency.")
+                    .param(format!("items[{place}][price]")),
+            );
+        }
+    }
+    Ok(())
 }
 
 /// A new item. It is not kept yet.
@@ -71,7 +94,7 @@ fn from_params(
     Ok(item)
 }
 
-fn period_from(price: &Object, start: i64) -> i64 {
+pub(super) fn period_from(price: &Object, start: i64) -> i64 {
     let recurring = price.value("recurring");
     let interval = recurring["interval"].as_str().unwrap_or("month");
     add_interval(start, interval, recurring["interval_count"].as_i64().unwrap_or(1))
@@ -126,7 +149,9 @@ pub(super) struct Change {
     subscription: String,
     pub(super) items: Vec<Object>,
     /// What the rest of the period costs more, or less, and what for.
-    prorations: Vec<(i64, String)>,
+    prorations: Vec<Proration>,
+    /// Whether a price of another interval has begun a new period.
+    pub(super) restarted: bool,
 }
 
 impl Change {
@@ -139,6 +164,7 @@ impl Change {
                 .filter_map(|id| context.find(g::SUBSCRIPTION_ITEM, id))
                 .collect(),
             prorations: Vec::new(),
+            restarted: false,
         }
     }
 
@@ -156,6 +182,17 @@ impl Change {
                 item.set_integer("current_period_end", end);
             }
         }
+    }
+
+    /// Every item's period begins now.
+    pub(super) fn begin_periods(&mut self, context: &Context<'_>) {
+        for item in &mut self.items {
+            let end = price(context, item).map(|price| period_from(price, context.now));
+            item.set_integer("current_period_start", context.now);
+            item.set_integer("current_period_end", end.unwrap_or(context.now));
+        }
+        // What was free is not given back.
+        self.prorations.clear();
     }
 
     /// Without an id an item is added; with one it is changed or deleted.
@@ -200,7 +237,18 @@ impl Change {
             crate::resources::apply_metadata(&mut item, metadata)?;
         }
         self.prorate(context, &before, -1);
+        let length = |item: &Object| price(context, item).map(|price| period_from(price, 0));
+        let begins = length(&before) != length(&item);
+        if begins {
+            let end = price(context, &item).map(|price| period_from(price, context.now));
+            item.set_integer("current_period_start", context.now);
+            item.set_integer("current_period_end", end.unwrap_or(context.now));
+            self.restarted = true;
+        }
         self.prorate(context, &item, 1);
+        if let Some(last) = self.prorations.last_mut() {
+            last.begins = begins;
+        }
         self.items[at] = item;
         Ok(())
     }
@@ -221,11 +269,24 @@ impl Change {
         } else {
             "Remaining time on"
         };
-        self.prorations.push((sign * part, format!("{what} {name}")));
+        let quantity = item.amount("quantity");
+        let many = if quantity == 1 {
+            String::new()
+        } else {
+            format!("{quantity} × ")
+        };
+        self.prorations.push(Proration {
+            amount: sign * part,
+            description: format!("{what} {many}{name} after {}", day(context.now)),
+            quantity,
+            period: (context.now, end.max(context.now)),
+            price: price.id.to_string(),
+            begins: false,
+        });
     }
 
     /// Keeps all changes. Whether an invoice is to be made at once.
-    pub(super) fn keep(self, context: &mut Context<'_>, subscription: &Object) -> bool {
+    pub(super) fn keep(mut self, context: &mut Context<'_>, subscription: &Object) -> bool {
         let before = context
             .find(g::SUBSCRIPTION, &subscription.id)
             .map(|old| old.ids("items"))
@@ -234,21 +295,24 @@ impl Change {
         for gone in before.iter().filter(|id| !kept.contains(id)) {
             context.remove(g::SUBSCRIPTION_ITEM, gone);
         }
-        for item in self.items {
+        for item in std::mem::take(&mut self.items) {
             context.put(item);
         }
         let behavior = context.text("proration_behavior").unwrap_or("create_prorations");
-        let changes = self.prorations.iter().map(|(amount, _)| amount).sum::<i64>() != 0;
+        if behavior == "none" {
+            self.prorations.retain(|proration| proration.begins);
+        }
+        let changes = self.prorations.iter().map(|one| one.amount).sum::<i64>() != 0;
         let free = subscription.word("status") != Some("active");
-        if behavior == "none" || free || !changes {
+        if free || !changes {
             return false;
         }
         let customer = subscription.word("customer").unwrap_or_default().to_owned();
         let currency = subscription.word("currency").unwrap_or("usd").to_owned();
-        for (amount, what) in self.prorations {
-            add_pending(context, &customer, amount, &currency, &what);
+        for proration in &self.prorations {
+            add_pending(context, &customer, &currency, proration);
         }
-        behavior == "always_invoice"
+        behavior == "always_invoice" || self.restarted
     }
 }
 
@@ -266,21 +330,30 @@ pub(crate) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     let json = context.json(&item);
     change.prorate(context, &item, 1);
     change.items.push(item);
-    finish(context, &mut subscription, change);
+    check_prices(context, &change.items)?;
+    finish(context, &mut subscription, change)?;
     Ok(json)
 }
 
-fn finish(context: &mut Context<'_>, subscription: &mut Object, change: Change) {
+fn finish(context: &mut Context<'_>, subscription: &mut Object, change: Change) -> Result<(), ApiError> {
     subscription.set("items", ids_json(&change.ids()));
-    change.keep(context, subscription);
+    if change.restarted {
+        subscription.set_integer("billing_cycle_anchor", context.now);
+    }
+    let at_once = change.keep(context, subscription);
     context.put(subscription.clone());
+    if at_once {
+        super::invoice_changes(context, &subscription.id)?;
+    }
+    Ok(())
 }
 
 pub(crate) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
     let (mut subscription, mut change, at) = in_path(context)?;
     change.update(context, at, context.params, &|name| name.to_owned())?;
+    check_prices(context, &change.items)?;
     let json = context.json(&change.items[at]);
-    finish(context, &mut subscription, change);
+    finish(context, &mut subscription, change)?;
     Ok(json)
 }
 
@@ -293,7 +366,7 @@ pub(crate) fn delete(context: &mut Context<'_>) -> Result<String, ApiError> {
     }
     let item = change.items.remove(at);
     change.prorate(context, &item, -1);
-    finish(context, &mut subscription, change);
+    finish(context, &mut subscription, change)?;
     Ok(crate::resources::generic::stub(context.plan.shape, &item))
 }
 
