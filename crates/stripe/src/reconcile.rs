@@ -24,13 +24,11 @@ use inflight_core::{Body, Effect, Failure, Outcome, Request, RequestId, ResultEr
 
 pub use self::look_up::{LookUp, Seen};
 use crate::catalogue::{Encoding, Param};
+use crate::check::METADATA_ENTRIES_MAX;
 use crate::route::operation_of;
 
 /// The name in the metadata that holds the request's id.
 pub const TAG: &str = "inflight_request_id";
-
-/// An object has at most so many metadata. <https://docs.stripe.com/api/metadata>
-const METADATA_MAX: usize = 50;
 
 /// Writes the request's id into its metadata, where the operation takes some, as a form. A request that brings the tag itself, that
 /// clears its metadata or has no room for more is left as it is.
@@ -52,7 +50,7 @@ fn tagged(form: &[u8], id: RequestId) -> Option<Vec<u8>> {
     let metadata: Vec<&[u8]> = names.flatten().filter(|name| name.starts_with(b"metadata")).collect();
     let own = field_name();
     let cleared = metadata.contains(&&b"metadata"[..]);
-    if cleared || metadata.len() >= METADATA_MAX || metadata.contains(&own.as_bytes()) {
+    if cleared || metadata.len() >= METADATA_ENTRIES_MAX || metadata.contains(&own.as_bytes()) {
         return None;
     }
     let mut bytes = form.to_vec();

@@ -81,11 +81,7 @@ impl Injector {
         let (name, ids) = route.map_or(("", Vec::new()), |(operation, ids)| (operation.name, ids));
         let mut decision = Decision::default();
         if let Some(refusal) = self.limited(request, name, (now, now + latency)) {
-            self.count(if refusal.reason.is_some() {
-                "rate_limited"
-            } else {
-                "lock_timeout"
-            });
+            self.count("rate_limited");
             decision.refusal = Some(refusal);
             return decision;
         }

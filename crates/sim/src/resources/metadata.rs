@@ -2,13 +2,10 @@
 
 use std::borrow::Cow;
 
-use inflight_stripe::Value;
+use inflight_stripe::{METADATA_ENTRIES_MAX, Value};
 
 use crate::error::ApiError;
 use crate::object::Object;
-
-/// Metadata has at most so many entries. <https://docs.stripe.com/api/metadata>
-const METADATA_MAX: usize = 50;
 
 /// New keys are added, empty values remove their key, `metadata=` removes all. <https://docs.stripe.com/api/metadata>
 pub(crate) fn apply_metadata(object: &mut Object, value: &Value) -> Result<(), ApiError> {
@@ -26,8 +23,8 @@ pub(crate) fn apply_metadata(object: &mut Object, value: &Value) -> Result<(), A
         }
         _ => object.metadata.clear(),
     }
-    if object.metadata.len() > METADATA_MAX {
-        let message = format!("You cannot have more than {METADATA_MAX} keys in metadata.");
+    if object.metadata.len() > METADATA_ENTRIES_MAX {
+        let message = format!("You cannot have more than {METADATA_ENTRIES_MAX} keys in metadata.");
         return Err(ApiError::invalid(message).param("metadata"));
     }
     Ok(())
@@ -39,7 +36,9 @@ fn set_metadata(object: &mut Object, key: &str, value: &str) {
         (Some(at), true) => drop(object.metadata.remove(at)),
         (Some(at), false) => object.metadata[at].1 = value.into(),
         // One more than allowed is enough to be refused.
-        (None, false) if object.metadata.len() <= METADATA_MAX => object.metadata.push((key.into(), value.into())),
+        (None, false) if object.metadata.len() <= METADATA_ENTRIES_MAX => {
+            object.metadata.push((key.into(), value.into()))
+        }
         (None, _) => {}
     }
 }
