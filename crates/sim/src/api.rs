@@ -426,7 +426,7 @@ impl Api {
                 Known::OtherRequest => return Err(key_of_other_request(key)),
             }
         }
-        operation.check_all(&params)?;
+        operation.check_all_listed(&params)?;
         add_owner(operation, plan, &ids, &mut params);
 
         if operation.method != Method::Get {

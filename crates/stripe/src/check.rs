@@ -32,8 +32,12 @@ impl Operation {
     /// assert_eq!(error.to_string(), "unknown parameter `unit_amout`: did you mean `unit_amount`?");
     /// ```
     pub fn check(&self, name: &str, value: &Value) -> Result<(), ParamError> {
+        self.check_by(self.rules(), name, value)
+    }
+
+    fn check_by(&self, rules: Rules, name: &str, value: &Value) -> Result<(), ParamError> {
         match self.param(name) {
-            Some(param) => self.rules().param(param, value, &Path::Root(name)),
+            Some(param) => rules.param(param, value, &Path::Root(name)),
             None => Err(unknown(&Path::Root(name), name, self.known_params())),
         }
     }
@@ -43,10 +47,27 @@ impl Operation {
     /// # Errors
     /// The first thing that Stripe would refuse.
     pub fn check_all(&self, params: &Params) -> Result<(), ParamError> {
+        self.check_all_by(self.rules(), params)
+    }
+
+    /// [`check_all`](Self::check_all) for a server that knows no more than the specification: a value outside a list that the
+    /// specification marks as not binding is refused as well.
+    ///
+    /// # Errors
+    /// The first thing that such a server would refuse.
+    pub fn check_all_listed(&self, params: &Params) -> Result<(), ParamError> {
+        let rules = Rules {
+            only_listed: true,
+            ..self.rules()
+        };
+        self.check_all_by(rules, params)
+    }
+
+    fn check_all_by(&self, rules: Rules, params: &Params) -> Result<(), ParamError> {
         for (name, value) in params.iter() {
-            self.check(name, value)?;
+            self.check_by(rules, name, value)?;
         }
-        match self.rules().missing(self.known_params(), params) {
+        match rules.missing(self.known_params(), params) {
             Some(param) => Err(Path::Root(param.name).error(Problem::Missing)),
             None => Ok(()),
         }
@@ -63,6 +84,7 @@ impl Operation {
     fn rules(&self) -> Rules {
         Rules {
             is_json: self.encoding == Encoding::Json,
+            only_listed: false,
         }
     }
 }
@@ -71,6 +93,8 @@ impl Operation {
 #[derive(Clone, Copy)]
 struct Rules {
     is_json: bool,
+    /// Whether lists that are not binding bind.
+    only_listed: bool,
 }
 
 fn unknown(path: &Path<'_>, name: &str, known: impl Iterator<Item = &'static Param>) -> ParamError {
@@ -126,6 +150,7 @@ impl Rules {
             Kind::Boolean => matches!(value, Value::Bool(_)) || matches!(value.as_text(), Some("true" | "false")),
             Kind::Text => return check_text(value, usize::MAX, *kind, path),
             Kind::TextUpTo(max) => return check_text(value, *max as usize, *kind, path),
+            Kind::OpenEnum(values) if self.only_listed => return check_enum(values, value, path),
             Kind::OpenEnum(_) => return check_text(value, usize::MAX, *kind, path),
             Kind::Enum(values) => return check_enum(values, value, path),
             Kind::List(item) => return self.list(item, kind, value, path),

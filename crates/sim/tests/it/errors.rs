@@ -138,3 +138,21 @@ fn other_content_types() {
         post("/v1/products", "name=x").header("Content-Type", "application/x-www-form-urlencoded; charset=utf-8");
     assert_eq!(client.call(form).status, 200);
 }
+
+#[test]
+fn a_value_outside_an_open_list_is_refused_and_never_replaced() {
+    let (simulator, mut client) = simulator();
+    for (path, form, param) in [
+        ("/v1/payment_methods", "type=foo", "type"),
+        ("/v1/tax_ids", "type=foo&value=1", "type"),
+    ] {
+        let refused = client.call(post(path, form));
+        assert_eq!(
+            (refused.status, refused.error().3),
+            (400, param),
+            "{path}: {}",
+            refused.body
+        );
+    }
+    assert_eq!(simulator.counts().effects, 0);
+}
