@@ -93,7 +93,7 @@ impl Dispatch {
     fn fill(self: &Arc<Self>) -> Option<Instant> {
         let now = Instant::now();
         loop {
-            let free = self.busy.load(Ordering::Relaxed) < self.concurrency;
+            let free = !self.control.is_paused() && self.busy.load(Ordering::Relaxed) < self.concurrency;
             let mut schedule = self.schedule();
             let next = if free { schedule.next(now) } else { None };
             let Some(work) = next else {
@@ -182,9 +182,10 @@ impl Held<'_> {
         let now = Instant::now();
         let mut schedule = self.dispatch.schedule();
         schedule.settle(permit, report, now);
-        let next = schedule.next(now);
+        let is_paused = self.dispatch.control.is_paused();
+        let next = if is_paused { None } else { schedule.next(now) };
         // Times and further slots are the loop's to look after.
-        if schedule.has_waiting() {
+        if is_paused || schedule.has_waiting() {
             self.dispatch.control.bell.ring();
         }
         next

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use inflight_core::{
-    Effect, FailedAttempt, Failure, FailureKind, InFlight, Outcome, Policy, Request, Response, RetryDecision, Throttle,
+    AttemptResult, Effect, FailedAttempt, Failure, FailureKind, InFlight, Outcome, Policy, Request, Response,
+    RetryDecision, RetryReason, Throttle,
 };
 use tokio::time::Instant;
 
@@ -92,7 +93,7 @@ impl Exchange {
         let Some(mut in_flight) = started else {
             return Report::nothing(began);
         };
-        in_flight.begin_attempt();
+        in_flight.begin_attempt(Duration::ZERO);
         progress.attempts += 1;
         let deadline = Instant::from_std(in_flight.deadline());
         let mut server = None;
@@ -108,7 +109,12 @@ impl Exchange {
             ..Report::nothing(began)
         };
         match end {
-            AttemptEnd::Outcome(Ok(success)) => in_flight.complete(Ok(success)),
+            AttemptEnd::Outcome(Ok(success)) => {
+                if in_flight.has_observer() {
+                    in_flight.end_attempt(self.result_of(Some(&success.response), None));
+                }
+                in_flight.complete(Ok(success));
+            }
             AttemptEnd::Outcome(Err(failure)) => self.failed(in_flight, progress, failure.into(), &mut report),
             AttemptEnd::Broken(broken) => self.failed(in_flight, progress, broken, &mut report),
             AttemptEnd::DeadlinePassed(effect) => {
@@ -135,7 +141,16 @@ impl Exchange {
         let deadline = Instant::from_std(in_flight.deadline());
         let decision = self.decide(&in_flight, &progress, &failure, unanswered, deadline, now);
         let pause = match decision {
-            RetryDecision::Stop => return in_flight.complete(Err(failure)),
+            RetryDecision::Stop => {
+                if in_flight.has_observer() {
+                    let result = self.result_of(failure.response.as_ref(), Some(&failure));
+                    in_flight.end_attempt(AttemptResult {
+                        throttle: report.throttle,
+                        ..result
+                    });
+                }
+                return in_flight.complete(Err(failure));
+            }
             RetryDecision::AtOnce => {
                 progress.repeated_at_once = true;
                 Duration::ZERO
@@ -148,8 +163,15 @@ impl Exchange {
             }
         };
         let expires = self.expires(&in_flight, deadline);
-        in_flight.wait(failure.effect);
         let until = now.checked_add(pause).map_or(expires, |at| at.min(expires));
+        if in_flight.has_observer() {
+            in_flight.end_attempt(AttemptResult {
+                next: Some((RetryReason::of(&failure), until.saturating_duration_since(now))),
+                throttle: report.throttle,
+                ..self.result_of(failure.response.as_ref(), Some(&failure))
+            });
+        }
+        in_flight.wait(failure.effect, until.into_std());
         let again = Again {
             in_flight,
             progress,
@@ -229,6 +251,20 @@ impl Exchange {
                 "the policy panicked over the answer",
             ))
         })
+    }
+
+    /// What the observers are told of an attempt.
+    fn result_of<'r>(&self, response: Option<&'r Response>, failure: Option<&'r Failure>) -> AttemptResult<'r> {
+        AttemptResult {
+            status: response.map(|response| response.status),
+            error: failure.map(|failure| &failure.kind),
+            server_request_id: response.and_then(|response| {
+                let id = catch_unwind(AssertUnwindSafe(|| self.policy.server_request_id(response)));
+                id.ok().flatten()
+            }),
+            replayed: response.is_some_and(|response| self.guarded(|policy| policy.is_replay(response)) == Some(true)),
+            ..AttemptResult::default()
+        }
     }
 
     /// What the policy says and the budget allows.

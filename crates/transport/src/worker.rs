@@ -1,6 +1,7 @@
 //! The worker's thread, seen from outside.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
@@ -33,6 +34,7 @@ pub struct ShutdownReport {
 #[derive(Debug, Default)]
 pub(crate) struct Control {
     pub(crate) bell: Arc<Bell>,
+    paused: AtomicBool,
     stop: Mutex<Stop>,
     stopped: Condvar,
 }
@@ -52,6 +54,15 @@ impl Control {
 
     pub(crate) fn stop_until(&self) -> Option<Instant> {
         self.stop().until
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
+    }
+
+    fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Relaxed);
+        self.bell.ring();
     }
 
     /// A second call can only shorten the time.
@@ -154,6 +165,23 @@ impl Worker {
             thread: Mutex::new(Some(thread)),
             drain_limit,
         })
+    }
+
+    /// Sends nothing new until [`resume`](Self::resume): attempts under way end, deadlines and cancellations go on, and what is
+    /// submitted waits in the queue.
+    pub fn pause(&self) {
+        self.control.set_paused(true);
+    }
+
+    /// Ends a pause.
+    pub fn resume(&self) {
+        self.control.set_paused(false);
+    }
+
+    /// Whether sending is paused.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.control.is_paused()
     }
 
     /// Stops the worker and waits for it, so do not call it on a thread that drives an async runtime. Queued requests end as
