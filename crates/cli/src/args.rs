@@ -1,10 +1,12 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use inflight::sim::Latency;
 use inflight::transport::WhenOpen;
 
@@ -16,6 +18,16 @@ use crate::duration::{parse_duration, parse_latency};
 #[derive(Debug, Parser)]
 #[command(name = "inflight", version, max_term_width = 100)]
 pub(crate) struct Arguments {
+    /// The settings' file, in place of inflight.toml in the current folder
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "INFLIGHT_CONFIG",
+        hide_env_values = true
+    )]
+    pub(crate) config: Option<PathBuf>,
+
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -30,6 +42,10 @@ pub(crate) enum Command {
     Sim(SimArguments),
     /// List what scripts can do with Stripe: one operation a line
     Api(ApiArguments),
+    /// Show the settings in effect, and where each comes from
+    Config(ConfigArguments),
+    /// Print a script that completes this program's arguments in a shell
+    Completions(CompletionsArguments),
 }
 
 #[derive(Debug, Args)]
@@ -37,7 +53,8 @@ pub(crate) enum Command {
 Exit status: 0 all scripts ended well; 1 a script failed; 2 wrong usage; 130 or 143 after Ctrl-C or SIGTERM,
 when what was in flight has finished (a second signal ends the program at once).
 
-The key for --live comes from the environment variable STRIPE_API_KEY, never from an argument.")]
+The key for --live comes from the environment variable STRIPE_API_KEY, never from an argument.
+The token that opens the page is new in each run, unless INFLIGHT_DASHBOARD_TOKEN has one: then an open page finds the next run.")]
 pub(crate) struct RunArguments {
     /// The scripts
     #[arg(required = true, value_name = "SCRIPT")]
@@ -98,6 +115,14 @@ pub(crate) struct RunArguments {
     /// Write the results as JSON to this file; - is standard output, and the scripts' own output goes to standard error then
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+
+    /// Serve a page to watch the run on, such as 127.0.0.1:0: its address is printed at the start, with the token that opens it
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) dashboard: Option<SocketAddr>,
+
+    /// Write the same page to this file at the end, with the run's data in it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
 
     /// Show neither progress nor the table, only the scripts' own output
     #[arg(long, short)]
@@ -168,4 +193,30 @@ pub(crate) struct ApiArguments {
     /// is looked for in all names, paths and parameters
     #[arg(value_name = "WORD")]
     pub(crate) word: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A setting is, in rising order of precedence: the default; in the table of its command in inflight.toml, under the flag's name; in
+the environment; on the command line. Keys are never settings: STRIPE_API_KEY has the key. --live is for the command line alone.
+
+Example of a file:
+  [run]
+  concurrency = 128
+  timeout = \"5m\"
+  quiet = true
+
+  [sim]
+  listen = \"127.0.0.1:12112\"")]
+pub(crate) struct ConfigArguments {
+    /// A command line without its scripts, such as run --retries 5. By default the settings of all commands
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) line: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example: inflight completions bash > ~/.local/share/bash-completion/completions/inflight")]
+pub(crate) struct CompletionsArguments {
+    /// The shell
+    pub(crate) shell: Shell,
 }

@@ -7,10 +7,16 @@
 mod api;
 mod args;
 mod check;
+mod config;
+mod dashboard;
 mod descriptors;
 mod duration;
+mod http;
+mod monitor;
+mod page;
 mod run;
 mod script;
+mod settings;
 mod signals;
 mod sim;
 mod stream;
@@ -20,8 +26,7 @@ mod text;
 use std::io;
 use std::process::ExitCode;
 
-use args::{Arguments, Command};
-use clap::Parser;
+use args::Command;
 
 /// Charges scripts for the memory that they hold, so that none can take it all.
 #[global_allocator]
@@ -35,12 +40,16 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let status = match Arguments::parse().command {
-        Command::Run(arguments) => run::run(&arguments),
-        Command::Check(arguments) => Ok(check::check(&arguments)),
-        Command::Sim(arguments) => sim::sim(&arguments),
-        Command::Api(arguments) => api::api(&arguments),
-    };
+    let status = config::arguments()
+        .map_err(Into::into)
+        .and_then(|all: args::Arguments| match &all.command {
+            Command::Run(arguments) => run::run(arguments),
+            Command::Check(arguments) => Ok(check::check(arguments)),
+            Command::Sim(arguments) => sim::sim(arguments),
+            Command::Api(arguments) => api::api(arguments),
+            Command::Config(arguments) => settings::settings(arguments, all.config.as_deref()),
+            Command::Completions(arguments) => Ok(settings::completions(arguments.shell)),
+        });
     status.map_or_else(
         |error| {
             stream::say(io::stderr(), &format!("inflight: {error}\n"));

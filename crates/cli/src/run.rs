@@ -8,13 +8,12 @@ mod table;
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use inflight::Inflight;
-use inflight::core::{Ended, FailureKind, Observer, RequestStatus};
 use inflight::stripe::RetrySettings;
 use inflight::stripe_rhai::HostOptions;
 use inflight::transport::CircuitBreaker;
@@ -23,7 +22,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::RunArguments;
+use crate::dashboard::{Dashboard, TOKEN_MIN, Token};
 use crate::descriptors::concurrency_within_limit;
+use crate::monitor::Monitor;
+use crate::page::page;
 use crate::script::read_all;
 use crate::signals::Signals;
 use crate::stream::Streams;
@@ -37,8 +39,11 @@ use report::Report;
 /// How often output is written out and progress is drawn.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Longer latencies count as this: an hour, in microseconds. No deadline of a request is as far away.
-const LONGEST_LATENCY_MICROS: u64 = 3_600_000_000;
+/// A page in a file has no policy that would ask for it.
+const PAGE_NONCE: &str = "report";
+
+/// The token of the page, where it is to be the same in each run.
+pub(crate) const TOKEN_VARIABLE: &str = "INFLIGHT_DASHBOARD_TOKEN";
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -51,14 +56,24 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<u8, Failure> {
     ));
     let target = Target::of(arguments)?;
     // After everything that may be wrong with the command line and the key: a mistake there costs no earlier results.
+    let token = dashboard_token()?;
     let json = arguments.json.as_deref().map(open_json).transpose()?;
+    let page_file = arguments.report.as_deref().map(OutFile::create).transpose()?;
     let streams = Streams::start()?;
     let (concurrency, limited) = concurrency_within_limit(arguments.concurrency, target.sockets_per_request());
     if let Some(message) = limited {
         streams.stderr.write(&format!("inflight: {message}\n"));
     }
-    let latencies = Arc::new(Latencies::new());
-    let inflight = assemble(arguments, &target, concurrency, Arc::clone(&latencies))?;
+    let monitor = Arc::new(Monitor::new(plan.total(), target.describe()));
+    let inflight = Arc::new(assemble(arguments, &target, concurrency, Arc::clone(&monitor))?);
+    let dashboard = arguments.dashboard.map(|address| {
+        Dashboard::start(address, token, Arc::clone(&inflight), Arc::clone(&monitor))
+            .map_err(|source| DashboardError::Listen { address, source })
+    });
+    let dashboard = dashboard.transpose()?;
+    if let Some(dashboard) = &dashboard {
+        streams.stderr.write(&format!("dashboard: {}\n", dashboard.url()));
+    }
     let text_stream = if matches!(json, Some(Json::Stdout)) {
         &streams.stderr
     } else {
@@ -77,6 +92,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<u8, Failure> {
     let mut run = Run {
         plan: &plan,
         inflight: &inflight,
+        monitor: &monitor,
         streams: &streams,
         output: &output,
         progress,
@@ -85,6 +101,10 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<u8, Failure> {
     let finished = runtime.block_on(run.drive(arguments.timeout));
     // What is still under way has had its scripts' whole time.
     inflight.shutdown(Duration::ZERO);
+    monitor.sample(inflight.registry(), true);
+    if let Some(dashboard) = dashboard {
+        dashboard.run_ended();
+    }
     if let Some(simulator) = target.simulator {
         simulator.shutdown();
     }
@@ -93,18 +113,22 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<u8, Failure> {
         plan: &plan,
         results: finished.results,
         counts: inflight.registry().counts(),
-        latencies: latencies.histogram(),
+        latencies: monitor.latencies(),
         wall_time: finished.wall_time,
+        record: monitor.record(inflight.registry()),
     };
     if !arguments.quiet {
-        text_stream.write(&table::render(&report));
+        text_stream.write(&table::render(&report, text_stream.has_colour()));
+    }
+    if let Some(file) = page_file {
+        file.write(&page(PAGE_NONCE, &serde_json::to_string(&report.record)?))?;
     }
     let mut interrupted = finished.interrupted;
     let mut drain = || runtime.block_on(drain(&streams, &mut signals, &mut interrupted));
     match json {
         None => drain(),
         Some(Json::File(file)) => {
-            let written = file.write(&report);
+            let written = file.write(&report::json_line(&report)?);
             drain();
             written?;
         }
@@ -113,7 +137,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<u8, Failure> {
             streams.stdout.write(&report::json_line(&report)?);
             drain();
             if let Some(error) = streams.stdout.take_error() {
-                return Err(JsonError::new("standard output", error).into());
+                return Err(WriteError::new("standard output", error).into());
             }
         }
     }
@@ -133,7 +157,7 @@ fn assemble(
     arguments: &RunArguments,
     target: &Target,
     concurrency: u32,
-    latencies: Arc<Latencies>,
+    monitor: Arc<Monitor>,
 ) -> Result<Inflight, Failure> {
     let mut builder = Inflight::builder()
         .host_options(HostOptions {
@@ -154,7 +178,7 @@ fn assemble(
             max_retries: arguments.retries,
             ..RetrySettings::default()
         })
-        .observer(latencies);
+        .observer(monitor);
     if let Some(url) = &target.base_url {
         builder = builder.base_url(url);
     }
@@ -175,6 +199,7 @@ struct Finished {
 struct Run<'a> {
     plan: &'a Arc<Plan>,
     inflight: &'a Inflight,
+    monitor: &'a Arc<Monitor>,
     streams: &'a Streams,
     output: &'a Arc<Output>,
     progress: Progress,
@@ -187,7 +212,15 @@ impl Run<'_> {
         let started = Instant::now();
         let cancel = CancellationToken::new();
         let (sender, mut incoming) = mpsc::unbounded_channel();
-        feed::start(self.plan, self.inflight, time_limit, self.output, &cancel, sender);
+        feed::start(
+            self.plan,
+            self.inflight,
+            self.monitor,
+            time_limit,
+            self.output,
+            &cancel,
+            sender,
+        );
 
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -202,6 +235,7 @@ impl Run<'_> {
                 _ = ticks.tick() => {
                     self.progress.suspend(|| self.output.flush());
                     self.progress.update(results.len(), self.inflight.registry());
+                    self.monitor.sample(self.inflight.registry(), false);
                 }
                 status = self.signals.next() => {
                     interrupted = Some(status);
@@ -233,79 +267,66 @@ impl Run<'_> {
     }
 }
 
-/// How long requests took, from submission to their ending.
-struct Latencies(Mutex<Histogram<u64>>);
-
-impl Latencies {
-    fn new() -> Self {
-        // Creation fails for impossible bounds only.
-        let histogram = Histogram::new_with_bounds(1, LONGEST_LATENCY_MICROS, 3)
-            .unwrap_or_else(|_| unreachable!("an hour in microseconds to three digits is possible"));
-        Self(Mutex::new(histogram))
-    }
-
-    fn histogram(&self) -> Histogram<u64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+/// The token that the environment has, or a new one.
+fn dashboard_token() -> Result<Token, DashboardError> {
+    match std::env::var(TOKEN_VARIABLE) {
+        Err(_) => Ok(Token::random()),
+        Ok(text) => Token::given(text).ok_or(DashboardError::Token),
     }
 }
 
-impl Observer for Latencies {
-    fn ended(&self, ended: &Ended<'_>) {
-        // What the end of the run abandoned says nothing about the server.
-        let abandoned = matches!(ended.outcome, Err(failure) if failure.kind == FailureKind::Shutdown);
-        if ended.status != RequestStatus::Cancelled && !abandoned {
-            let micros = u64::try_from(ended.latency.as_micros()).unwrap_or(u64::MAX);
-            self.0
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .saturating_record(micros);
-        }
-    }
+#[derive(Debug, thiserror::Error)]
+enum DashboardError {
+    #[error("the page cannot be served at {address}: {source}")]
+    Listen { address: SocketAddr, source: io::Error },
+    // Without the text: it is a secret.
+    #[error("{TOKEN_VARIABLE} must have at least {TOKEN_MIN} characters, all of them letters, digits, - or _")]
+    Token,
 }
 
 /// Where the JSON goes. Opened before anything runs: a wrong path should not cost a run.
 enum Json {
     Stdout,
-    File(JsonFile),
+    File(OutFile),
 }
 
-struct JsonFile {
+struct OutFile {
     path: String,
     file: File,
 }
 
 #[derive(Debug, thiserror::Error)]
 #[error("{path} cannot be written: {source}")]
-struct JsonError {
+struct WriteError {
     path: String,
     source: io::Error,
 }
 
-impl JsonError {
+impl WriteError {
     fn new(path: &str, source: io::Error) -> Self {
         let path = path.to_owned();
         Self { path, source }
     }
 }
 
-fn open_json(path: &Path) -> Result<Json, JsonError> {
-    if path == Path::new("-") {
-        return Ok(Json::Stdout);
+impl OutFile {
+    fn create(path: &Path) -> Result<Self, WriteError> {
+        let name = path.display().to_string();
+        match File::create(path) {
+            Ok(file) => Ok(Self { path: name, file }),
+            Err(error) => Err(WriteError::new(&name, error)),
+        }
     }
-    let file = File::create(path);
-    let path = path.display().to_string();
-    match file {
-        Ok(file) => Ok(Json::File(JsonFile { path, file })),
-        Err(error) => Err(JsonError::new(&path, error)),
+
+    fn write(mut self, text: &str) -> Result<(), WriteError> {
+        let written = self.file.write_all(text.as_bytes());
+        written.map_err(|error| WriteError::new(&self.path, error))
     }
 }
 
-impl JsonFile {
-    fn write(mut self, report: &Report) -> Result<(), Failure> {
-        let text = report::json_line(report)?;
-        self.file
-            .write_all(text.as_bytes())
-            .map_err(|error| JsonError::new(&self.path, error))?;
-        Ok(())
+fn open_json(path: &Path) -> Result<Json, WriteError> {
+    if path == Path::new("-") {
+        return Ok(Json::Stdout);
     }
+    OutFile::create(path).map(Json::File)
 }

@@ -3,6 +3,7 @@
 //!
 //! A terminal is written by the main thread instead, which clears the progress bars out of the way first.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::mem;
@@ -124,6 +125,12 @@ impl Stream {
 
     pub(crate) fn is_terminal(&self) -> bool {
         self.terminal
+    }
+
+    /// Whether it may be coloured: on a terminal that can, unless `NO_COLOR` has a value (no-color.org).
+    pub(crate) fn has_colour(&self) -> bool {
+        let is_set = |name, value: fn(&OsStr) -> bool| std::env::var_os(name).is_some_and(|text| value(&text));
+        self.terminal && !is_set("NO_COLOR", |text| !text.is_empty()) && !is_set("TERM", |text| text == "dumb")
     }
 
     /// Writes a text of the program's own, and does not wait for the reader. A terminal is written by the caller.

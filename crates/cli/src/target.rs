@@ -9,7 +9,7 @@ use url::{Host, Url};
 use crate::args::RunArguments;
 
 /// The environment variable with the key for `--live`.
-const KEY_VARIABLE: &str = "STRIPE_API_KEY";
+pub(crate) const KEY_VARIABLE: &str = "STRIPE_API_KEY";
 
 /// The key that scripts use where no real one is wanted.
 const PLACEHOLDER_KEY: &str = "sk_test_inflightSimulator";

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use inflight::core::Registry;
+use inflight::core::{Registry, Session};
 use inflight::rhai::{FiberEngine, Script, ScriptError, ScriptErrorKind, max_live_fibers};
 use inflight::{Inflight, ScriptOptions, ScriptReport, run_script};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::monitor::Monitor;
 use crate::run::output::Output;
 use crate::script::ScriptFile;
 use crate::text::one_line;
@@ -91,6 +92,7 @@ struct Feed {
     /// The number of the next copy that any thread starts.
     next: Arc<AtomicUsize>,
     registry: Registry,
+    monitor: Arc<Monitor>,
     time_limit: Duration,
     output: Arc<Output>,
     cancel: CancellationToken,
@@ -102,6 +104,7 @@ struct Feed {
 pub(crate) fn start(
     plan: &Arc<Plan>,
     inflight: &Inflight,
+    monitor: &Arc<Monitor>,
     time_limit: Duration,
     output: &Arc<Output>,
     cancel: &CancellationToken,
@@ -112,6 +115,7 @@ pub(crate) fn start(
         plan: Arc::clone(plan),
         next: Arc::default(),
         registry: inflight.registry().clone(),
+        monitor: Arc::clone(monitor),
         time_limit,
         output: Arc::clone(output),
         cancel: cancel.clone(),
@@ -154,16 +158,18 @@ impl Feed {
         let mut running = JoinSet::new();
         while let Some((script, copy)) = self.next() {
             let Some(place) = self.place(&live).await else {
-                self.report(script, copy, ScriptReport::failed(ScriptError::cancelled()));
+                self.report(script, copy, None, ScriptReport::failed(ScriptError::cancelled()));
                 continue;
             };
             match compiled.get(&self.plan, script) {
-                Err(error) => self.report(script, copy, ScriptReport::failed(error)),
+                Err(error) => self.report(script, copy, None, ScriptReport::failed(error)),
                 Ok(compiled) => {
                     let feed = self.clone();
                     running.spawn_local(async move {
-                        let report = feed.run_copy(&compiled, script, copy).await;
-                        feed.report(script, copy, report);
+                        let session = feed.registry.session();
+                        let id = session.id();
+                        let report = feed.run_copy(&compiled, script, copy, session).await;
+                        feed.report(script, copy, Some(id), report);
                         drop(place);
                     });
                     // It runs to its first wait before the next is considered: what it submits counts then.
@@ -198,9 +204,10 @@ impl Feed {
         }
     }
 
-    async fn run_copy(&self, script: &Script, number: usize, copy: u32) -> ScriptReport {
+    async fn run_copy(&self, script: &Script, number: usize, copy: u32, session: Session) -> ScriptReport {
         let output = Arc::clone(&self.output);
         let label = self.plan.label(number, copy);
+        self.monitor.script_began(&label, &session);
         let options = ScriptOptions {
             time_limit: Some(self.time_limit),
             output: Some(Arc::new(move |text: &str| output.print(&label, text))),
@@ -212,12 +219,18 @@ impl Feed {
             cancel: self.cancel.clone(),
             ..ScriptOptions::default()
         };
-        run_script(script, self.registry.session(), options).await
+        run_script(script, session, options).await
     }
 
-    fn report(&self, script: usize, copy: u32, report: ScriptReport) {
+    /// `session` is the script's, where it was started.
+    fn report(&self, script: usize, copy: u32, session: Option<u64>, report: ScriptReport) {
+        let result = RunResult { script, copy, report };
+        let error = result.report.result.as_ref().err();
+        let error = error.map(|error| self.plan.error_line(&result, error));
+        let label = self.plan.label(script, copy);
+        self.monitor.script_ended(&label, session, error.as_deref());
         // Nobody listens only when the program is ending.
-        let _ = self.results.send(RunResult { script, copy, report });
+        let _ = self.results.send(result);
     }
 }
 

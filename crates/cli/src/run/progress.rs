@@ -150,7 +150,7 @@ fn terminal(stream: &Stream) -> Option<MultiProgress> {
 
 fn bar(length: u64, name: &'static str) -> ProgressBar {
     let bar = ProgressBar::new(length).with_prefix(name);
-    if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} {msg}") {
+    if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:30.green} {pos}/{len} {msg}") {
         bar.set_style(style);
     }
     bar

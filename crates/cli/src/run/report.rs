@@ -7,6 +7,7 @@ use inflight::core::Counts;
 use serde::Serialize;
 
 use crate::duration::milliseconds;
+use crate::monitor::Record;
 use crate::run::feed::{Plan, RunResult};
 
 /// Everything that is known when a run has ended.
@@ -18,6 +19,8 @@ pub(crate) struct Report<'a> {
     /// In microseconds.
     pub(crate) latencies: Histogram<u64>,
     pub(crate) wall_time: Duration,
+    /// What the page shows.
+    pub(crate) record: Record,
 }
 
 #[derive(Serialize)]
@@ -27,6 +30,7 @@ pub(crate) struct JsonReport<'a> {
     wall_ms: f64,
     latency_ms: Latency,
     results: Vec<JsonResult<'a>>,
+    run: &'a Record,
 }
 
 #[derive(Serialize)]
@@ -106,6 +110,7 @@ impl Report<'_> {
                 max: self.latencies.max() as f64 / 1e3,
             },
             results: self.results.iter().map(|result| self.result(result)).collect(),
+            run: &self.record,
         }
     }
 

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use comfy_table::{CellAlignment, Table, TableComponent, presets};
+use comfy_table::{Cell, CellAlignment, Color, Table, TableComponent, presets};
 use inflight::core::Counts;
 
 use crate::duration::readable;
@@ -15,11 +16,31 @@ use crate::text::one_line;
 /// After this many different warnings, further ones are only counted.
 const WARNINGS_SHOWN: usize = 20;
 
-/// Names longer than this are cut at their start, so that the table fits 80 columns.
-const NAME_WIDTH: usize = 18;
+/// The columns beside the scripts' names.
+const COLUMNS: [&str; 7] = [
+    "result",
+    "time",
+    "submitted",
+    "completed",
+    "failed",
+    "retries",
+    "warnings",
+];
 
-pub(crate) fn render(report: &Report) -> String {
+/// How wide the table is at most.
+const WIDTH: usize = 80;
+
+/// A script's name has as much room as is left, within these bounds: a longer one is cut at its start.
+const NAME_WIDTH: RangeInclusive<usize> = 8..=18;
+
+/// The table and the warnings. `colour` marks what failed.
+pub(crate) fn render(report: &Report, colour: bool) -> String {
     let mut table = Table::new();
+    if colour {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
+    }
     let copies = report.plan.copies;
     let scripts = if copies > 1 {
         format!("script ×{copies}")
@@ -29,31 +50,32 @@ pub(crate) fn render(report: &Report) -> String {
     table
         .load_preset(presets::NOTHING)
         .set_style(TableComponent::HeaderLines, '─')
-        .set_header([
-            scripts.as_str(),
-            "result",
-            "time",
-            "submitted",
-            "completed",
-            "failed",
-            "retries",
-            "warnings",
-        ]);
+        .set_header(std::iter::once(scripts.as_str()).chain(COLUMNS));
     for column in table.column_iter_mut() {
         column.set_padding((0, 1));
         if column.index > 1 {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    let scripts = report.plan.scripts.len();
+    let mut rows = Vec::new();
     for (script, file) in report.plan.scripts.iter().enumerate() {
         let results: Vec<&RunResult> = report.results.iter().filter(|result| result.script == script).collect();
         let slowest = results.iter().map(|result| result.report.wall_time).max();
-        table.add_row(row(&short(&file.name), &results, slowest.unwrap_or_default()));
+        rows.push((file.name.as_str(), row(&results, slowest.unwrap_or_default())));
     }
-    if scripts > 1 {
+    if rows.len() > 1 {
         let all: Vec<&RunResult> = report.results.iter().collect();
-        table.add_row(row("all", &all, report.wall_time));
+        rows.push(("all", row(&all, report.wall_time)));
+    }
+    let width = name_width(rows.iter().map(|(_, row)| row));
+    for (name, row) in rows {
+        let [result, numbers @ ..] = row;
+        let result = match result.ends_with("failed") {
+            true => Cell::new(result).fg(Color::Red),
+            false => Cell::new(result).fg(Color::Green),
+        };
+        let cells = [Cell::new(short(name, width)), result];
+        table.add_row(cells.into_iter().chain(numbers.map(Cell::new)));
     }
     let mut text = String::from("\n");
     for line in table.lines() {
@@ -73,16 +95,30 @@ pub(crate) fn render(report: &Report) -> String {
     text
 }
 
-fn short(name: &str) -> String {
+/// What the other columns leave for the names, each with a space beside it.
+fn name_width<'r>(rows: impl Iterator<Item = &'r [String; 7]>) -> usize {
+    let mut widths = COLUMNS.map(str::len);
+    for row in rows {
+        for (width, text) in widths.iter_mut().zip(row) {
+            *width = (*width).max(text.chars().count());
+        }
+    }
+    let others: usize = widths.iter().map(|width| width + 1).sum();
+    WIDTH
+        .saturating_sub(others + 1)
+        .clamp(*NAME_WIDTH.start(), *NAME_WIDTH.end())
+}
+
+fn short(name: &str, width: usize) -> String {
     let characters: Vec<char> = name.strip_suffix(".rhai").unwrap_or(name).chars().collect();
-    if characters.len() <= NAME_WIDTH {
+    if characters.len() <= width {
         return characters.into_iter().collect();
     }
-    let end: String = characters[characters.len() - NAME_WIDTH + 1..].iter().collect();
+    let end: String = characters[characters.len() - width + 1..].iter().collect();
     format!("…{end}")
 }
 
-fn row(name: &str, results: &[&RunResult], time: Duration) -> [String; 8] {
+fn row(results: &[&RunResult], time: Duration) -> [String; 7] {
     let failed = results.iter().filter(|result| result.report.result.is_err()).count();
     let result = match (results.len(), failed) {
         (_, 0) => "ok".to_owned(),
@@ -97,7 +133,6 @@ fn row(name: &str, results: &[&RunResult], time: Duration) -> [String; 8] {
         .sum::<u64>();
     let warnings: usize = results.iter().map(|result| result.report.warnings.len()).sum();
     [
-        name.to_owned(),
         result,
         readable(time),
         sum(|counts| counts.submitted).to_string(),

@@ -1,0 +1,212 @@
+//! The monitoring page's server: `inflight run --dashboard`.
+
+mod access;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_SECURITY_POLICY, HeaderValue};
+use hyper::{Method, Request, StatusCode};
+use inflight::Inflight;
+use inflight::core::RequestId;
+use serde::Serialize;
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::http::{Answer, Body, Handler, Server, Trust, answer, text};
+use crate::monitor::{Monitor, Past};
+use crate::page::page;
+pub(crate) use access::{TOKEN_MIN, Token};
+
+/// How often an open page is told how things stand.
+const EVERY: Duration = Duration::from_millis(500);
+
+/// A page that loads and sends nothing beyond this server, and that nobody frames.
+const POLICY: &str = "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// The page of a run. Dropped, it is gone.
+pub(crate) struct Dashboard {
+    server: Server,
+    site: Arc<Site>,
+}
+
+impl Dashboard {
+    /// Serves the page of this run at this address.
+    pub(crate) fn start(
+        address: SocketAddr,
+        token: Token,
+        inflight: Arc<Inflight>,
+        monitor: Arc<Monitor>,
+    ) -> io::Result<Self> {
+        let site = Arc::new(Site {
+            token,
+            inflight,
+            monitor,
+            ended: CancellationToken::new(),
+            latest: Mutex::default(),
+        });
+        let guarded = Arc::clone(&site);
+        let server = Server::start(address, move |address| Guarded { address, site: guarded })?;
+        Ok(Self { server, site })
+    }
+
+    /// What opens the page.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/?token={}", self.server.address(), self.site.token.as_str())
+    }
+
+    /// Tells the open pages that the run has ended.
+    pub(crate) fn run_ended(&self) {
+        self.site.ended.cancel();
+    }
+}
+
+/// The site, for those who may see it.
+struct Guarded {
+    /// Where it is served.
+    address: SocketAddr,
+    site: Arc<Site>,
+}
+
+impl Handler for Guarded {
+    async fn handle(&self, request: Request<Incoming>, trust: &Trust) -> Answer {
+        match access::check(request.uri(), request.headers(), &self.site.token, self.address) {
+            Ok(()) => {
+                trust.grant();
+                self.site.answer(request.method(), request.uri().path())
+            }
+            Err(refusal) => text(refusal.status(), refusal.message()),
+        }
+    }
+}
+
+struct Site {
+    token: Token,
+    inflight: Arc<Inflight>,
+    monitor: Arc<Monitor>,
+    ended: CancellationToken,
+    /// The state that open pages were last told, and when it was made: one for all of them.
+    latest: Mutex<Option<(Instant, Bytes)>>,
+}
+
+impl Site {
+    fn answer(self: &Arc<Self>, method: &Method, path: &str) -> Answer {
+        let parts: Vec<&str> = path.split('/').skip(1).collect();
+        let (allowed, answer): (_, &dyn Fn() -> Answer) = match parts[..] {
+            [""] => (Method::GET, &front),
+            ["state"] => (Method::GET, &|| json_answer(&self.state(Past::All))),
+            ["events"] => (Method::GET, &|| self.events()),
+            ["requests", id] => (Method::GET, &|| self.request(id)),
+            ["requests", id, "cancel"] => (Method::POST, &|| self.cancel(id)),
+            ["pause"] => (Method::POST, &|| self.pause(true)),
+            ["resume"] => (Method::POST, &|| self.pause(false)),
+            _ => return text(StatusCode::NOT_FOUND, "There is nothing here."),
+        };
+        if *method == allowed {
+            answer()
+        } else {
+            text(
+                StatusCode::METHOD_NOT_ALLOWED,
+                &format!("Only {allowed} is answered here."),
+            )
+        }
+    }
+
+    fn state(&self, past: Past) -> crate::monitor::Snapshot {
+        let (is_paused, has_ended) = (self.inflight.is_paused(), self.ended.is_cancelled());
+        self.monitor
+            .snapshot(self.inflight.registry(), is_paused, has_ended, past)
+    }
+
+    fn request(&self, id: &str) -> Answer {
+        match id.parse().ok().and_then(|id| self.monitor.request(id)) {
+            Some(request) => json_answer(&request),
+            None => text(StatusCode::NOT_FOUND, "This request is not known, or no longer."),
+        }
+    }
+
+    fn cancel(&self, id: &str) -> Answer {
+        let Ok(id) = id.parse::<RequestId>() else {
+            return text(StatusCode::NOT_FOUND, "This is no request's id.");
+        };
+        // One that the registry has forgotten has ended.
+        let ended = || self.monitor.request(id).map(|_| false);
+        match self.inflight.registry().cancel_anywhere(id).or_else(ended) {
+            Some(cancelled) => json_answer(&json!({ "cancelled": cancelled })),
+            None => text(StatusCode::NOT_FOUND, "This request is not known, or no longer."),
+        }
+    }
+
+    fn pause(&self, pause: bool) -> Answer {
+        if pause {
+            self.inflight.pause();
+        } else {
+            self.inflight.resume();
+        }
+        json_answer(&json!({ "is_paused": self.inflight.is_paused() }))
+    }
+
+    /// Server-sent events: how things stand, all of it at first and then what is new.
+    fn events(self: &Arc<Self>) -> Answer {
+        // One waits while one is sent: a slow reader misses states, and holds nothing up.
+        let (sender, receiver) = mpsc::channel(1);
+        let site = Arc::clone(self);
+        tokio::spawn(async move {
+            let mut next = event("all", &site.state(Past::All));
+            while sender.send(next).await.is_ok() {
+                tokio::select! {
+                    () = site.ended.cancelled() => {
+                        let _ = sender.send(event("state", &site.state(Past::Recent))).await;
+                        return;
+                    }
+                    () = sender.closed() => return,
+                    () = tokio::time::sleep(EVERY) => next = site.latest(),
+                }
+            }
+        });
+        let mut answer = answer(StatusCode::OK, "text/event-stream", Bytes::new());
+        *answer.body_mut() = Body::Stream(receiver);
+        answer
+    }
+
+    fn latest(&self) -> Bytes {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*latest {
+            Some((made, event)) if made.elapsed() < EVERY / 2 => event.clone(),
+            _ => {
+                let event = event("state", &self.state(Past::Recent));
+                *latest = Some((Instant::now(), event.clone()));
+                event
+            }
+        }
+    }
+}
+
+fn front() -> Answer {
+    let nonce = Uuid::new_v4().simple().to_string();
+    let mut answer = answer(StatusCode::OK, "text/html; charset=utf-8", page(&nonce, ""));
+    let policy = format!("{POLICY}; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'");
+    if let Ok(policy) = HeaderValue::from_str(&policy) {
+        answer.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+    }
+    answer
+}
+
+fn json_answer(value: &impl Serialize) -> Answer {
+    match serde_json::to_vec(value) {
+        Ok(body) => answer(StatusCode::OK, "application/json", body),
+        Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "The answer cannot be written."),
+    }
+}
+
+fn event(name: &str, value: &impl Serialize) -> Bytes {
+    // JSON has no line breaks of its own, so one line holds it.
+    let data = serde_json::to_string(value).unwrap_or_default();
+    format!("event: {name}\ndata: {data}\n\n").into()
+}
