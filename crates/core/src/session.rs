@@ -125,8 +125,8 @@ impl Session {
     /// Accepts all of these requests or none, and gives their ids in the same order, without waiting for anything.
     ///
     /// # Errors
-    /// [`SubmitAllError`] as for [`submit`](Self::submit), with [`NotEnoughRoom`](crate::SubmitErrorKind::NotEnoughRoom) where there is no room for all. It
-    /// holds the requests.
+    /// [`SubmitAllError`] as for [`submit`](Self::submit), with [`NotEnoughRoom`](crate::SubmitErrorKind::NotEnoughRoom) where there is
+    /// no room for all. It holds the requests.
     pub fn submit_all(&self, requests: Vec<Request>) -> Result<Vec<RequestId>, SubmitAllError> {
         self.submit_all_in(None, requests)
     }
