@@ -25,23 +25,38 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// Takes a place in the session and in the queue, or none.
-    pub(crate) fn reserve(&self) -> Result<(), SubmitErrorKind> {
+    /// Takes so many places in the session and in the queue, or none.
+    pub(crate) fn reserve(&self, requests: usize) -> Result<(), SubmitErrorKind> {
         let registry = &self.registry;
         if registry.closed.load(Ordering::SeqCst) {
             return Err(SubmitErrorKind::Closed);
         }
-        self.places.take(&self.limits)?;
-        if !take_place(&registry.unsent, registry.capacity) {
-            self.places.give_back();
-            // Meanwhile another submission may have found the session full.
-            self.room.wake_one();
-            return Err(SubmitErrorKind::QueueFull {
+        let refused = |one: SubmitErrorKind| match requests {
+            1 => one,
+            _ => SubmitErrorKind::NotEnoughRoom {
+                needed: requests,
+                room: self.free_places(),
+                most: self.limits.pending.min(self.limits.unsent).min(registry.capacity),
+            },
+        };
+        self.places.take(&self.limits, requests).map_err(refused)?;
+        if !take_places(&registry.unsent, registry.capacity, requests) {
+            self.places.give_back(requests);
+            // Meanwhile other submissions may have found the session full.
+            for _ in 0..requests {
+                self.room.wake_one();
+            }
+            return Err(refused(SubmitErrorKind::QueueFull {
                 unsent: registry.unsent.load(Ordering::SeqCst).max(registry.capacity),
                 capacity: registry.capacity,
-            });
+            }));
         }
         Ok(())
+    }
+
+    /// How many requests of this session would be accepted now.
+    fn free_places(&self) -> usize {
+        self.places.free(&self.limits).min(self.registry.free_places())
     }
 
     /// Gives back what was reserved for a request that was not accepted after all.
@@ -115,8 +130,8 @@ impl Account {
 }
 
 /// Never takes more than there is, not even for a moment: whoever looked just then would wait for a place that is free.
-fn take_place(taken: &AtomicUsize, places: usize) -> bool {
-    let take = |taken| (taken < places).then_some(taken + 1);
+fn take_places(taken: &AtomicUsize, places: usize, wanted: usize) -> bool {
+    let take = |taken: usize| taken.checked_add(wanted).filter(|taken| *taken <= places);
     taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok()
 }
 
@@ -128,22 +143,31 @@ pub(crate) struct Places(AtomicU64);
 impl Places {
     const UNSENT: u64 = 1 << 32;
 
-    fn take(&self, limits: &SessionLimits) -> Result<(), SubmitErrorKind> {
+    fn take(&self, limits: &SessionLimits, wanted: usize) -> Result<(), SubmitErrorKind> {
         let take = |taken| {
-            let free = Self::pending_of(taken) < limits.pending && Self::unsent_of(taken) < limits.unsent;
-            free.then_some(taken + Self::UNSENT + 1)
+            let free = Self::free_of(taken, limits) >= wanted;
+            free.then(|| taken + (Self::UNSENT + 1) * wanted as u64)
         };
         match self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take) {
             Ok(_) => Ok(()),
-            Err(taken) if Self::pending_of(taken) >= limits.pending => {
+            Err(taken) if limits.pending.saturating_sub(Self::pending_of(taken)) < wanted => {
                 Err(SubmitErrorKind::TooManyPending { limit: limits.pending })
             }
             Err(_) => Err(SubmitErrorKind::SessionFull { limit: limits.unsent }),
         }
     }
 
-    fn give_back(&self) {
-        self.0.fetch_sub(Self::UNSENT + 1, Ordering::SeqCst);
+    fn free(&self, limits: &SessionLimits) -> usize {
+        Self::free_of(self.0.load(Ordering::SeqCst), limits)
+    }
+
+    fn free_of(taken: u64, limits: &SessionLimits) -> usize {
+        let pending = limits.pending.saturating_sub(Self::pending_of(taken));
+        pending.min(limits.unsent.saturating_sub(Self::unsent_of(taken)))
+    }
+
+    fn give_back(&self, places: usize) {
+        self.0.fetch_sub((Self::UNSENT + 1) * places as u64, Ordering::SeqCst);
     }
 
     fn back_to_queue(&self) {

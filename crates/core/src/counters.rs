@@ -37,6 +37,11 @@ impl Counters {
         self.submitted.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// What was counted as submitted was not accepted.
+    pub(crate) fn withdrawn(&self) {
+        self.submitted.fetch_sub(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn retried(&self) {
         self.retries.fetch_add(1, Ordering::Relaxed);
     }

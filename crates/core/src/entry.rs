@@ -6,8 +6,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::account::Account;
+use crate::group::Member;
 use crate::handover::Handover;
 use crate::observer::{AttemptBegan, AttemptEnded, AttemptResult, Ended, Settled, Submitted};
+use crate::queue::Job;
 use crate::state::{Event, InvalidEvent, RequestStatus, State, Transition};
 use crate::store::written;
 use crate::{Effect, Failure, FailureKind, Method, Outcome, Priority, Request, RequestId};
@@ -31,10 +33,12 @@ pub(crate) struct Entry {
     in_doubt: OnceLock<Box<Request>>,
     /// Whether it still counts as one of its session's pending requests.
     holds_place: AtomicBool,
+    /// Its place among the requests that it was submitted with.
+    member: Option<Member>,
 }
 
 impl Entry {
-    pub(crate) fn new(account: Arc<Account>, request: &Request) -> Self {
+    pub(crate) fn new(account: Arc<Account>, request: &Request, member: Option<Member>) -> Self {
         let registry = &account.registry;
         let submitted = registry.clock.now();
         let after = request.deadline.unwrap_or(registry.deadline);
@@ -58,6 +62,7 @@ impl Entry {
             ending: AtomicBool::new(false),
             in_doubt: OnceLock::new(),
             holds_place: AtomicBool::new(true),
+            member,
             account,
         }
     }
@@ -118,6 +123,38 @@ impl Entry {
         cancelled
     }
 
+    /// Lets a job of this request go to the queue: at once, or when its batch has a place for it.
+    pub(crate) fn enqueue(&self, job: Job) {
+        match &self.member {
+            None => self.account.registry.enqueue(job),
+            Some(member) => member.admit(job),
+        }
+    }
+
+    /// Calls the request back where it has not been sent. Gives whether it is cancelled now.
+    pub(crate) fn cancel(&self) -> bool {
+        let registry = &self.account.registry;
+        // Counted before: the worker takes it off again as soon as it sees the cancelled job.
+        registry.cancelled.fetch_add(1, Ordering::Relaxed);
+        let failure = Failure::new(
+            FailureKind::Cancelled,
+            Effect::None,
+            "the request was cancelled before it was sent",
+        );
+        if !matches!(self.end_now(Event::Cancel, Err(failure)), Ok(Transition::To(_))) {
+            registry.cancelled.fetch_sub(1, Ordering::Relaxed);
+            return false;
+        }
+        self.observe();
+        if let Some(store) = &registry.store
+            && let Some(outcome) = self.handover.outcome()
+        {
+            store.ended(self.id, RequestStatus::Cancelled, &outcome, Box::new(|_| {}));
+        }
+        registry.notify();
+        true
+    }
+
     /// Ends the request, through the store where there is one.
     pub(crate) fn end(self: &Arc<Self>, event: Event, outcome: Outcome) {
         let Some(store) = &self.account.registry.store else {
@@ -170,8 +207,10 @@ impl Entry {
         };
         let account = &self.account;
         let mut first_ending = false;
+        let mut statuses = None;
         let (transition, wake) = self.handover.end(event, outcome, |before, after, outcome| {
             first_ending = !before.is_ended();
+            statuses = Some((before.status(), after.status()));
             if first_ending {
                 account.ended(before, after.status());
                 self.free_place();
@@ -182,6 +221,13 @@ impl Entry {
             }
         })?;
         wake.all();
+        if let (Some(member), Some((before, after))) = (&self.member, statuses) {
+            if first_ending {
+                member.ended(self.id, after);
+            } else {
+                member.group.counters.moved(before, after);
+            }
+        }
         if first_ending {
             account.wake_if_idle();
         }

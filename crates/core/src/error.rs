@@ -26,6 +26,19 @@ pub enum SubmitErrorKind {
         /// The session's limit.
         limit: usize,
     },
+    /// There is no room for all requests of a batch at once, so none was accepted.
+    #[error(
+        "the batch has {needed} requests and there is room for {room} now, {most} at most: none was submitted; \
+         `each` takes any number and sends as room appears"
+    )]
+    NotEnoughRoom {
+        /// How many requests the batch has.
+        needed: usize,
+        /// How many would have been accepted.
+        room: usize,
+        /// How many are accepted at once when nothing else is pending.
+        most: usize,
+    },
     /// The idempotency key was given before, to a request that says something else. The other side would refuse it, and perhaps only
     /// after the first one has gone wrong.
     #[error("the idempotency key was used before for another request: give each request a key of its own")]
@@ -39,7 +52,11 @@ impl SubmitErrorKind {
     /// Whether the same request may be accepted later.
     #[must_use]
     pub fn is_temporary(self) -> bool {
-        !matches!(self, Self::Closed | Self::KeyReused)
+        match self {
+            Self::Closed | Self::KeyReused => false,
+            Self::NotEnoughRoom { needed, most, .. } => needed <= most,
+            _ => true,
+        }
     }
 }
 
@@ -70,6 +87,32 @@ impl SubmitError {
     #[must_use]
     pub fn into_request(self) -> Request {
         *self.request
+    }
+}
+
+/// A batch that was not accepted. Nothing of it was sent, and nothing will be.
+#[derive(Debug, thiserror::Error)]
+#[error("{kind}")]
+pub struct SubmitAllError {
+    kind: SubmitErrorKind,
+    requests: Vec<Request>,
+}
+
+impl SubmitAllError {
+    pub(crate) fn new(kind: SubmitErrorKind, requests: Vec<Request>) -> Self {
+        Self { kind, requests }
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn kind(&self) -> SubmitErrorKind {
+        self.kind
+    }
+
+    /// All requests of the batch in their order, to be submitted again.
+    #[must_use]
+    pub fn into_requests(self) -> Vec<Request> {
+        self.requests
     }
 }
 

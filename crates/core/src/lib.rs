@@ -32,12 +32,15 @@
 )]
 
 mod account;
+mod batch;
 mod clock;
 mod counters;
 mod credentials;
+mod each;
 mod entry;
 mod error;
 mod given_keys;
+mod group;
 mod handover;
 mod id;
 mod in_flight;
@@ -51,6 +54,7 @@ mod request;
 mod session;
 mod state;
 mod store;
+mod submission;
 mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -58,10 +62,12 @@ mod transport;
 mod wait;
 mod waiters;
 
+pub use batch::{Batch, BatchOptions, BatchWait, OnFailure, Progress};
 pub use clock::{Clock, SystemClock};
 pub use counters::Counts;
 pub use credentials::{Credential, Credentials, MemoryCredentials, Secret};
-pub use error::{ResultError, SubmitError, SubmitErrorKind, WaitError};
+pub use each::{DEFAULT_KEPT_FAILURES, Each, EachFailure, EachReport, Feeder};
+pub use error::{ResultError, SubmitAllError, SubmitError, SubmitErrorKind, WaitError};
 pub use id::{ParseRequestIdError, RequestId};
 pub use in_flight::InFlight;
 pub use journal::{Journal, JournalEntry, MemoryJournal};

@@ -185,7 +185,7 @@ impl Job {
         }
     }
 
-    fn entry(&self) -> Option<&Arc<Entry>> {
+    pub(crate) fn entry(&self) -> Option<&Arc<Entry>> {
         self.inner.as_ref().map(|(entry, _)| entry)
     }
 

@@ -8,19 +8,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::account::{Account, Places};
+use crate::batch::{Batch, BatchOptions};
 use crate::counters::Counters;
 use crate::entry::{Entry, event_of};
 use crate::given_keys::GivenKeys;
-use crate::queue::{Job, lane_of};
+use crate::group::Group;
 use crate::registry::RegistryShared;
 use crate::state::{Event, InvalidEvent, State, Transition};
-use crate::store::{Row, written};
 use crate::sync::Mutex;
 use crate::wait::{Drained, Recorded, SubmitWhenRoom, Wait, block_on_for};
 use crate::waiters::WaiterList;
 use crate::{
-    Counts, Effect, Failure, FailureKind, IdempotencyKey, Outcome, Request, RequestId, RequestStatus, ResultError,
-    SubmitError, SubmitErrorKind, WaitError,
+    Counts, Each, Effect, Failure, Outcome, Request, RequestId, RequestStatus, ResultError, SubmitAllError,
+    SubmitError, WaitError,
 };
 
 /// How much of the registry one session may use.
@@ -34,7 +34,7 @@ pub struct SessionLimits {
 
 /// A request id is random already: its bits need no hashing.
 #[derive(Default)]
-struct IdHasher(u64);
+pub(crate) struct IdHasher(u64);
 
 impl Hasher for IdHasher {
     fn finish(&self) -> u64 {
@@ -52,7 +52,7 @@ impl Hasher for IdHasher {
     fn write_usize(&mut self, _length: usize) {}
 }
 
-type Entries = HashMap<RequestId, Arc<Entry>, BuildHasherDefault<IdHasher>>;
+pub(crate) type Entries = HashMap<RequestId, Arc<Entry>, BuildHasherDefault<IdHasher>>;
 
 #[derive(Debug)]
 struct SessionShared {
@@ -132,68 +132,47 @@ impl Session {
     /// [`SubmitError`] where the queue or the session's share of it is full, the registry is closed, or the request brings an
     /// idempotency key that the session knows from another request: one that is pending, or whose result is kept. It holds the
     /// request.
-    pub fn submit(&self, mut request: Request) -> Result<RequestId, SubmitError> {
-        let account = &self.0.account;
-        if let Err(kind) = account.reserve() {
-            return Err(SubmitError::new(kind, request));
-        }
-        let registry = &account.registry;
-        let entry = Arc::new(Entry::new(Arc::clone(account), &request));
-        let id = entry.id;
-        self.shard(id).lock().insert(id, Arc::clone(&entry));
-        // Generated keys are new each time, so that only those pay who bring one.
-        if matches!(request.idempotency_key, IdempotencyKey::Given(_)) && !self.claim_key(id, &request) {
-            let forgotten = self.shard(id).lock().remove(&id);
-            drop(forgotten);
-            account.withdraw();
-            return Err(SubmitError::new(SubmitErrorKind::KeyReused, request));
-        }
-        if let Some(prepare) = &registry.on_submit {
-            prepare(id, &mut request);
-        }
-        registry.queued[lane_of(request.priority)].fetch_add(1, Ordering::Relaxed);
-        account.counters.submitted();
-        registry.counters.submitted();
-        registry.pending.fetch_add(1, Ordering::SeqCst);
-        entry.tell_submitted();
+    pub fn submit(&self, request: Request) -> Result<RequestId, SubmitError> {
+        self.submit_in(None, request)
+    }
 
-        match &registry.store {
-            None => registry.enqueue(Job::new(entry, Box::new(request))),
-            Some(store) => {
-                if let Some(key) = request.idempotency_key.text(id).map(std::borrow::Cow::into_owned) {
-                    request.idempotency_key = IdempotencyKey::Given(key);
-                }
-                let row = Row {
-                    id,
-                    session: account.id,
-                    request: request.clone(),
-                };
-                let job = Job::new(Arc::clone(&entry), Box::new(request));
-                store.append(
-                    vec![row],
-                    written(move |result| match result {
-                        Ok(()) => {
-                            if let Ok((Transition::To(_), wake)) = entry.handover.advance(Event::Recorded) {
-                                wake.all();
-                                entry.account.registry.enqueue(job);
-                            }
-                        }
-                        Err(error) => {
-                            let failure =
-                                Failure::new(FailureKind::Store, Effect::None, error.to_string()).with_source(error);
-                            let _ = entry.end_now(Event::NotRecorded, Err(failure));
-                            drop(job);
-                        }
-                    }),
-                );
-            }
-        }
-        Ok(id)
+    /// Accepts all of these requests or none, and gives their ids in the same order, without waiting for anything.
+    ///
+    /// # Errors
+    /// [`SubmitAllError`] as for [`submit`](Self::submit), with [`NotEnoughRoom`](crate::SubmitErrorKind::NotEnoughRoom) where there is
+    /// no room for all. It holds the requests.
+    pub fn submit_all(&self, requests: Vec<Request>) -> Result<Vec<RequestId>, SubmitAllError> {
+        self.submit_all_in(None, requests)
+    }
+
+    /// As [`submit_all`](Self::submit_all), for requests that are waited for, limited and called back together.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn submit_batch(&self, requests: Vec<Request>, options: BatchOptions) -> Result<Batch, SubmitAllError> {
+        let group = Group::new(options, false);
+        let ids = self.submit_all_in(Some(&group), requests)?;
+        Ok(Batch::new(group, ids))
+    }
+
+    /// Sends all requests that the iterator gives, as room appears, whatever their number. An item may be a failure: what could not be
+    /// made. The future gives a report, may run on any executor, and calls back what was not sent where it is dropped.
+    pub fn each<I>(&self, requests: I, options: BatchOptions) -> Each<I::IntoIter>
+    where
+        I: IntoIterator<Item = Result<Request, Failure>>,
+    {
+        Each::new(self, requests.into_iter(), options)
+    }
+
+    /// How much of the registry the session may use.
+    #[must_use]
+    pub fn limits(&self) -> SessionLimits {
+        self.0.account.limits
     }
 
     /// Accepts a request as soon as there is room for it. The future may run on any executor, and is cancelled by dropping it.
     pub fn submit_when_room(&self, request: Request) -> SubmitWhenRoom {
-        SubmitWhenRoom::new(self.clone(), request)
+        SubmitWhenRoom::new(self.clone(), None, request)
     }
 
     /// How far the request has come. Seeing that it has ended counts as having looked at the ending.
@@ -276,7 +255,7 @@ impl Session {
     /// now; what was sent otherwise goes on, since its effect may be real. `None` where the id is not known in this session.
     pub fn cancel(&self, id: RequestId) -> Option<bool> {
         let entry = self.entry(id)?;
-        Some(self.cancel_entry(&entry))
+        Some(entry.cancel())
     }
 
     /// Says that nobody will look at how the request ends, so that its failure is not told as one that went unnoticed. `None`
@@ -291,7 +270,7 @@ impl Session {
     pub fn abandon(&self, id: RequestId) -> Option<()> {
         let entry = self.shard(id).lock().remove(&id)?;
         entry.observe();
-        if !self.cancel_entry(&entry) && entry.reads_only() {
+        if !entry.cancel() && entry.reads_only() {
             entry.give_back_place();
         }
         Some(())
@@ -300,7 +279,7 @@ impl Session {
     /// Calls back every request of the session that has not been sent. Gives how many.
     pub fn cancel_unsent(&self) -> usize {
         let entries: Vec<_> = self.collect(|entry| !entry.handover.state().is_ended());
-        entries.iter().filter(|entry| self.cancel_entry(entry)).count()
+        entries.iter().filter(|entry| entry.cancel()).count()
     }
 
     /// Ends a request that was sent: for a transport that learns of outcomes elsewhere, and for answers that come after the
@@ -397,12 +376,12 @@ impl Session {
     }
 
     /// Notes the request's key. Gives whether it may be used.
-    fn claim_key(&self, id: RequestId, request: &Request) -> bool {
+    pub(crate) fn claim_key(&self, id: RequestId, request: &Request) -> bool {
         let mut keys = self.0.given_keys.lock();
         keys.claim(id, request, |id| self.shard(id).lock().contains_key(&id))
     }
 
-    fn shard(&self, id: RequestId) -> &Mutex<Entries> {
+    pub(crate) fn shard(&self, id: RequestId) -> &Mutex<Entries> {
         // The low bits choose the bucket inside the shard; these are others, and random in every UUID of version 4.
         let shard = (id.as_u128() >> 80) as usize % self.0.shards.len();
         &self.0.shards[shard]
@@ -418,31 +397,6 @@ impl Session {
             entries.extend(shard.lock().values().filter(|entry| which(entry)).cloned());
         }
         entries
-    }
-
-    fn cancel_entry(&self, entry: &Arc<Entry>) -> bool {
-        let registry = &self.0.account.registry;
-        // Counted before: the worker takes it off again as soon as it sees the cancelled job.
-        registry.cancelled.fetch_add(1, Ordering::Relaxed);
-        let failure = Failure::new(
-            FailureKind::Cancelled,
-            Effect::None,
-            "the request was cancelled before it was sent",
-        );
-        let cancelled = entry.end_now(Event::Cancel, Err(failure));
-        if matches!(cancelled, Ok(Transition::To(_))) {
-            entry.observe();
-            if let Some(store) = &registry.store
-                && let Some(outcome) = entry.handover.outcome()
-            {
-                store.ended(entry.id, RequestStatus::Cancelled, &outcome, Box::new(|_| {}));
-            }
-            registry.notify();
-            true
-        } else {
-            registry.cancelled.fetch_sub(1, Ordering::Relaxed);
-            false
-        }
     }
 }
 

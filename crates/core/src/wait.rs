@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::account::Account;
 use crate::entry::Entry;
+use crate::group::Group;
 use crate::registry::RegistryShared;
 use crate::session::Session;
 use crate::waiters::WaiterList;
@@ -124,6 +125,7 @@ impl Drop for Drained {
 #[derive(Debug)]
 pub struct SubmitWhenRoom {
     session: Session,
+    group: Option<Arc<Group>>,
     request: Option<Request>,
     /// Where it stands: in the line for what it last found full. In both lines it would take wake-ups that it has no use for
     /// from those that have.
@@ -154,9 +156,10 @@ impl Line {
 }
 
 impl SubmitWhenRoom {
-    pub(crate) fn new(session: Session, request: Request) -> Self {
+    pub(crate) fn new(session: Session, group: Option<Arc<Group>>, request: Request) -> Self {
         Self {
             session,
+            group,
             request: Some(request),
             place: None,
             closing: None,
@@ -194,7 +197,7 @@ impl Future for SubmitWhenRoom {
         };
         let mut stands_in = None;
         loop {
-            match this.session.submit(request) {
+            match this.session.submit_in(this.group.as_ref(), request) {
                 Err(error) if error.kind().is_temporary() => {
                     let line = Line::of(error.kind());
                     request = error.into_request();

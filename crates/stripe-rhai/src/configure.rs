@@ -76,7 +76,7 @@ fn configure(ctx: &NativeCallContext, host: &StripeHost, settings: &Map) -> Answ
         config.currency = currency;
     }
     if let Some(priority) = text(settings, "priority")? {
-        config.priority = priority_of(&priority)?;
+        config.priority = Some(priority_of(&priority)?);
     }
     if let Some(seconds) = settings.get("timeout") {
         config.timeout = Some(timeout_of(seconds)?);

@@ -112,7 +112,7 @@ impl StripeHost {
             context: None,
             api_version: None,
             timeout: None,
-            priority: Priority::Normal,
+            priority: None,
         }
     }
 
@@ -157,7 +157,7 @@ pub struct StripeConfig {
     pub(crate) currency: String,
     pub(crate) api_version: Option<String>,
     pub(crate) timeout: Option<Duration>,
-    pub(crate) priority: Priority,
+    pub(crate) priority: Option<Priority>,
 }
 
 impl StripeConfig {
@@ -201,9 +201,7 @@ impl StripeConfig {
         }
         options.stripe_version = options.stripe_version.or_else(|| self.api_version.clone());
         options.timeout = options.timeout.or(self.timeout);
-        if options.priority == Priority::default() {
-            options.priority = self.priority;
-        }
+        options.priority = options.priority.or(self.priority);
         Ok(options)
     }
 }

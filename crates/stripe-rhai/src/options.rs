@@ -44,7 +44,7 @@ pub(crate) fn set_option(options: &mut RequestOptions, name: &str, value: &Dynam
         "stripe_account" => options.stripe_account = Some(text()?),
         "stripe_context" => options.stripe_context = Some(text()?),
         "stripe_version" => options.stripe_version = Some(text()?),
-        "priority" => options.priority = priority_of(&text()?)?,
+        "priority" => options.priority = Some(priority_of(&text()?)?),
         "deadline" => options.deadline = Some(timeout_of(value)?),
         "max_retries" => options.max_retries = Some(retries_of(value)?),
         _ => options.timeout = Some(timeout_of(value)?),

@@ -57,8 +57,8 @@ pub struct RequestOptions {
     pub stripe_context: Option<String>,
     /// The version of Stripe's API. By default [`API_VERSION`].
     pub stripe_version: Option<String>,
-    /// Which requests it goes before. By default `normal`.
-    pub priority: Priority,
+    /// Which requests it goes before. By default `normal`, or what the script has configured.
+    pub priority: Option<Priority>,
     /// How long one attempt may take. By default the worker's own (80 s).
     pub timeout: Option<Duration>,
     /// How long the request may take in all, from submission. By default the registry's own (10 minutes).
@@ -109,7 +109,7 @@ impl RequestOptions {
     /// Sets the priority. By default `normal`.
     #[must_use]
     pub fn priority(mut self, priority: Priority) -> Self {
-        self.priority = priority;
+        self.priority = Some(priority);
         self
     }
 
@@ -356,7 +356,7 @@ pub(crate) fn apply(options: &RequestOptions, mut request: Request, is_v2: bool)
         request.headers.push((Cow::Borrowed(name), value.to_owned()));
     }
     request.idempotency_key = idempotency_key(options, request.method, is_v2)?;
-    request.priority = options.priority;
+    request.priority = options.priority.unwrap_or_default();
     request.attempt_timeout = options.timeout;
     request.deadline = options.deadline;
     request.max_retries = options.max_retries;

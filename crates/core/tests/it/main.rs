@@ -2,6 +2,7 @@
 
 #![allow(clippy::result_large_err, reason = "core's `Outcome` holds a failure by value")]
 
+mod batches;
 mod endings;
 mod jobs;
 mod model;

@@ -375,3 +375,16 @@ fn checking_a_script_names_what_does_not_exist_with_its_position() {
         assert_eq!(found(fine), Vec::<String>::new(), "{fine}");
     }
 }
+
+#[test]
+fn a_requests_own_priority_goes_before_the_configured_one() {
+    let mut setup = Setup::new();
+    for (script, priority) in [
+        ("new_product().name(`M`)", Priority::Low),
+        ("new_product().name(`M`).priority(`normal`)", Priority::Normal),
+        ("new_product().name(`M`).priority(`high`)", Priority::High),
+    ] {
+        let script = format!("configure_stripe(#{{ priority: `low` }}); {script}.create_async()");
+        assert_eq!(setup.request(&script).priority, priority, "{script}");
+    }
+}

@@ -1,0 +1,181 @@
+//! Requests that were submitted together: how many of them may be on their way at once, and what one's failure means for the others.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use crate::counters::Counters;
+use crate::entry::Entry;
+use crate::queue::Job;
+use crate::sync::Mutex;
+use crate::waiters::WaiterList;
+use crate::{BatchOptions, OnFailure, Progress, RequestId, RequestStatus};
+
+/// What the requests of one batch share. A request is held back here until there is a place for it.
+pub(crate) struct Group {
+    options: BatchOptions,
+    pub(crate) counters: Counters,
+    state: Mutex<State>,
+    /// Who waits for the next ending, or for the last one.
+    pub(crate) waiters: WaiterList,
+}
+
+#[derive(Default)]
+struct State {
+    next: u32,
+    pending: usize,
+    held: BTreeMap<u32, Job>,
+    /// In the queue or sent.
+    released: HashMap<u32, Weak<Entry>>,
+    /// Whether a thread hands out places: endings that it causes itself only make room, so that nothing recurses.
+    releasing: bool,
+    stopped: bool,
+    /// The endings that nobody has taken, for a feeder.
+    ended: Option<VecDeque<RequestId>>,
+}
+
+/// One request's place in its group.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) group: Arc<Group>,
+    number: u32,
+}
+
+impl Group {
+    pub(crate) fn new(options: BatchOptions, keeps_endings: bool) -> Arc<Self> {
+        let state = State {
+            ended: keeps_endings.then(VecDeque::new),
+            ..State::default()
+        };
+        Arc::new(Self {
+            options,
+            counters: Counters::default(),
+            state: Mutex::new(state),
+            waiters: WaiterList::default(),
+        })
+    }
+
+    /// A place for a further request.
+    pub(crate) fn join(self: &Arc<Self>) -> Member {
+        let mut state = self.state.lock();
+        let number = state.next;
+        state.next = state.next.wrapping_add(1);
+        state.pending += 1;
+        self.counters.submitted();
+        Member {
+            group: Arc::clone(self),
+            number,
+        }
+    }
+
+    /// A request that had joined was not accepted.
+    pub(crate) fn leave(&self) {
+        self.state.lock().pending -= 1;
+        self.counters.withdrawn();
+    }
+
+    pub(crate) fn pending(&self) -> usize {
+        self.state.lock().pending
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.state.lock().stopped
+    }
+
+    pub(crate) fn progress(&self) -> Progress {
+        Progress::of(self.counters.snapshot())
+    }
+
+    pub(crate) fn take_ended(&self) -> Option<RequestId> {
+        self.state.lock().ended.as_mut()?.pop_front()
+    }
+
+    /// Calls back what was not sent; what comes later is called back at once. Gives how many.
+    pub(crate) fn stop(&self) -> usize {
+        let (held, released) = {
+            let mut state = self.state.lock();
+            state.stopped = true;
+            let released: Vec<_> = state.released.values().filter_map(Weak::upgrade).collect();
+            (std::mem::take(&mut state.held), released)
+        };
+        let held: Vec<_> = held.into_values().collect();
+        let waiting = held.iter().filter_map(Job::entry).chain(&released);
+        waiting.filter(|entry| entry.cancel()).count()
+    }
+
+    /// Hands out the places that are free.
+    fn release(&self) {
+        let mut state = self.state.lock();
+        if state.releasing {
+            return;
+        }
+        state.releasing = true;
+        let most = self.options.concurrency.unwrap_or(usize::MAX).max(1);
+        while state.released.len() < most
+            && let Some((number, job)) = state.held.pop_first()
+        {
+            let Some(entry) = job.entry().map(Arc::clone) else {
+                continue;
+            };
+            state.released.insert(number, Arc::downgrade(&entry));
+            drop(state);
+            entry.account.registry.enqueue(job);
+            state = self.state.lock();
+        }
+        state.releasing = false;
+    }
+}
+
+impl Member {
+    /// Takes in a job, to be sent when there is a place for it.
+    pub(crate) fn admit(&self, job: Job) {
+        let refused = {
+            let mut state = self.group.state.lock();
+            if state.stopped {
+                Some(job)
+            } else {
+                state.held.insert(self.number, job);
+                None
+            }
+        };
+        match refused.as_ref().and_then(Job::entry) {
+            Some(entry) => {
+                entry.cancel();
+            }
+            None => self.group.release(),
+        }
+    }
+
+    /// The request has ended.
+    pub(crate) fn ended(&self, id: RequestId, status: RequestStatus) {
+        let group = &self.group;
+        let failed = matches!(status, RequestStatus::Failed | RequestStatus::Timeout);
+        let (held, stops, wakes) = {
+            let mut state = group.state.lock();
+            state.released.remove(&self.number);
+            state.pending -= 1;
+            group.counters.ended(status);
+            if let Some(ended) = &mut state.ended {
+                ended.push_back(id);
+            }
+            let stops = failed && group.options.on_failure == OnFailure::Stop && !state.stopped;
+            let wakes = state.pending == 0 || state.ended.is_some();
+            (state.held.remove(&self.number), stops, wakes)
+        };
+        // Without the lock: dropping a job gives its place in the queue back.
+        drop(held);
+        if stops {
+            group.stop();
+        }
+        group.release();
+        if wakes {
+            group.waiters.wake_all();
+        }
+    }
+}
+
+impl fmt::Debug for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Group").field("progress", &self.progress()).finish()
+    }
+}
