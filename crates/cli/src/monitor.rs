@@ -142,7 +142,7 @@ impl Monitor {
     /// The script of this session ended; without a session, it could not be started.
     pub(crate) fn script_ended(&self, name: &str, session: Option<u64>, error: Option<&str>) {
         let now = self.now();
-        let error = error.map(|error| shown(error));
+        let error = error.map(shown);
         self.state().scripts.ended(name, session, error, now);
     }
 

@@ -63,8 +63,8 @@ pub(crate) struct Series {
     step: Duration,
     points: VecDeque<Point>,
     current: Point,
+    step_latencies: Histogram<u64>,
     latencies: Histogram<u64>,
-    all: Histogram<u64>,
     /// The end of the step under way.
     until: Duration,
 }
@@ -79,8 +79,8 @@ impl Series {
             step: FIRST_STEP,
             points: VecDeque::new(),
             current: Point::default(),
-            latencies: histogram(2),
-            all: histogram(3),
+            step_latencies: histogram(2),
+            latencies: histogram(3),
             until: FIRST_STEP,
         }
     }
@@ -93,8 +93,8 @@ impl Series {
         }
         if let Some(latency) = latency {
             let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+            self.step_latencies.saturating_record(micros);
             self.latencies.saturating_record(micros);
-            self.all.saturating_record(micros);
         }
     }
 
@@ -111,7 +111,7 @@ impl Series {
         if now < self.until && !close {
             return;
         }
-        let quantile = |q| self.latencies.value_at_quantile(q) as f64 / 1e3;
+        let quantile = |q| self.step_latencies.value_at_quantile(q) as f64 / 1e3;
         let point = Point {
             at_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
             p50_ms: quantile(0.5),
@@ -123,7 +123,7 @@ impl Series {
             scripts: gauges.scripts,
             ..std::mem::take(&mut self.current)
         };
-        self.latencies.reset();
+        self.step_latencies.reset();
         self.points.push_back(point);
         if self.points.len() > POINTS_MAX {
             self.halve();
@@ -154,7 +154,7 @@ impl Series {
 
     /// In microseconds, of all requests so far.
     pub(crate) fn latencies(&self) -> &Histogram<u64> {
-        &self.all
+        &self.latencies
     }
 }
 
