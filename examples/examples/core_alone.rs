@@ -33,7 +33,7 @@ fn work(mut queue: Queue) {
             Some(job) => {
                 // Nobody can call a request back once it has started; one that was cancelled before does not start.
                 if let Some(mut in_flight) = block_on(job.start()) {
-                    in_flight.begin_attempt();
+                    in_flight.begin_attempt(Duration::ZERO);
                     let outcome = count_words(in_flight.request());
                     in_flight.complete(outcome);
                 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::counters::Counters;
+use crate::queue::lane_of;
 use crate::registry::RegistryShared;
 use crate::state::State;
 use crate::waiters::WaiterList;
-use crate::{RequestStatus, SessionLimits, SubmitErrorKind};
+use crate::{Priority, RequestStatus, SessionLimits, SubmitErrorKind};
 
 /// What a session's requests are charged to. Entries hold this, never the session itself, so that nothing holds itself.
 #[derive(Debug)]
@@ -46,12 +47,17 @@ impl Account {
     /// Gives back what was reserved for a request that was not accepted after all.
     pub(crate) fn withdraw(&self) {
         self.places.ended();
-        self.left_queue();
+        self.free_place();
         self.wake_if_idle();
     }
 
     /// A request of this session is no longer in the queue.
-    pub(crate) fn left_queue(&self) {
+    pub(crate) fn left_queue(&self, priority: Priority) {
+        self.registry.queued[lane_of(priority)].fetch_sub(1, Ordering::Relaxed);
+        self.free_place();
+    }
+
+    fn free_place(&self) {
         self.places.left_queue();
         self.room.wake_one();
         self.registry.place_left();
@@ -63,7 +69,8 @@ impl Account {
 
     /// A sent request of this session is back in the queue, to be sent again later. It takes a place there whether there is one or
     /// not: it cannot be refused.
-    pub(crate) fn back_to_queue(&self) {
+    pub(crate) fn back_to_queue(&self, priority: Priority) {
+        self.registry.queued[lane_of(priority)].fetch_add(1, Ordering::Relaxed);
         self.registry.sent.fetch_sub(1, Ordering::Relaxed);
         self.registry.waiting.fetch_add(1, Ordering::Relaxed);
         self.places.back_to_queue();
@@ -71,9 +78,9 @@ impl Account {
     }
 
     /// A request that was back in the queue has left it again.
-    pub(crate) fn left_queue_again(&self) {
+    pub(crate) fn left_queue_again(&self, priority: Priority) {
         self.registry.waiting.fetch_sub(1, Ordering::Relaxed);
-        self.left_queue();
+        self.left_queue(priority);
     }
 
     pub(crate) fn retried(&self) {

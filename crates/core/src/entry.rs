@@ -1,17 +1,16 @@
 //! What the registry keeps of one request.
 
 use std::borrow::Cow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::account::Account;
 use crate::handover::Handover;
-use crate::observer::Ended;
+use crate::observer::{AttemptBegan, AttemptEnded, AttemptResult, Ended, Settled, Submitted};
 use crate::state::{Event, InvalidEvent, RequestStatus, State, Transition};
 use crate::store::written;
-use crate::{Effect, Failure, FailureKind, Outcome, Request, RequestId};
+use crate::{Effect, Failure, FailureKind, Method, Outcome, Priority, Request, RequestId};
 
 /// One request from its submission on. The request itself travels through the queue and is gone once it has ended.
 #[derive(Debug)]
@@ -21,8 +20,8 @@ pub(crate) struct Entry {
     pub(crate) operation: Cow<'static, str>,
     pub(crate) submitted: Instant,
     pub(crate) deadline: Instant,
-    /// Whether the request only reads, so that no ending of it has an effect.
-    pub(crate) reads_only: bool,
+    pub(crate) method: Method,
+    pub(crate) priority: Priority,
     pub(crate) handover: Handover,
     /// Whether anyone has looked at the ending.
     observed: AtomicBool,
@@ -52,7 +51,8 @@ impl Entry {
             deadline: submitted
                 .checked_add(after)
                 .unwrap_or_else(|| submitted + crate::registry::DEFAULT_DEADLINE * 1000),
-            reads_only: request.method.is_safe(),
+            method: request.method,
+            priority: request.priority,
             handover: Handover::new(state),
             observed: AtomicBool::new(false),
             ending: AtomicBool::new(false),
@@ -60,6 +60,11 @@ impl Entry {
             holds_place: AtomicBool::new(true),
             account,
         }
+    }
+
+    /// Whether the request only reads, so that no ending of it has an effect.
+    pub(crate) fn reads_only(&self) -> bool {
+        self.method.is_safe()
     }
 
     pub(crate) fn observe(&self) {
@@ -155,12 +160,12 @@ impl Entry {
     /// Ends the request here and now, counts it and wakes whoever waits.
     pub(crate) fn end_now(&self, event: Event, mut outcome: Outcome) -> Result<Transition, InvalidEvent> {
         let event = match (event, &mut outcome) {
-            (Event::Fail(_), Err(failure)) if self.reads_only => {
+            (Event::Fail(_), Err(failure)) if self.reads_only() => {
                 failure.effect = Effect::None;
                 failure.needs_reconcile = false;
                 Event::Fail(Effect::None)
             }
-            (Event::DeadlinePassed(_), _) if self.reads_only => Event::DeadlinePassed(Effect::None),
+            (Event::DeadlinePassed(_), _) if self.reads_only() => Event::DeadlinePassed(Effect::None),
             (event, _) => event,
         };
         let account = &self.account;
@@ -170,9 +175,10 @@ impl Entry {
             if first_ending {
                 account.ended(before, after.status());
                 self.free_place();
-                self.tell_observer(after.status(), outcome);
+                self.tell_ended(after.status(), outcome);
             } else {
                 account.moved(before.status(), after.status());
+                self.tell_settled(before, after, outcome);
             }
         })?;
         wake.all();
@@ -182,19 +188,81 @@ impl Entry {
         Ok(transition)
     }
 
-    fn tell_observer(&self, status: RequestStatus, outcome: &Outcome) {
+    pub(crate) fn tell_submitted(&self) {
+        self.account.registry.observers.tell(|observer| {
+            observer.submitted(&Submitted {
+                id: self.id,
+                session: self.account.id,
+                operation: &self.operation,
+                method: self.method,
+                priority: self.priority,
+            });
+        });
+    }
+
+    pub(crate) fn tell_attempt_began(&self, attempt: u32, queued: Duration, limiter_wait: Duration) {
+        self.account.registry.observers.tell(|observer| {
+            observer.attempt_began(&AttemptBegan {
+                id: self.id,
+                session: self.account.id,
+                operation: &self.operation,
+                method: self.method,
+                priority: self.priority,
+                attempt,
+                queued,
+                limiter_wait,
+            });
+        });
+    }
+
+    pub(crate) fn tell_attempt_ended(&self, attempt: u32, duration: Duration, result: AttemptResult<'_>) {
+        self.account.registry.observers.tell(|observer| {
+            observer.attempt_ended(&AttemptEnded {
+                id: self.id,
+                session: self.account.id,
+                operation: &self.operation,
+                method: self.method,
+                priority: self.priority,
+                attempt,
+                duration,
+                result,
+            });
+        });
+    }
+
+    fn tell_ended(&self, status: RequestStatus, outcome: &Outcome) {
         let registry = &self.account.registry;
-        let Some(observer) = &registry.observer else { return };
-        let ended = Ended {
-            id: self.id,
-            session: self.account.id,
-            operation: &self.operation,
-            status,
-            latency: registry.clock.now().saturating_duration_since(self.submitted),
-            outcome,
-        };
-        // An observer that panics, against its contract, must not cost the request its ending.
-        let _ = catch_unwind(AssertUnwindSafe(|| observer.ended(&ended)));
+        if registry.observers.is_empty() {
+            return;
+        }
+        let latency = registry.clock.now().saturating_duration_since(self.submitted);
+        registry.observers.tell(|observer| {
+            observer.ended(&Ended {
+                id: self.id,
+                session: self.account.id,
+                operation: &self.operation,
+                method: self.method,
+                priority: self.priority,
+                status,
+                latency,
+                outcome,
+            });
+        });
+    }
+
+    fn tell_settled(&self, before: State, after: State, outcome: &Outcome) {
+        self.account.registry.observers.tell(|observer| {
+            observer.settled(&Settled {
+                id: self.id,
+                session: self.account.id,
+                operation: &self.operation,
+                method: self.method,
+                priority: self.priority,
+                before,
+                after,
+                outcome,
+            });
+        });
     }
 }
 

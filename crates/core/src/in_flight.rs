@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::entry::{Entry, event_of};
+use crate::observer::AttemptResult;
 use crate::state::{Event, State, Transition};
 use crate::{Effect, Failure, FailureKind, Outcome, Request, RequestId, StoreError};
 
@@ -14,6 +15,10 @@ pub struct InFlight {
     pub(crate) entry: Arc<Entry>,
     request: Option<Box<Request>>,
     attempts: u32,
+    /// When the attempt that is under way began, where anyone wants to know.
+    began: Option<Instant>,
+    /// When the next attempt is due.
+    due: Instant,
     phase: Phase,
 }
 
@@ -29,9 +34,11 @@ enum Phase {
 impl InFlight {
     pub(crate) fn new(entry: Arc<Entry>, request: Box<Request>) -> Self {
         Self {
+            due: entry.submitted,
             entry,
             request: Some(request),
             attempts: 0,
+            began: None,
             phase: Phase::Unsent,
         }
     }
@@ -92,24 +99,70 @@ impl InFlight {
         self.attempts
     }
 
-    /// Says that an attempt begins.
-    pub fn begin_attempt(&mut self) {
+    /// Says that an attempt begins, and how long the transport has held it back: see
+    /// [`AttemptBegan::limiter_wait`](crate::AttemptBegan::limiter_wait).
+    pub fn begin_attempt(&mut self, limiter_wait: Duration) {
+        self.end_attempt_unexplained();
         self.attempts += 1;
         if self.attempts > 1 {
             self.entry.account.retried();
         }
+        if self.has_observer() {
+            let now = self.entry.account.registry.clock.now();
+            self.began = Some(now);
+            let queued = now.saturating_duration_since(self.due);
+            self.entry
+                .tell_attempt_began(self.attempts, queued, limiter_wait.min(queued));
+        }
     }
 
-    /// Says that a further attempt is to come later: until then the request counts as unsent, and as long as no attempt can have
+    /// Whether anyone is told of attempts, so that it is worth finding out what to tell.
+    #[must_use]
+    pub fn has_observer(&self) -> bool {
+        !self.entry.account.registry.observers.is_empty()
+    }
+
+    /// Tells the observers how the attempt that is under way went. A second call does nothing. Without a call they are told when the
+    /// request ends or waits, with what can be seen from that.
+    pub fn end_attempt(&mut self, result: AttemptResult<'_>) {
+        if let Some(began) = self.began.take() {
+            let duration = self.entry.account.registry.clock.now().saturating_duration_since(began);
+            self.entry.tell_attempt_ended(self.attempts, duration, result);
+        }
+    }
+
+    fn end_attempt_as(&mut self, outcome: &Outcome) {
+        let (status, error) = match outcome {
+            Ok(success) => (Some(success.response.status), None),
+            Err(failure) => (failure.status(), Some(&failure.kind)),
+        };
+        self.end_attempt(AttemptResult {
+            status,
+            error,
+            ..AttemptResult::default()
+        });
+    }
+
+    /// A further attempt shows that this one failed.
+    fn end_attempt_unexplained(&mut self) {
+        self.end_attempt(AttemptResult {
+            error: Some(&FailureKind::Http),
+            ..AttemptResult::default()
+        });
+    }
+
+    /// Says that a further attempt is to come at `due`: until then the request counts as unsent, and as long as no attempt can have
     /// had an effect it may be cancelled. `effect` is what is known of the attempts made so far.
-    pub fn wait(&mut self, effect: Effect) {
+    pub fn wait(&mut self, effect: Effect, due: Instant) {
+        self.end_attempt_unexplained();
+        self.due = due;
         if self.phase != Phase::Sent {
             return;
         }
-        let effect = if self.entry.reads_only { Effect::None } else { effect };
+        let effect = if self.entry.reads_only() { Effect::None } else { effect };
         if let Ok((Transition::To(_), _)) = self.entry.handover.advance(Event::Wait(effect)) {
             self.phase = Phase::Waiting;
-            self.entry.account.back_to_queue();
+            self.entry.account.back_to_queue(self.entry.priority);
         }
     }
 
@@ -127,6 +180,7 @@ impl InFlight {
 
     /// Ends the request.
     pub fn complete(mut self, outcome: Outcome) {
+        self.end_attempt_as(&outcome);
         let request = self.request.take();
         if let (Some(request), Err(failure)) = (request, &outcome)
             && failure.effect == Effect::Unknown
@@ -144,7 +198,7 @@ impl InFlight {
         }
         self.phase = Phase::Sent;
         let account = &self.entry.account;
-        account.left_queue_again();
+        account.left_queue_again(self.entry.priority);
         let goes_on = self.entry.handover.advance(Event::Send).is_ok();
         if goes_on {
             account.sent();
@@ -191,7 +245,9 @@ impl Drop for InFlight {
                 ),
             )
         };
-        self.entry.end(event, Err(failure));
+        let outcome = Err(failure);
+        self.end_attempt_as(&outcome);
+        self.entry.end(event, outcome);
     }
 }
 

@@ -65,7 +65,7 @@ pub use error::{ResultError, SubmitError, SubmitErrorKind, WaitError};
 pub use id::{ParseRequestIdError, RequestId};
 pub use in_flight::InFlight;
 pub use journal::{Journal, JournalEntry, MemoryJournal};
-pub use observer::{Ended, Observer};
+pub use observer::{AttemptBegan, AttemptEnded, AttemptResult, Ended, Observer, RetryReason, Settled, Submitted};
 pub use outcome::{Effect, Failure, FailureKind, Outcome, Response, Success};
 pub use policy::{FailedAttempt, PaceClass, PaceLimit, PlainHttp, Policy, RetryDecision, Throttle};
 pub use queue::{Job, Queue, Start};

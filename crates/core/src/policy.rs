@@ -54,6 +54,18 @@ pub trait Policy: Send + Sync + 'static {
         None
     }
 
+    /// The other side's own id for the attempt that it answered this way, if it gives one. By default none.
+    fn server_request_id<'r>(&self, response: &'r Response) -> Option<&'r str> {
+        let _ = response;
+        None
+    }
+
+    /// Whether the answer is one that the other side gave before, to an earlier attempt with the same key. By default not.
+    fn is_replay(&self, response: &Response) -> bool {
+        let _ = response;
+        false
+    }
+
     /// The lane of the request: requests of one lane run one after another, in the order of their submission where they have the
     /// same priority, further attempts included. By default none: it runs beside all others.
     fn lane(&self, request: &Request) -> Option<String> {
@@ -148,6 +160,27 @@ pub enum Throttle {
     EndpointRate,
     /// Too many requests at once, at the endpoint.
     EndpointConcurrency,
+}
+
+impl Throttle {
+    /// All limits.
+    pub const ALL: [Self; 4] = [
+        Self::AccountRate,
+        Self::AccountConcurrency,
+        Self::EndpointRate,
+        Self::EndpointConcurrency,
+    ];
+
+    /// `account_rate`, `account_concurrency`, `endpoint_rate` or `endpoint_concurrency`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AccountRate => "account_rate",
+            Self::AccountConcurrency => "account_concurrency",
+            Self::EndpointRate => "endpoint_rate",
+            Self::EndpointConcurrency => "endpoint_concurrency",
+        }
+    }
 }
 
 /// Plain HTTP: 2xx is success, everything else a failure. A 4xx means that nothing was done; after a 5xx nobody knows.

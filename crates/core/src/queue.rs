@@ -240,7 +240,7 @@ impl Job {
         let Some((entry, request)) = self.inner.take() else {
             return Start(StartState::Over);
         };
-        entry.account.left_queue();
+        entry.account.left_queue(entry.priority);
         if entry.handover.state().is_ended() {
             entry.left_cancelled();
             return Start(StartState::Over);
@@ -277,7 +277,7 @@ impl Job {
 impl Drop for Job {
     fn drop(&mut self) {
         let Some((entry, _)) = self.inner.take() else { return };
-        entry.account.left_queue();
+        entry.account.left_queue(entry.priority);
         entry.left_cancelled();
         let failure = Failure::new(
             FailureKind::Shutdown,

@@ -1,6 +1,6 @@
 //! The registry: where requests are submitted and found again.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 
 use crate::counters::Counters;
+use crate::observer::Observers;
 use crate::queue::{Job, Queue, lane_of};
 use crate::session::{Session, SessionLimits, WeakSession};
 use crate::state::{InvalidEvent, Transition};
@@ -42,7 +43,7 @@ pub type OnSubmit = dyn Fn(RequestId, &mut Request) + Send + Sync;
 pub(crate) struct RegistryShared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) store: Option<Arc<dyn Store>>,
-    pub(crate) observer: Option<Arc<dyn Observer>>,
+    pub(crate) observers: Observers,
     pub(crate) on_submit: Option<Arc<OnSubmit>>,
     pub(crate) transport: OnceLock<Arc<dyn Transport>>,
     pub(crate) deadline: Duration,
@@ -55,6 +56,8 @@ pub(crate) struct RegistryShared {
     pub(crate) pending: AtomicUsize,
     /// Requests that are not sent yet, wherever they wait: what the queue's bound counts.
     pub(crate) unsent: AtomicUsize,
+    /// The same by priority. It follows the bound's count by a moment, and is for looking at only.
+    pub(crate) queued: [AtomicUsize; 3],
     /// Requests that are sent and have not ended.
     pub(crate) sent: AtomicUsize,
     /// Requests that are back in the queue, to be sent again: part of the unsent ones.
@@ -71,6 +74,8 @@ pub(crate) struct RegistryShared {
     pub(crate) admission: WaiterList,
     pub(crate) admission_places: AtomicUsize,
     next_session: AtomicU64,
+    /// The sessions that have a handle, by their numbers.
+    pub(crate) sessions: Mutex<HashMap<u64, WeakSession>>,
     /// Closed sessions, by the moment when their results expire.
     expiring: Mutex<VecDeque<(Instant, WeakSession)>>,
 }
@@ -243,6 +248,16 @@ impl Registry {
         self.root.cancel(id)
     }
 
+    /// Cancels a request of whichever session, for an operator who sees only its id: see [`Session::cancel`]. `None` where no session
+    /// that still has a handle knows the id.
+    ///
+    /// It asks one session after another, with one look-up each, and so takes longer the more sessions there are.
+    pub fn cancel_anywhere(&self, id: RequestId) -> Option<bool> {
+        // A session that is dropped here takes the lock itself.
+        let sessions: Vec<_> = self.shared.sessions.lock().values().cloned().collect();
+        sessions.iter().find_map(|session| session.cancel(id))
+    }
+
     /// See [`Session::complete`].
     ///
     /// # Errors
@@ -282,6 +297,15 @@ impl Registry {
     #[must_use]
     pub fn unsent(&self) -> usize {
         self.shared.unsent.load(Ordering::SeqCst)
+    }
+
+    /// The same by priority, in the order of [`Priority::ALL`](crate::Priority::ALL).
+    #[must_use]
+    pub fn queue_depth(&self) -> [usize; 3] {
+        self.shared
+            .queued
+            .each_ref()
+            .map(|queued| queued.load(Ordering::Relaxed))
     }
 
     /// How many requests wait for a further attempt, in all sessions: a part of the [unsent](Self::unsent) ones.
@@ -342,7 +366,7 @@ impl fmt::Debug for Registry {
 pub struct RegistryBuilder {
     clock: Option<Arc<dyn Clock>>,
     store: Option<Arc<dyn Store>>,
-    observer: Option<Arc<dyn Observer>>,
+    observers: Observers,
     on_submit: Option<Arc<OnSubmit>>,
     capacity: Option<usize>,
     deadline: Option<Duration>,
@@ -364,10 +388,10 @@ impl RegistryBuilder {
         self
     }
 
-    /// Who is told of every ending. By default nobody.
+    /// Who is told of what happens to requests. Each call adds one. By default nobody.
     #[must_use]
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
-        self.observer = Some(observer);
+        self.observers.add(observer);
         self
     }
 
@@ -410,7 +434,7 @@ impl RegistryBuilder {
         let shared = Arc::new(RegistryShared {
             clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock)),
             store: self.store,
-            observer: self.observer,
+            observers: self.observers,
             on_submit: self.on_submit,
             transport: OnceLock::new(),
             deadline: self.deadline.unwrap_or(DEFAULT_DEADLINE),
@@ -421,6 +445,7 @@ impl RegistryBuilder {
             counters: Counters::default(),
             pending: AtomicUsize::new(0),
             unsent: AtomicUsize::new(0),
+            queued: Default::default(),
             sent: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             cancelled: AtomicUsize::new(0),
@@ -430,6 +455,7 @@ impl RegistryBuilder {
             admission: WaiterList::default(),
             admission_places: AtomicUsize::new(usize::MAX),
             next_session: AtomicU64::new(1),
+            sessions: Mutex::default(),
             expiring: Mutex::default(),
         });
         let limits = SessionLimits {

@@ -11,7 +11,7 @@ use crate::account::{Account, Places};
 use crate::counters::Counters;
 use crate::entry::{Entry, event_of};
 use crate::given_keys::GivenKeys;
-use crate::queue::Job;
+use crate::queue::{Job, lane_of};
 use crate::registry::RegistryShared;
 use crate::state::{Event, InvalidEvent, State, Transition};
 use crate::store::{Row, written};
@@ -63,6 +63,12 @@ struct SessionShared {
     closed: AtomicBool,
 }
 
+impl Drop for SessionShared {
+    fn drop(&mut self) {
+        self.account.registry.sessions.lock().remove(&self.account.id);
+    }
+}
+
 /// One tenant's requests. Cloning gives a further handle to the same session.
 ///
 /// An id is known only in the session that submitted it; everywhere else it is an unknown request. Results stay until the
@@ -71,11 +77,16 @@ struct SessionShared {
 #[derive(Clone)]
 pub struct Session(Arc<SessionShared>);
 
-/// What expired results are swept from, without keeping a session alive.
-#[derive(Debug)]
+/// A session to be found again, such as to sweep its results, without keeping a session alive.
+#[derive(Debug, Clone)]
 pub(crate) struct WeakSession(std::sync::Weak<SessionShared>);
 
 impl WeakSession {
+    /// See [`Session::cancel`]. `None` also where the session's last handle is gone.
+    pub(crate) fn cancel(&self, id: RequestId) -> Option<bool> {
+        Session(self.0.upgrade()?).cancel(id)
+    }
+
     pub(crate) fn forget_results(&self) -> usize {
         self.0.upgrade().map_or(0, |shared| {
             let session = Session(shared);
@@ -86,7 +97,7 @@ impl WeakSession {
 
 impl Session {
     pub(crate) fn new(registry: Arc<RegistryShared>, id: u64, limits: SessionLimits, shards: usize) -> Self {
-        Self(Arc::new(SessionShared {
+        let shared = Arc::new(SessionShared {
             account: Arc::new(Account {
                 id,
                 registry,
@@ -99,7 +110,10 @@ impl Session {
             shards: (0..shards.max(1)).map(|_| Mutex::default()).collect(),
             given_keys: Mutex::default(),
             closed: AtomicBool::new(false),
-        }))
+        });
+        let weak = WeakSession(Arc::downgrade(&shared));
+        shared.account.registry.sessions.lock().insert(id, weak);
+        Self(shared)
     }
 
     pub(crate) fn account(&self) -> &Arc<Account> {
@@ -137,9 +151,11 @@ impl Session {
         if let Some(prepare) = &registry.on_submit {
             prepare(id, &mut request);
         }
+        registry.queued[lane_of(request.priority)].fetch_add(1, Ordering::Relaxed);
         account.counters.submitted();
         registry.counters.submitted();
         registry.pending.fetch_add(1, Ordering::SeqCst);
+        entry.tell_submitted();
 
         match &registry.store {
             None => registry.enqueue(Job::new(entry, Box::new(request))),
@@ -275,7 +291,7 @@ impl Session {
     pub fn abandon(&self, id: RequestId) -> Option<()> {
         let entry = self.shard(id).lock().remove(&id)?;
         entry.observe();
-        if !self.cancel_entry(&entry) && entry.reads_only {
+        if !self.cancel_entry(&entry) && entry.reads_only() {
             entry.give_back_place();
         }
         Some(())

@@ -113,6 +113,22 @@ impl Inflight {
         }
     }
 
+    /// Sends nothing new until [`resume`](Self::resume). What is under way finishes, scripts go on and submit, and deadlines pass.
+    pub fn pause(&self) {
+        self.worker.pause();
+    }
+
+    /// Sends again.
+    pub fn resume(&self) {
+        self.worker.resume();
+    }
+
+    /// Whether sending pauses.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.worker.is_paused()
+    }
+
     /// Accepts no more requests, lets what is in flight finish within `limit`, and ends everything else. Not for a thread that
     /// drives an async runtime: it waits.
     pub fn shutdown(&self, limit: Duration) -> ShutdownReport {
@@ -143,7 +159,7 @@ pub struct InflightBuilder {
     retry: RetrySettings,
     pace: Option<bool>,
     tag_requests: bool,
-    observer: Option<Arc<dyn Observer>>,
+    observers: Vec<Arc<dyn Observer>>,
     prepare: Option<Arc<Prepare>>,
 }
 
@@ -164,7 +180,7 @@ impl Default for InflightBuilder {
             retry: RetrySettings::default(),
             pace: None,
             tag_requests: false,
-            observer: None,
+            observers: Vec::new(),
             prepare: None,
         }
     }
@@ -306,10 +322,10 @@ impl InflightBuilder {
         self
     }
 
-    /// Who is told of every request's ending. By default nobody.
+    /// Who is told of what happens to requests. Each call adds one. By default nobody.
     #[must_use]
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
-        self.observer = Some(observer);
+        self.observers.push(observer);
         self
     }
 
@@ -335,14 +351,13 @@ impl InflightBuilder {
         if self.tag_requests {
             registry = registry.on_submit(reconcile::tagging());
         }
-        let mut observer = self.observer;
         let mut worker = self.worker;
         if self.telemetry {
-            let telemetry = Telemetry::new(self.app_info.as_ref(), observer);
-            observer = Some(Arc::clone(&telemetry) as Arc<dyn Observer>);
+            let telemetry = Telemetry::new(self.app_info.as_ref());
+            registry = registry.observer(Arc::clone(&telemetry) as Arc<dyn Observer>);
             worker = worker.attempt_headers(Arc::new(move || telemetry.headers()));
         }
-        if let Some(observer) = observer {
+        for observer in self.observers {
             registry = registry.observer(observer);
         }
         let (registry, queue) = registry.build();

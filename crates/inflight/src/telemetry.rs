@@ -44,12 +44,10 @@ pub(crate) struct Telemetry {
     client: String,
     /// Measurements as they are sent, the oldest first.
     waiting: Mutex<VecDeque<String>>,
-    /// Who else is told of endings.
-    observer: Option<Arc<dyn Observer>>,
 }
 
 impl Telemetry {
-    pub(crate) fn new(app: Option<&AppInfo>, observer: Option<Arc<dyn Observer>>) -> Arc<Self> {
+    pub(crate) fn new(app: Option<&AppInfo>) -> Arc<Self> {
         let mut client = json!({
             "bindings_version": env!("CARGO_PKG_VERSION"),
             "lang": "rust",
@@ -62,7 +60,6 @@ impl Telemetry {
         Arc::new(Self {
             client: client.to_string(),
             waiting: Mutex::default(),
-            observer,
         })
     }
 
@@ -93,9 +90,6 @@ impl Observer for Telemetry {
             if waiting.len() < BUFFERED {
                 waiting.push_back(metrics.to_string());
             }
-        }
-        if let Some(observer) = &self.observer {
-            observer.ended(ended);
         }
     }
 }

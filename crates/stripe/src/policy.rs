@@ -118,13 +118,25 @@ impl Policy for StripePolicy {
         pace::throttle_of(failure)
     }
 
+    fn server_request_id<'r>(&self, response: &'r Response) -> Option<&'r str> {
+        response.header("request-id")
+    }
+
+    fn is_replay(&self, response: &Response) -> bool {
+        is_replay(response)
+    }
+
     fn lane(&self, request: &Request) -> Option<String> {
         lane::lane_of(request)
     }
 }
 
 fn is_replayed(failure: &Failure) -> bool {
-    let header = failure.response.as_ref().and_then(|r| r.header("idempotent-replayed"));
+    failure.response.as_ref().is_some_and(is_replay)
+}
+
+fn is_replay(response: &Response) -> bool {
+    let header = response.header("idempotent-replayed");
     header.is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
 

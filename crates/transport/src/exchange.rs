@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use inflight_core::{
-    Effect, FailedAttempt, Failure, FailureKind, InFlight, Outcome, Policy, Request, Response, RetryDecision, Throttle,
+    AttemptResult, Effect, FailedAttempt, Failure, FailureKind, InFlight, Outcome, Policy, Request, Response,
+    RetryDecision, RetryReason, Throttle,
 };
 use tokio::time::Instant;
 
@@ -76,7 +77,7 @@ impl From<Failure> for Broken {
 
 impl Exchange {
     /// Makes one attempt, and ends the request unless there is to be a further one.
-    pub(crate) async fn turn(&self, stage: Stage) -> Report {
+    pub(crate) async fn turn(&self, stage: Stage, limiter_wait: Duration) -> Report {
         let began = Instant::now();
         let (started, mut progress) = match stage {
             Stage::Fresh(job) => {
@@ -92,7 +93,7 @@ impl Exchange {
         let Some(mut in_flight) = started else {
             return Report::nothing(began);
         };
-        in_flight.begin_attempt();
+        in_flight.begin_attempt(limiter_wait);
         progress.attempts += 1;
         let deadline = Instant::from_std(in_flight.deadline());
         let mut server = None;
@@ -108,7 +109,10 @@ impl Exchange {
             ..Report::nothing(began)
         };
         match end {
-            AttemptEnd::Outcome(Ok(success)) => in_flight.complete(Ok(success)),
+            AttemptEnd::Outcome(Ok(success)) => {
+                self.tell(&mut in_flight, Some(&success.response), AttemptResult::default());
+                in_flight.complete(Ok(success));
+            }
             AttemptEnd::Outcome(Err(failure)) => self.failed(in_flight, progress, failure.into(), &mut report),
             AttemptEnd::Broken(broken) => self.failed(in_flight, progress, broken, &mut report),
             AttemptEnd::DeadlinePassed(effect) => {
@@ -134,8 +138,16 @@ impl Exchange {
         let now = Instant::now();
         let deadline = Instant::from_std(in_flight.deadline());
         let decision = self.decide(&in_flight, &progress, &failure, unanswered, deadline, now);
+        let mut result = AttemptResult {
+            error: Some(&failure.kind),
+            throttle: report.throttle,
+            ..AttemptResult::default()
+        };
         let pause = match decision {
-            RetryDecision::Stop => return in_flight.complete(Err(failure)),
+            RetryDecision::Stop => {
+                self.tell(&mut in_flight, failure.response.as_ref(), result);
+                return in_flight.complete(Err(failure));
+            }
             RetryDecision::AtOnce => {
                 progress.repeated_at_once = true;
                 Duration::ZERO
@@ -147,9 +159,11 @@ impl Exchange {
                 pause
             }
         };
+        result.next = Some((RetryReason::of(&failure), pause));
+        self.tell(&mut in_flight, failure.response.as_ref(), result);
         let expires = self.expires(&in_flight, deadline);
-        in_flight.wait(failure.effect);
         let until = now.checked_add(pause).map_or(expires, |at| at.min(expires));
+        in_flight.wait(failure.effect, until.into_std());
         let again = Again {
             in_flight,
             progress,
@@ -157,6 +171,21 @@ impl Exchange {
             expires,
         };
         report.again = Some((Box::new(again), until));
+    }
+
+    /// Tells whoever observes how an attempt went. What the answer says besides, only the policy can read.
+    fn tell<'r>(&self, in_flight: &mut InFlight, response: Option<&'r Response>, mut result: AttemptResult<'r>) {
+        if !in_flight.has_observer() {
+            return;
+        }
+        if let Some(response) = response {
+            result.status = Some(response.status);
+            let asked = catch_unwind(AssertUnwindSafe(|| {
+                (self.policy.server_request_id(response), self.policy.is_replay(response))
+            }));
+            (result.server_request_id, result.replayed) = asked.unwrap_or_default();
+        }
+        in_flight.end_attempt(result);
     }
 
     fn expires(&self, in_flight: &InFlight, deadline: Instant) -> Instant {

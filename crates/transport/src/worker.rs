@@ -1,6 +1,7 @@
 //! The worker's thread, seen from outside.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
@@ -33,6 +34,7 @@ pub struct ShutdownReport {
 #[derive(Debug, Default)]
 pub(crate) struct Control {
     pub(crate) bell: Arc<Bell>,
+    paused: AtomicBool,
     stop: Mutex<Stop>,
     stopped: Condvar,
 }
@@ -48,6 +50,10 @@ struct Stop {
 impl Control {
     pub(crate) fn is_stopping(&self) -> bool {
         self.stop().asked
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::SeqCst)
     }
 
     pub(crate) fn stop_until(&self) -> Option<Instant> {
@@ -154,6 +160,24 @@ impl Worker {
             thread: Mutex::new(Some(thread)),
             drain_limit,
         })
+    }
+
+    /// Sends nothing new until [`resume`](Self::resume): no first and no further attempt. What is under way finishes, requests are
+    /// accepted as before, and deadlines go on. A worker that is shut down while it pauses drains as any other.
+    pub fn pause(&self) {
+        self.control.paused.store(true, Ordering::SeqCst);
+    }
+
+    /// Sends again.
+    pub fn resume(&self) {
+        self.control.paused.store(false, Ordering::SeqCst);
+        self.control.bell.ring();
+    }
+
+    /// Whether the worker pauses. By default it does not.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.control.is_paused()
     }
 
     /// Stops the worker and waits for it, so do not call it on a thread that drives an async runtime. Queued requests end as

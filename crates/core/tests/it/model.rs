@@ -176,7 +176,7 @@ impl World {
             }
             Operation::Wait(number, effect) => {
                 if let Some(mut sent) = self.take_in_flight(number) {
-                    sent.wait(effect);
+                    sent.wait(effect, self.registry.clock().now());
                     self.known.get_mut(&sent.id()).unwrap().sent = effect != Effect::None;
                     self.waiting.push(sent);
                 }
