@@ -102,6 +102,7 @@ impl InFlight {
     /// Says that an attempt begins, and how long the transport has held it back: see
     /// [`AttemptBegan::limiter_wait`](crate::AttemptBegan::limiter_wait).
     pub fn begin_attempt(&mut self, limiter_wait: Duration) {
+        self.end_attempt_unexplained();
         self.attempts += 1;
         if self.attempts > 1 {
             self.entry.account.retried();
@@ -142,10 +143,18 @@ impl InFlight {
         });
     }
 
+    /// A further attempt shows that this one failed.
+    fn end_attempt_unexplained(&mut self) {
+        self.end_attempt(AttemptResult {
+            error: Some(&FailureKind::Http),
+            ..AttemptResult::default()
+        });
+    }
+
     /// Says that a further attempt is to come at `due`: until then the request counts as unsent, and as long as no attempt can have
     /// had an effect it may be cancelled. `effect` is what is known of the attempts made so far.
     pub fn wait(&mut self, effect: Effect, due: Instant) {
-        self.end_attempt(AttemptResult::default());
+        self.end_attempt_unexplained();
         self.due = due;
         if self.phase != Phase::Sent {
             return;

@@ -113,17 +113,17 @@ impl Inflight {
         }
     }
 
-    /// Sends nothing new until [`resume`](Self::resume): see [`Worker::pause`].
+    /// Sends nothing new until [`resume`](Self::resume). What is under way finishes, scripts go on and submit, and deadlines pass.
     pub fn pause(&self) {
         self.worker.pause();
     }
 
-    /// Ends a pause.
+    /// Sends again.
     pub fn resume(&self) {
         self.worker.resume();
     }
 
-    /// Whether sending is paused.
+    /// Whether sending pauses.
     #[must_use]
     pub fn is_paused(&self) -> bool {
         self.worker.is_paused()

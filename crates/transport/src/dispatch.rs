@@ -93,7 +93,7 @@ impl Dispatch {
     fn fill(self: &Arc<Self>) -> Option<Instant> {
         let now = Instant::now();
         loop {
-            let free = !self.control.is_paused() && self.busy.load(Ordering::Relaxed) < self.concurrency;
+            let free = self.busy.load(Ordering::Relaxed) < self.concurrency && !self.control.is_paused();
             let mut schedule = self.schedule();
             let next = if free { schedule.next(now) } else { None };
             let Some(work) = next else {
@@ -148,13 +148,13 @@ impl Slot {
     /// Makes this attempt and then one after the other, without the loop's help, as long as there is something to send.
     async fn run(self, first: Work) {
         let mut next = Some(first);
-        while let Some(Work { stage, permit }) = next {
-            let held = Held {
+        while let Some(Work { stage, permit, held }) = next {
+            let holding = Holding {
                 dispatch: &self.0,
                 permit,
             };
-            let report = self.0.exchange.turn(stage).await;
-            next = held.settle(report);
+            let report = self.0.exchange.turn(stage, held.so_far()).await;
+            next = holding.settle(report);
         }
     }
 }
@@ -170,29 +170,32 @@ impl Drop for Slot {
 }
 
 /// What a request holds while it is sent. Given back in any case, after a panic too.
-struct Held<'a> {
+struct Holding<'a> {
     dispatch: &'a Dispatch,
     permit: Permit,
 }
 
-impl Held<'_> {
+impl Holding<'_> {
     /// Gives everything back, and takes the next request.
     fn settle(mut self, report: Report) -> Option<Work> {
         let permit = std::mem::take(&mut self.permit);
         let now = Instant::now();
         let mut schedule = self.dispatch.schedule();
         schedule.settle(permit, report, now);
-        let is_paused = self.dispatch.control.is_paused();
-        let next = if is_paused { None } else { schedule.next(now) };
+        let next = if self.dispatch.control.is_paused() {
+            None
+        } else {
+            schedule.next(now)
+        };
         // Times and further slots are the loop's to look after.
-        if is_paused || schedule.has_waiting() {
+        if schedule.has_waiting() {
             self.dispatch.control.bell.ring();
         }
         next
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for Holding<'_> {
     fn drop(&mut self) {
         let permit = std::mem::take(&mut self.permit);
         if !permit.is_empty() {

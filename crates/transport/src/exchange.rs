@@ -77,7 +77,7 @@ impl From<Failure> for Broken {
 
 impl Exchange {
     /// Makes one attempt, and ends the request unless there is to be a further one.
-    pub(crate) async fn turn(&self, stage: Stage) -> Report {
+    pub(crate) async fn turn(&self, stage: Stage, limiter_wait: Duration) -> Report {
         let began = Instant::now();
         let (started, mut progress) = match stage {
             Stage::Fresh(job) => {
@@ -93,7 +93,7 @@ impl Exchange {
         let Some(mut in_flight) = started else {
             return Report::nothing(began);
         };
-        in_flight.begin_attempt(Duration::ZERO);
+        in_flight.begin_attempt(limiter_wait);
         progress.attempts += 1;
         let deadline = Instant::from_std(in_flight.deadline());
         let mut server = None;
@@ -110,9 +110,7 @@ impl Exchange {
         };
         match end {
             AttemptEnd::Outcome(Ok(success)) => {
-                if in_flight.has_observer() {
-                    in_flight.end_attempt(self.result_of(Some(&success.response), None));
-                }
+                self.tell(&mut in_flight, Some(&success.response), AttemptResult::default());
                 in_flight.complete(Ok(success));
             }
             AttemptEnd::Outcome(Err(failure)) => self.failed(in_flight, progress, failure.into(), &mut report),
@@ -140,15 +138,14 @@ impl Exchange {
         let now = Instant::now();
         let deadline = Instant::from_std(in_flight.deadline());
         let decision = self.decide(&in_flight, &progress, &failure, unanswered, deadline, now);
+        let mut result = AttemptResult {
+            error: Some(&failure.kind),
+            throttle: report.throttle,
+            ..AttemptResult::default()
+        };
         let pause = match decision {
             RetryDecision::Stop => {
-                if in_flight.has_observer() {
-                    let result = self.result_of(failure.response.as_ref(), Some(&failure));
-                    in_flight.end_attempt(AttemptResult {
-                        throttle: report.throttle,
-                        ..result
-                    });
-                }
+                self.tell(&mut in_flight, failure.response.as_ref(), result);
                 return in_flight.complete(Err(failure));
             }
             RetryDecision::AtOnce => {
@@ -162,15 +159,10 @@ impl Exchange {
                 pause
             }
         };
+        result.next = Some((RetryReason::of(&failure), pause));
+        self.tell(&mut in_flight, failure.response.as_ref(), result);
         let expires = self.expires(&in_flight, deadline);
         let until = now.checked_add(pause).map_or(expires, |at| at.min(expires));
-        if in_flight.has_observer() {
-            in_flight.end_attempt(AttemptResult {
-                next: Some((RetryReason::of(&failure), until.saturating_duration_since(now))),
-                throttle: report.throttle,
-                ..self.result_of(failure.response.as_ref(), Some(&failure))
-            });
-        }
         in_flight.wait(failure.effect, until.into_std());
         let again = Again {
             in_flight,
@@ -179,6 +171,21 @@ impl Exchange {
             expires,
         };
         report.again = Some((Box::new(again), until));
+    }
+
+    /// Tells whoever observes how an attempt went. What the answer says besides, only the policy can read.
+    fn tell<'r>(&self, in_flight: &mut InFlight, response: Option<&'r Response>, mut result: AttemptResult<'r>) {
+        if !in_flight.has_observer() {
+            return;
+        }
+        if let Some(response) = response {
+            result.status = Some(response.status);
+            let asked = catch_unwind(AssertUnwindSafe(|| {
+                (self.policy.server_request_id(response), self.policy.is_replay(response))
+            }));
+            (result.server_request_id, result.replayed) = asked.unwrap_or_default();
+        }
+        in_flight.end_attempt(result);
     }
 
     fn expires(&self, in_flight: &InFlight, deadline: Instant) -> Instant {
@@ -251,20 +258,6 @@ impl Exchange {
                 "the policy panicked over the answer",
             ))
         })
-    }
-
-    /// What the observers are told of an attempt.
-    fn result_of<'r>(&self, response: Option<&'r Response>, failure: Option<&'r Failure>) -> AttemptResult<'r> {
-        AttemptResult {
-            status: response.map(|response| response.status),
-            error: failure.map(|failure| &failure.kind),
-            server_request_id: response.and_then(|response| {
-                let id = catch_unwind(AssertUnwindSafe(|| self.policy.server_request_id(response)));
-                id.ok().flatten()
-            }),
-            replayed: response.is_some_and(|response| self.guarded(|policy| policy.is_replay(response)) == Some(true)),
-            ..AttemptResult::default()
-        }
     }
 
     /// What the policy says and the budget allows.

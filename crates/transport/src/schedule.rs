@@ -14,7 +14,7 @@ use crate::breaker::{Breakers, Gate};
 use crate::exchange::{Exchange, Report};
 use crate::lanes::{Lanes, take_out};
 use crate::pace::Pacer;
-use crate::work::{Permit, Stage, Work};
+use crate::work::{Held, Permit, Stage, Work};
 
 /// What waits here and is overdue is looked for at most this often: a look walks all that waits.
 const EXPIRY_GRANULARITY: Duration = Duration::from_millis(5);
@@ -72,7 +72,8 @@ impl Schedule {
         }
         self.move_due(now);
         loop {
-            let work = self.pick(now)?;
+            let mut work = self.pick(now)?;
+            work.held.end(now);
             if work.is_over(now) {
                 self.retire(work, now);
             } else if self.breakers.all_closed() || work.permit.probe.is_some() {
@@ -87,7 +88,7 @@ impl Schedule {
         if self.pacer.is_some() {
             // All are looked at: which may be sent is not the queue's to know.
             while let Some(job) = self.queue.pop() {
-                if let Some(work) = self.in_lane(Work::fresh(job)) {
+                if let Some(work) = self.in_lane(Work::fresh(job), now) {
                     self.make_ready(work, now);
                 }
             }
@@ -112,7 +113,7 @@ impl Schedule {
                     }
                 }
             };
-            if let Some(work) = self.in_lane(Work::fresh(job)) {
+            if let Some(work) = self.in_lane(Work::fresh(job), now) {
                 return Some(work);
             }
         }
@@ -128,10 +129,11 @@ impl Schedule {
     }
 
     /// The request with its lane, or nothing where it waits for that.
-    fn in_lane(&mut self, work: Work) -> Option<Work> {
+    fn in_lane(&mut self, mut work: Work, now: Instant) -> Option<Work> {
         let lane = self.exchange.guarded(|policy| policy.lane(work.request())).flatten();
         let Some(lane) = lane else { return Some(work) };
         let expires = work.expires();
+        work.held.begin(now);
         let entered = self.lanes.enter(lane, work);
         if entered.is_none() {
             self.note_expiry(expires);
@@ -140,13 +142,14 @@ impl Schedule {
     }
 
     /// For a request that has its lane: to its pace, or to where only a slot is missing.
-    fn make_ready(&mut self, work: Work, now: Instant) {
+    fn make_ready(&mut self, mut work: Work, now: Instant) {
         self.note_expiry(work.expires());
         if self.pacer.is_none() {
+            work.held.end(now);
             return self.ready[work.level()].push_back(work);
         }
         // What waits for a server that is down must not use up its pace.
-        let work = if self.breakers.all_closed() || work.permit.probe.is_some() {
+        let mut work = if self.breakers.all_closed() || work.permit.probe.is_some() {
             work
         } else {
             match self.past_breaker(work, now) {
@@ -162,8 +165,14 @@ impl Schedule {
             .guarded(|policy| policy.pace_class(request, secret))
             .flatten();
         match (class, &mut self.pacer) {
-            (Some(class), Some(pacer)) => pacer.push(class, secret, work, now),
-            _ => self.ready[work.level()].push_back(work),
+            (Some(class), Some(pacer)) => {
+                work.held.begin(now);
+                pacer.push(class, secret, work, now);
+            }
+            _ => {
+                work.held.end(now);
+                self.ready[work.level()].push_back(work);
+            }
         }
     }
 
@@ -174,9 +183,11 @@ impl Schedule {
         };
         self.note_expiry(work.expires());
         let pace = work.permit.pace.take();
+        work.held.begin(now);
         let permit = match self.breakers.gate(work, &server, now) {
             Gate::Pass(mut work) => {
                 work.permit.pace = pace;
+                work.held.end(now);
                 return Some(work);
             }
             Gate::Held => Permit::default(),
@@ -216,6 +227,7 @@ impl Schedule {
                 let work = Work {
                     stage: Stage::Again(again),
                     permit,
+                    held: Held::default(),
                 };
                 self.note_expiry(work.expires());
                 self.sequence += 1;
@@ -305,7 +317,7 @@ impl Schedule {
 
     /// Ends a request whose time is over, or forgets one that was cancelled.
     fn retire(&mut self, work: Work, now: Instant) {
-        let Work { stage, permit } = work;
+        let Work { stage, permit, .. } = work;
         stage.expire(now);
         self.release(permit, now);
     }
@@ -327,7 +339,7 @@ impl Schedule {
             all.push(Work::fresh(job));
         }
         for work in all {
-            let Work { stage, permit } = work;
+            let Work { stage, permit, .. } = work;
             match stage {
                 Stage::Fresh(job) => {
                     cleared.cancelled += usize::from(!job.is_ended());

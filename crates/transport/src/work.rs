@@ -1,6 +1,7 @@
 //! A request on its way through the worker: not sent yet, or between two attempts.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use inflight_core::{Effect, Failure, FailureKind, InFlight, Job, Priority, Request};
 use tokio::time::Instant;
@@ -11,6 +12,32 @@ use crate::pace::PaceKey;
 pub(crate) struct Work {
     pub(crate) stage: Stage,
     pub(crate) permit: Permit,
+    pub(crate) held: Held,
+}
+
+/// How long a limit holds a request back: its lane, its server's breaker, its pace.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Held {
+    since: Option<Instant>,
+    so_far: Duration,
+}
+
+impl Held {
+    /// It is held back from now on, if it is not already.
+    pub(crate) fn begin(&mut self, now: Instant) {
+        self.since.get_or_insert(now);
+    }
+
+    /// It is held back no longer.
+    pub(crate) fn end(&mut self, now: Instant) {
+        if let Some(since) = self.since.take() {
+            self.so_far += now.saturating_duration_since(since);
+        }
+    }
+
+    pub(crate) fn so_far(self) -> Duration {
+        self.so_far
+    }
 }
 
 /// How far it has come.
@@ -65,6 +92,7 @@ impl Work {
         Self {
             stage: Stage::Fresh(job),
             permit: Permit::default(),
+            held: Held::default(),
         }
     }
 

@@ -52,17 +52,12 @@ impl Control {
         self.stop().asked
     }
 
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn stop_until(&self) -> Option<Instant> {
         self.stop().until
-    }
-
-    pub(crate) fn is_paused(&self) -> bool {
-        self.paused.load(Ordering::Relaxed)
-    }
-
-    fn set_paused(&self, paused: bool) {
-        self.paused.store(paused, Ordering::Relaxed);
-        self.bell.ring();
     }
 
     /// A second call can only shorten the time.
@@ -167,18 +162,19 @@ impl Worker {
         })
     }
 
-    /// Sends nothing new until [`resume`](Self::resume): attempts under way end, deadlines and cancellations go on, and what is
-    /// submitted waits in the queue.
+    /// Sends nothing new until [`resume`](Self::resume): no first and no further attempt. What is under way finishes, requests are
+    /// accepted as before, and deadlines go on. A worker that is shut down while it pauses drains as any other.
     pub fn pause(&self) {
-        self.control.set_paused(true);
+        self.control.paused.store(true, Ordering::SeqCst);
     }
 
-    /// Ends a pause.
+    /// Sends again.
     pub fn resume(&self) {
-        self.control.set_paused(false);
+        self.control.paused.store(false, Ordering::SeqCst);
+        self.control.bell.ring();
     }
 
-    /// Whether sending is paused.
+    /// Whether the worker pauses. By default it does not.
     #[must_use]
     pub fn is_paused(&self) -> bool {
         self.control.is_paused()

@@ -1,6 +1,6 @@
 //! How requests end, and what can be asked about them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use inflight_core::{
     Effect, FailureKind, Ignored, InvalidEvent, Method, Request, RequestId, RequestStatus, ResultError,
@@ -233,7 +233,7 @@ fn a_wait_for_a_further_attempt_counts_as_unsent() {
     let (registry, mut transport) = manual();
     let id = registry.submit(post()).unwrap();
     let mut sent = transport.next().into_inner();
-    sent.wait(Effect::None, Instant::now());
+    sent.wait(Effect::None, registry.clock().now());
     assert_eq!(registry.root().state(id), Some(State::Waiting(Effect::None)));
     assert_eq!(
         (
@@ -257,7 +257,7 @@ fn a_wait_can_be_cancelled_while_nothing_can_have_happened() {
     for (effect, cancelled) in [(Effect::None, true), (Effect::Unknown, false)] {
         let id = registry.submit(post()).unwrap();
         let mut sent = transport.next().into_inner();
-        sent.wait(effect, Instant::now());
+        sent.wait(effect, registry.clock().now());
         assert_eq!(registry.cancel(id), Some(cancelled));
         assert_eq!(sent.is_ended(), cancelled);
         assert_eq!(sent.resume().is_none(), cancelled);
@@ -277,7 +277,7 @@ fn a_wait_that_is_dropped_keeps_what_is_known() {
     for effect in [Effect::None, Effect::Unknown] {
         let id = registry.submit(post()).unwrap();
         let mut sent = transport.next().into_inner();
-        sent.wait(effect, Instant::now());
+        sent.wait(effect, registry.clock().now());
         drop(sent);
         let outcome = registry.result(id).unwrap();
         assert_eq!(outcome.as_ref().as_ref().unwrap_err().effect, effect);

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use inflight_core::testing::{ManualClock, ManualTransport};
 use inflight_core::{
@@ -176,7 +176,7 @@ impl World {
             }
             Operation::Wait(number, effect) => {
                 if let Some(mut sent) = self.take_in_flight(number) {
-                    sent.wait(effect, Instant::now());
+                    sent.wait(effect, self.registry.clock().now());
                     self.known.get_mut(&sent.id()).unwrap().sent = effect != Effect::None;
                     self.waiting.push(sent);
                 }
