@@ -266,7 +266,7 @@ fn both_streams_in_one_pipe_keep_their_order() {
 }
 
 /// Runs on a terminal, of util-linux's `script`, and gives what is shown. `None` where that is not installed.
-fn on_terminal(term: &str, path: &str) -> Option<String> {
+fn on_terminal(term: &str, no_color: &str, path: &str) -> Option<String> {
     let version = Command::new("script").arg("--version").output();
     if !version.is_ok_and(|version| String::from_utf8_lossy(&version.stdout).contains("util-linux")) {
         eprintln!("skipped: util-linux's script is not installed");
@@ -276,6 +276,7 @@ fn on_terminal(term: &str, path: &str) -> Option<String> {
     let output = Command::new("script")
         .args(["-qec", &command, "/dev/null"])
         .env("TERM", term)
+        .env("NO_COLOR", no_color)
         .env_remove("STRIPE_API_KEY")
         .stdin(Stdio::null())
         .output()
@@ -291,13 +292,27 @@ fn a_terminal_shows_bars_and_a_dumb_one_plain_lines_and_neither_obeys_scripts() 
         br#"print("\x1b[2Jcleared\tit"); new_product().name("x").create()"#,
     )]);
     for term in ["xterm", "dumb"] {
-        let Some(text) = on_terminal(term, &scripts.path("escape.rhai")) else {
+        let Some(text) = on_terminal(term, "", &scripts.path("escape.rhai")) else {
             return;
         };
         assert!(text.contains("escape.rhai | \u{fffd}[2Jcleared\tit"), "{text}");
         assert!(text.contains("retries"), "{text}");
         let plain = text.contains("running 1 script on") && text.contains("0/1 scripts ended");
         assert_eq!(plain, term == "dumb", "{text}");
-        assert_eq!(text.contains("scripts  ░"), term == "xterm", "{text}");
+        assert_eq!(text.contains('░'), term == "xterm", "{text}");
     }
+}
+
+#[test]
+fn colour_is_for_terminals_and_not_for_who_wants_none() {
+    let scripts = Scripts::new(&[("a.rhai", b"1")]);
+    let path = scripts.path("a.rhai");
+    let coloured = |text: &str| text.contains("\x1b[3");
+    for (term, no_color, colour) in [("xterm", "", true), ("xterm", "1", false), ("dumb", "", false)] {
+        let Some(text) = on_terminal(term, no_color, &path) else {
+            return;
+        };
+        assert_eq!(coloured(&text), colour, "{term} {no_color}: {text:?}");
+    }
+    assert!(!coloured(&stdout(&run(&["run", &path]))), "a pipe is no terminal");
 }

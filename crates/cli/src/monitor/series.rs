@@ -172,6 +172,7 @@ mod tests {
             now += FIRST_STEP * 8;
             series.sample(Gauges::default(), now, false);
         }
+        series.sample(Gauges::default(), now, true);
         let points = series.last(usize::MAX);
         assert!(points.len() <= POINTS_MAX, "{}", points.len());
         let sum: (u64, u64) = points
