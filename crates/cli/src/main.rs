@@ -9,6 +9,8 @@ mod args;
 mod check;
 mod descriptors;
 mod duration;
+mod http;
+mod metrics;
 mod run;
 mod script;
 mod signals;

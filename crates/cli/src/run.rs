@@ -21,9 +21,11 @@ use inflight::transport::CircuitBreaker;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::args::RunArguments;
 use crate::descriptors::concurrency_within_limit;
+use crate::metrics::Endpoint;
 use crate::script::read_all;
 use crate::signals::Signals;
 use crate::stream::Streams;
@@ -52,13 +54,22 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<u8, Failure> {
     let target = Target::of(arguments)?;
     // After everything that may be wrong with the command line and the key: a mistake there costs no earlier results.
     let json = arguments.json.as_deref().map(open_json).transpose()?;
+    let endpoint = arguments.metrics.map(Endpoint::bind).transpose()?;
     let streams = Streams::start()?;
     let (concurrency, limited) = concurrency_within_limit(arguments.concurrency, target.sockets_per_request());
     if let Some(message) = limited {
         streams.stderr.write(&format!("inflight: {message}\n"));
     }
     let latencies = Arc::new(Latencies::new());
-    let inflight = assemble(arguments, &target, concurrency, Arc::clone(&latencies))?;
+    let mut observers: Vec<Arc<dyn Observer>> = vec![latencies.clone()];
+    if let Some(endpoint) = &endpoint {
+        observers.push(endpoint.metrics().clone());
+        let address = endpoint.address()?;
+        streams
+            .stderr
+            .write(&format!("inflight: metrics at http://{address}/metrics\n"));
+    }
+    let inflight = assemble(arguments, &target, concurrency, observers)?;
     let text_stream = if matches!(json, Some(Json::Stdout)) {
         &streams.stderr
     } else {
@@ -82,7 +93,12 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<u8, Failure> {
         progress,
         signals: &mut signals,
     };
+    let serving = endpoint.map(|endpoint| {
+        let serving = runtime.spawn(endpoint.serve(inflight.registry().clone()));
+        AbortOnDropHandle::new(serving)
+    });
     let finished = runtime.block_on(run.drive(arguments.timeout));
+    drop(serving);
     // What is still under way has had its scripts' whole time.
     inflight.shutdown(Duration::ZERO);
     if let Some(simulator) = target.simulator {
@@ -133,7 +149,7 @@ fn assemble(
     arguments: &RunArguments,
     target: &Target,
     concurrency: u32,
-    latencies: Arc<Latencies>,
+    observers: Vec<Arc<dyn Observer>>,
 ) -> Result<Inflight, Failure> {
     let mut builder = Inflight::builder()
         .host_options(HostOptions {
@@ -153,8 +169,10 @@ fn assemble(
         .retry(RetrySettings {
             max_retries: arguments.retries,
             ..RetrySettings::default()
-        })
-        .observer(latencies);
+        });
+    for observer in observers {
+        builder = builder.observer(observer);
+    }
     if let Some(url) = &target.base_url {
         builder = builder.base_url(url);
     }

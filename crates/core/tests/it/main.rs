@@ -5,6 +5,7 @@
 mod endings;
 mod jobs;
 mod model;
+mod observers;
 mod rooms;
 mod sessions;
 mod stores;
