@@ -124,6 +124,10 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
 
+    /// Serve metrics for Prometheus at http://ADDRESS/metrics while the scripts run, such as 127.0.0.1:9464; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) metrics: Option<SocketAddr>,
+
     /// Show neither progress nor the table, only the scripts' own output
     #[arg(long, short)]
     pub(crate) quiet: bool,

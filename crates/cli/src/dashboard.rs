@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::http::{Answer, Body, Handler, Server, Trust, answer, text};
+use crate::metrics::Exposition;
 use crate::monitor::{Monitor, Past};
 use crate::page::page;
 pub(crate) use access::{TOKEN_MIN, Token};
@@ -43,11 +44,13 @@ impl Dashboard {
         token: Token,
         inflight: Arc<Inflight>,
         monitor: Arc<Monitor>,
+        exposition: Exposition,
     ) -> io::Result<Self> {
         let site = Arc::new(Site {
             token,
             inflight,
             monitor,
+            exposition,
             ended: CancellationToken::new(),
             latest: Mutex::default(),
         });
@@ -90,6 +93,7 @@ struct Site {
     token: Token,
     inflight: Arc<Inflight>,
     monitor: Arc<Monitor>,
+    exposition: Exposition,
     ended: CancellationToken,
     /// The state that open pages were last told, and when it was made: one for all of them.
     latest: Mutex<Option<(Instant, Bytes)>>,
@@ -101,6 +105,7 @@ impl Site {
         let (allowed, answer): (_, &dyn Fn() -> Answer) = match parts[..] {
             [""] => (Method::GET, &front),
             ["state"] => (Method::GET, &|| json_answer(&self.state(Past::All))),
+            ["metrics"] => (Method::GET, &|| self.exposition.answer(self.inflight.registry())),
             ["events"] => (Method::GET, &|| self.events()),
             ["requests", id] => (Method::GET, &|| self.request(id)),
             ["requests", id, "cancel"] => (Method::POST, &|| self.cancel(id)),

@@ -12,6 +12,7 @@ mod dashboard;
 mod descriptors;
 mod duration;
 mod http;
+mod metrics;
 mod monitor;
 mod page;
 mod run;

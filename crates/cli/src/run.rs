@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use inflight::Inflight;
+use inflight::core::Observer;
 use inflight::stripe::RetrySettings;
 use inflight::stripe_rhai::HostOptions;
 use inflight::transport::CircuitBreaker;
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::args::RunArguments;
 use crate::dashboard::{Dashboard, TOKEN_MIN, Token};
 use crate::descriptors::concurrency_within_limit;
+use crate::metrics::{self, Exposition};
 use crate::monitor::Monitor;
 use crate::page::page;
 use crate::script::read_all;
@@ -65,11 +67,36 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<u8, Failure> {
         streams.stderr.write(&format!("inflight: {message}\n"));
     }
     let monitor = Arc::new(Monitor::new(plan.total(), target.describe()));
-    let inflight = Arc::new(assemble(arguments, &target, concurrency, Arc::clone(&monitor))?);
-    let dashboard = arguments.dashboard.map(|address| {
-        Dashboard::start(address, token, Arc::clone(&inflight), Arc::clone(&monitor))
-            .map_err(|source| DashboardError::Listen { address, source })
+    let is_measured = arguments.metrics.is_some() || arguments.dashboard.is_some();
+    let exposition = is_measured.then(Exposition::new).transpose()?;
+    let mut observers: Vec<Arc<dyn Observer>> = vec![Arc::clone(&monitor) as _];
+    observers.extend(exposition.iter().map(|exposition| exposition.observer() as _));
+    let inflight = Arc::new(assemble(arguments, &target, concurrency, observers)?);
+    let metrics_server = arguments.metrics.zip(exposition.clone()).map(|(address, exposition)| {
+        metrics::serve(address, exposition, inflight.registry().clone()).map_err(|source| ServeError::Listen {
+            what: "metrics",
+            address,
+            source,
+        })
     });
+    let metrics_server = metrics_server.transpose()?;
+    if let Some(server) = &metrics_server {
+        streams
+            .stderr
+            .write(&format!("metrics: http://{}/metrics\n", server.address()));
+    }
+    let dashboard = arguments
+        .dashboard
+        .zip(exposition.clone())
+        .map(|(address, exposition)| {
+            Dashboard::start(address, token, Arc::clone(&inflight), Arc::clone(&monitor), exposition).map_err(
+                |source| ServeError::Listen {
+                    what: "the page",
+                    address,
+                    source,
+                },
+            )
+        });
     let dashboard = dashboard.transpose()?;
     if let Some(dashboard) = &dashboard {
         streams.stderr.write(&format!("dashboard: {}\n", dashboard.url()));
@@ -93,6 +120,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<u8, Failure> {
         plan: &plan,
         inflight: &inflight,
         monitor: &monitor,
+        exposition: exposition.as_ref(),
         streams: &streams,
         output: &output,
         progress,
@@ -157,7 +185,7 @@ fn assemble(
     arguments: &RunArguments,
     target: &Target,
     concurrency: u32,
-    monitor: Arc<Monitor>,
+    observers: Vec<Arc<dyn Observer>>,
 ) -> Result<Inflight, Failure> {
     let mut builder = Inflight::builder()
         .host_options(HostOptions {
@@ -177,8 +205,10 @@ fn assemble(
         .retry(RetrySettings {
             max_retries: arguments.retries,
             ..RetrySettings::default()
-        })
-        .observer(monitor);
+        });
+    for observer in observers {
+        builder = builder.observer(observer);
+    }
     if let Some(url) = &target.base_url {
         builder = builder.base_url(url);
     }
@@ -200,6 +230,7 @@ struct Run<'a> {
     plan: &'a Arc<Plan>,
     inflight: &'a Inflight,
     monitor: &'a Arc<Monitor>,
+    exposition: Option<&'a Exposition>,
     streams: &'a Streams,
     output: &'a Arc<Output>,
     progress: Progress,
@@ -224,6 +255,8 @@ impl Run<'_> {
 
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut upkeep = interval(metrics::UPKEEP);
+        upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut results = Vec::new();
         let mut interrupted = None;
         loop {
@@ -237,6 +270,7 @@ impl Run<'_> {
                     self.progress.update(results.len(), self.inflight.registry());
                     self.monitor.sample(self.inflight.registry(), false);
                 }
+                _ = upkeep.tick() => self.exposition.into_iter().for_each(Exposition::upkeep),
                 status = self.signals.next() => {
                     interrupted = Some(status);
                     cancel.cancel();
@@ -268,17 +302,21 @@ impl Run<'_> {
 }
 
 /// The token that the environment has, or a new one.
-fn dashboard_token() -> Result<Token, DashboardError> {
+fn dashboard_token() -> Result<Token, ServeError> {
     match std::env::var(TOKEN_VARIABLE) {
         Err(_) => Ok(Token::random()),
-        Ok(text) => Token::given(text).ok_or(DashboardError::Token),
+        Ok(text) => Token::given(text).ok_or(ServeError::Token),
     }
 }
 
 #[derive(Debug, thiserror::Error)]
-enum DashboardError {
-    #[error("the page cannot be served at {address}: {source}")]
-    Listen { address: SocketAddr, source: io::Error },
+enum ServeError {
+    #[error("{what} cannot be served at {address}: {source}")]
+    Listen {
+        what: &'static str,
+        address: SocketAddr,
+        source: io::Error,
+    },
     // Without the text: it is a secret.
     #[error("{TOKEN_VARIABLE} must have at least {TOKEN_MIN} characters, all of them letters, digits, - or _")]
     Token,

@@ -52,6 +52,8 @@ pub use inflight_transport as transport;
 
 #[cfg(all(feature = "rhai", feature = "transport"))]
 mod assembly;
+#[cfg(feature = "metrics")]
+mod metrics;
 #[cfg(feature = "rhai")]
 mod run;
 #[cfg(all(feature = "rhai", feature = "transport"))]
@@ -59,6 +61,8 @@ mod telemetry;
 
 #[cfg(all(feature = "rhai", feature = "transport"))]
 pub use assembly::{BuildError, Inflight, InflightBuilder};
+#[cfg(feature = "metrics")]
+pub use metrics::{BUCKETS, Metrics};
 #[cfg(feature = "rhai")]
 pub use run::{ScriptOptions, ScriptReport, run_script};
 

@@ -6,6 +6,7 @@ mod batches;
 mod endings;
 mod jobs;
 mod model;
+mod observers;
 mod rooms;
 mod sessions;
 mod stores;
