@@ -29,7 +29,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}")]
+#[error("cannot listen on {address}: {source}")]
 pub(crate) struct ListenError {
     address: SocketAddr,
     source: std::io::Error,
