@@ -345,3 +345,25 @@ fn who_runs_out_of_time_is_told_of_the_last_failure() {
     let source = std::error::Error::source(&failure).unwrap();
     assert!(source.to_string().contains("status 429"), "{source}");
 }
+
+#[test]
+fn a_worker_that_pauses_sends_nothing_new() {
+    let server = RawServer::answering(ok("{}"));
+    let (registry, queue) = Registry::new();
+    let worker = start(server.url(), queue, |b| b);
+    worker.pause();
+    assert!(worker.is_paused());
+    let id = registry.submit(post()).unwrap();
+    // A deadline goes on, which shows that the worker has looked at the queue.
+    let overdue = registry.submit(post().deadline(Duration::from_millis(10))).unwrap();
+    let outcome = registry.wait(overdue, Some(PATIENCE)).unwrap();
+    assert_kind(outcome.as_ref().as_ref().unwrap_err(), FailureKind::Deadline);
+    assert_eq!(registry.status(id), Some(RequestStatus::Pending));
+    worker.resume();
+    assert!(registry.wait(id, Some(PATIENCE)).unwrap().is_ok());
+
+    worker.pause();
+    let queued = registry.submit(post()).unwrap();
+    assert_eq!(worker.shutdown(PATIENCE).cancelled, 1);
+    assert_eq!(registry.status(queued), Some(RequestStatus::Cancelled));
+}

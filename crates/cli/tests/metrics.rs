@@ -1,0 +1,122 @@
+//! `run --metrics`: what is served, and what strangers can do to it.
+
+mod support;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+
+use support::*;
+
+/// A program that serves metrics until it is dropped.
+struct Serving {
+    child: std::process::Child,
+    address: String,
+    stdout: BufReader<std::process::ChildStdout>,
+}
+
+impl Serving {
+    fn start(script: &str) -> Self {
+        let scripts = Scripts::new(&[("waiting.rhai", script.as_bytes())]);
+        let mut child = Command::new(env!("CARGO_BIN_EXE_inflight"))
+            .args([
+                "run",
+                "--quiet",
+                "--metrics",
+                "127.0.0.1:0",
+                &scripts.path("waiting.rhai"),
+            ])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stderr.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next());
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut ready = String::new();
+        stdout.read_line(&mut ready).unwrap();
+        assert!(ready.contains("ready"), "{ready}");
+        Self {
+            address: address.unwrap_or_else(|| panic!("no address in {line}")).to_owned(),
+            child,
+            stdout,
+        }
+    }
+
+    fn ask(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        // The server may close a connection that it refuses before everything is read.
+        let _ = stream.read_to_string(&mut answer);
+        answer
+    }
+
+    fn get(&self, path: &str) -> String {
+        self.ask(&format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"))
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = self.stdout.read_to_end(&mut Vec::new());
+    }
+}
+
+#[test]
+fn metrics_are_served_while_scripts_run() {
+    let serving = Serving::start("new_product().name(`Mug`).create(); print(`ready`); sleep(600.0)");
+    let answer = serving.get("/metrics");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("content-type: text/plain; version=0.0.4"), "{answer}");
+    let line = r#"stripe_requests_total{method="POST",route="/v1/products",outcome="completed"} 1"#;
+    assert!(answer.contains(line), "{answer}");
+    assert!(
+        answer.contains("http_client_request_duration_seconds_count"),
+        "{answer}"
+    );
+    assert!(!answer.contains("sk_test"), "{answer}");
+}
+
+#[test]
+fn strangers_get_nothing_and_stop_nothing() {
+    let serving = Serving::start("print(`ready`); sleep(600.0)");
+    for path in ["/", "/metrics/", "/metrics2", "/../metrics", "//metrics"] {
+        assert!(serving.get(path).starts_with("HTTP/1.1 404"), "{path}");
+    }
+    assert!(
+        serving
+            .ask("POST /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            .starts_with("HTTP/1.1 405")
+    );
+    let large = format!("GET /metrics HTTP/1.1\r\nx: {}\r\n\r\n", "a".repeat(64 << 10));
+    assert!(!serving.ask(&large).starts_with("HTTP/1.1 200"));
+    assert!(!serving.ask("\0\u{1}nonsense\r\n\r\n").starts_with("HTTP/1.1 200"));
+    // More silent connections than there are places: the oldest of them goes for ours.
+    let silent: Vec<_> = (0..200)
+        .map(|_| TcpStream::connect(&serving.address).unwrap())
+        .collect();
+    assert!(serving.get("/metrics").starts_with("HTTP/1.1 200"));
+    drop(silent);
+}
+
+#[test]
+fn an_address_that_cannot_be_used_is_told_before_anything_runs() {
+    let scripts = Scripts::new(&[("a.rhai", b"print(`ran`)")]);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for (address, says) in [
+        (address.as_str(), "metrics cannot be served at"),
+        ("nonsense", "invalid"),
+    ] {
+        let output = run(&["run", "--metrics", address, &scripts.path("a.rhai")]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains(says), "{}", stderr(&output));
+        assert!(!stdout(&output).contains("ran"));
+    }
+}
