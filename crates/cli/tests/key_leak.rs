@@ -341,13 +341,20 @@ fn nothing_that_the_program_writes_holds_the_key() {
         "--timeout",
         "20s",
     ];
-    let (_, json) = (texts.add(&line), file("out.json"));
+    texts.add(&line);
+    let (json, report) = (file("out.json"), file("report.html"));
     program(
         &texts,
-        &[&["run", "--base-url", &url, "--json", &json], &quick[..], &paths].concat(),
+        &[
+            &["run", "--base-url", &url, "--json", &json, "--report", &report],
+            &quick[..],
+            &paths,
+        ]
+        .concat(),
         KEY,
     );
     texts.add(&fs::read_to_string(&json).expect("the JSON is there"));
+    texts.add(&fs::read_to_string(&report).expect("the page is there"));
     program(
         &texts,
         &[&["run", "--base-url", &url, "--json", "-"], &quick[..], &paths].concat(),
@@ -387,6 +394,8 @@ fn nothing_that_the_program_writes_holds_the_key() {
         KEY,
     );
     program(&texts, &["api", "product"], KEY);
+    program(&texts, &["config"], KEY);
+    program(&texts, &["config", "run", "--dashboard", "127.0.0.1:0"], KEY);
 
     let stopped = Command::new("kill").args(["-TERM", &served.id().to_string()]).status();
     assert!(stopped.expect("kill starts").success());
