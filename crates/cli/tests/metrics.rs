@@ -120,3 +120,16 @@ fn an_address_that_cannot_be_used_is_told_before_anything_runs() {
         assert!(!stdout(&output).contains("ran"));
     }
 }
+
+#[test]
+fn a_script_sees_its_own_requests_only() {
+    let script = "let id = new_product().name(`Mug`).create(); try { new_price().product(`none`).create(); } catch {} \
+                  let m = metrics(); `${m.submitted} ${m.completed} ${m.failed} ${m.pending} ${m.retries} ${m.len()}`";
+    let scripts = Scripts::new(&[("own.rhai", script.as_bytes())]);
+    let (json, _) = run_json(&["--copies", "3", &scripts.path("own.rhai")]);
+    let results = json["results"].as_array().unwrap();
+    assert_eq!(results.len(), 3);
+    for result in results {
+        assert_eq!(result["value"], "2 1 1 0 0 7", "{result}");
+    }
+}

@@ -113,10 +113,30 @@ fn register_questions(module: &mut Module) {
             Ok(response.map_or(Dynamic::UNIT, response_value))
         },
     );
+    function(module, "metrics", |ctx: NativeCallContext| {
+        session_of(&ctx).map(|session| metrics_of(&session))
+    });
     function(module, "cancel", |ctx: NativeCallContext, id: ImmutableString| {
         let (session, id) = known(&ctx, &id)?;
         session.cancel(id).ok_or_else(unknown)
     });
+}
+
+/// What has happened in a session, as a script sees it.
+fn metrics_of(session: &Session) -> rhai::Map {
+    let counts = session.counts();
+    let pending = u64::try_from(session.pending()).unwrap_or(u64::MAX);
+    let entries = [
+        ("submitted", counts.submitted),
+        ("completed", counts.completed),
+        ("failed", counts.failed),
+        ("timeout", counts.timeout),
+        ("cancelled", counts.cancelled),
+        ("retries", counts.retries),
+        ("pending", pending),
+    ];
+    let entries = entries.map(|(name, count)| (name.into(), INT::try_from(count).unwrap_or(INT::MAX).into()));
+    entries.into_iter().collect()
 }
 
 fn register_waits(module: &mut Module) {

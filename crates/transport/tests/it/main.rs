@@ -7,6 +7,7 @@ mod child;
 mod http2;
 mod lanes;
 mod misbehaviour;
+mod observed;
 mod ordinary;
 mod pace;
 mod policy;
