@@ -72,6 +72,9 @@ pub struct Metrics {
     in_flight: Gauge,
     waiting: Gauge,
     queue_depth: [Gauge; 3],
+    fibers_live: Gauge,
+    fibers_queued: Gauge,
+    preemptions: Counter,
 }
 
 /// A method and a route template.
@@ -145,6 +148,9 @@ impl Metrics {
                 waiting: gauge!("stripe_waiting"),
                 queue_depth: Priority::ALL
                     .map(|priority| gauge!("stripe_queue_depth", "priority" => priority.as_str())),
+                fibers_live: gauge!("inflight_fibers", "state" => "live"),
+                fibers_queued: gauge!("inflight_fibers", "state" => "queued"),
+                preemptions: counter!("inflight_preemptions_total"),
                 index,
                 routes: routes.into(),
                 target: target.clone(),
@@ -158,6 +164,10 @@ impl Metrics {
     pub fn refresh(&self, registry: &Registry) {
         self.in_flight.set(registry.in_flight() as f64);
         self.waiting.set(registry.waiting() as f64);
+        let fibers = inflight_rhai::fiber_counts();
+        self.fibers_live.set(fibers.live as f64);
+        self.fibers_queued.set(fibers.queued as f64);
+        self.preemptions.absolute(fibers.preemptions);
         for (gauge, depth) in self.queue_depth.iter().zip(registry.queue_depth()) {
             gauge.set(depth as f64);
         }
@@ -222,6 +232,11 @@ fn describe() {
     describe_gauge!(
         "stripe_unknown_outcomes",
         "Requests that ended with an unknown effect and have not been settled."
+    );
+    describe_gauge!("inflight_fibers", "Scripts and tasks of this process.");
+    describe_counter!(
+        "inflight_preemptions_total",
+        "Times that a script that computed was stopped so that others go on."
     );
     describe_gauge!("stripe_inflight", "Requests with an attempt under way.");
     describe_gauge!("stripe_waiting", "Requests that wait for a further attempt.");

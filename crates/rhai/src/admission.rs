@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
@@ -54,6 +55,39 @@ fn reserve() -> &'static Arc<Semaphore> {
     RESERVE.get_or_init(|| Arc::new(Semaphore::new((max_live_fibers() / 2).max(LEAST_RESERVE))))
 }
 
+/// Scripts that wait for a place.
+static QUEUED: AtomicUsize = AtomicUsize::new(0);
+/// How often a slice was over before its script waited for something.
+static PREEMPTIONS: AtomicU64 = AtomicU64::new(0);
+
+/// How the fibers of this process stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct FiberCounts {
+    /// Scripts and tasks that have a stack.
+    pub live: usize,
+    /// Scripts that wait for a place among the living.
+    pub queued: usize,
+    /// How often a script that computed was stopped, so far, so that others go on.
+    pub preemptions: u64,
+}
+
+/// How the fibers of this process stand. It reads a few counters and waits for nothing.
+#[must_use]
+pub fn fiber_counts() -> FiberCounts {
+    let reserved = (max_live_fibers() / 2).max(LEAST_RESERVE);
+    let taken = |places: usize, semaphore: &Semaphore| places.saturating_sub(semaphore.available_permits());
+    FiberCounts {
+        live: taken(max_live_fibers(), places()) + taken(reserved, reserve()),
+        queued: QUEUED.load(Ordering::Relaxed),
+        preemptions: PREEMPTIONS.load(Ordering::Relaxed),
+    }
+}
+
+pub(crate) fn preempted() {
+    PREEMPTIONS.fetch_add(1, Ordering::Relaxed);
+}
+
 /// A place for a task of a script that lives. Scripts that wait for one do not hold it up.
 pub(crate) fn try_enter_task() -> Option<Place> {
     try_enter().or_else(|| Arc::clone(reserve()).try_acquire_owned().ok())
@@ -68,6 +102,22 @@ fn try_enter() -> Option<Place> {
 #[derive(Default)]
 pub(crate) struct Entrance(Option<Pin<Box<Waiting>>>);
 
+/// Counts as waiting until it is dropped.
+struct Queued;
+
+impl Queued {
+    fn new() -> Self {
+        QUEUED.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        QUEUED.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 type Waiting = dyn Future<Output = Result<Place, AcquireError>>;
 
 impl Entrance {
@@ -77,9 +127,14 @@ impl Entrance {
         {
             return Poll::Ready(Some(place));
         }
-        let waiting = self
-            .0
-            .get_or_insert_with(|| Box::pin(Arc::clone(places()).acquire_owned()));
+        let waiting = self.0.get_or_insert_with(|| {
+            let queued = Queued::new();
+            Box::pin(async move {
+                let place = Arc::clone(places()).acquire_owned().await;
+                drop(queued);
+                place
+            })
+        });
         // The places are never closed.
         waiting.as_mut().poll(cx).map(Result::ok)
     }

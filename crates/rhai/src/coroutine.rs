@@ -144,6 +144,7 @@ impl Context {
     fn preempt(&self) -> Result<(), Stop> {
         // tokio puts a task that yields this way behind its timers and its I/O; waking ourselves would starve both.
         let mut yielded = std::pin::pin!(tokio::task::yield_now());
+        crate::admission::preempted();
         self.script.begin_preemption(self.id());
         let ended = loop {
             if let Some(stop) = self.script.stopped() {

@@ -57,7 +57,7 @@ mod unordered;
 mod vm;
 mod wait;
 
-pub use admission::{max_live_fibers, set_max_live_fibers};
+pub use admission::{FiberCounts, fiber_counts, max_live_fibers, set_max_live_fibers};
 pub use async_fn::{AsyncFn, ScriptFn, register_async_fn};
 pub use engine::{FiberEngine, RunOptions, Script};
 pub use error::{

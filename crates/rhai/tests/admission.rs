@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use inflight_rhai::{
-    FiberEngine, FiberPool, InflightPackage, RunOptions, max_live_fibers, register_async_fn, set_max_live_fibers,
+    FiberEngine, FiberPool, InflightPackage, RunOptions, fiber_counts, max_live_fibers, register_async_fn,
+    set_max_live_fibers,
 };
 use rhai::packages::Package;
 use rhai::{Engine, EvalAltResult, INT};
@@ -61,6 +62,8 @@ fn scripts_beyond_the_limit_wait_in_order() {
             .collect();
         turns().await;
         assert_eq!(*gate.begun.lock().unwrap(), [0, 1, 2]);
+        let counts = fiber_counts();
+        assert_eq!((counts.live, counts.queued), (LIVE, 5));
         gate.go_on.add_permits(2);
         turns().await;
         assert_eq!(*gate.begun.lock().unwrap(), [0, 1, 2, 3, 4]);
@@ -68,6 +71,7 @@ fn scripts_beyond_the_limit_wait_in_order() {
         scripts[5].abort();
         scripts[2].abort();
         turns().await;
+        assert_eq!((fiber_counts().live, fiber_counts().queued), (LIVE, 1));
         assert_eq!(*gate.begun.lock().unwrap(), [0, 1, 2, 3, 4, 6]);
         gate.go_on.add_permits(8);
         for (n, script) in scripts.into_iter().enumerate() {
@@ -75,6 +79,7 @@ fn scripts_beyond_the_limit_wait_in_order() {
                 assert_eq!(script.await.unwrap().unwrap(), n as INT);
             }
         }
+        assert_eq!((fiber_counts().live, fiber_counts().queued), (0, 0));
     });
 
     // A script that lives starts tasks also while others wait for a place.
@@ -108,6 +113,10 @@ fn scripts_beyond_the_limit_wait_in_order() {
     let computing = pool.start("ran(); loop { }", RunOptions::default(), |_, _| ());
     let waiting = pool.start("ran(); forever()", RunOptions::default(), |_, _| ());
     while ran.load(Ordering::SeqCst) < 2 {
+        std::thread::yield_now();
+    }
+    let before = fiber_counts().preemptions;
+    while fiber_counts().preemptions == before {
         std::thread::yield_now();
     }
     for script in [computing, waiting] {
