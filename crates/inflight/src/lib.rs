@@ -58,6 +58,8 @@ mod metrics;
 mod run;
 #[cfg(all(feature = "rhai", feature = "transport"))]
 mod telemetry;
+#[cfg(feature = "traces")]
+mod traces;
 
 #[cfg(all(feature = "rhai", feature = "transport"))]
 pub use assembly::{BuildError, Inflight, InflightBuilder};
@@ -65,6 +67,8 @@ pub use assembly::{BuildError, Inflight, InflightBuilder};
 pub use metrics::{BUCKETS, Metrics};
 #[cfg(feature = "rhai")]
 pub use run::{ScriptOptions, ScriptReport, run_script};
+#[cfg(feature = "traces")]
+pub use traces::Traces;
 
 #[cfg(all(doctest, feature = "sim"))]
 #[doc = include_str!("../README.md")]
