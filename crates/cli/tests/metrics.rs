@@ -133,3 +133,53 @@ fn a_script_sees_its_own_requests_only() {
         assert_eq!(result["value"], "2 1 1 0 0 7", "{result}");
     }
 }
+
+/// Reads an exposition with Prometheus's own Python library, and checks what promtool checks: names, types, units, help.
+const CHECK: &str = r#"
+import re, sys
+try:
+    from prometheus_client.parser import text_string_to_metric_families
+except ImportError:
+    print("absent")
+    sys.exit()
+families = list(text_string_to_metric_families(sys.stdin.read()))
+for family in families:
+    assert re.fullmatch(r"(stripe|http_client|inflight)_[a-z0-9_]+", family.name), family.name
+    assert family.documentation, family.name
+    assert family.type in ("counter", "gauge", "histogram"), (family.name, family.type)
+    assert family.type != "histogram" or family.name.endswith("_seconds"), family.name
+    if family.type == "histogram":
+        assert any(sample.labels.get("le") == "+Inf" for sample in family.samples), family.name
+        assert not any("quantile" in sample.labels for sample in family.samples), family.name
+print(len(families))
+"#;
+
+#[test]
+fn prometheus_own_parser_reads_it() {
+    let serving = Serving::start("new_product().name(`Mug`).create(); print(`ready`); sleep(600.0)");
+    let answer = serving.get("/metrics");
+    let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+    let python = std::env::var("INFLIGHT_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
+    let mut command = Command::new(python);
+    command
+        .args(["-c", CHECK])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let Ok(mut child) = command.spawn() else {
+        eprintln!("skipped: Python is not installed");
+        return;
+    };
+    child
+        .stdin
+        .take()
+        .expect("its input")
+        .write_all(body.as_bytes())
+        .expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{}\n{body}", stderr(&output));
+    match stdout(&output).trim() {
+        "absent" => eprintln!("skipped: prometheus-client is not installed"),
+        families => assert!(families.parse::<u32>().expect("a number") >= 12, "{families}"),
+    }
+}
