@@ -18,7 +18,7 @@ use crate::package::{Answer, duration, function, known, ran_out, unknown};
 use crate::wait::within;
 
 /// How a script names the requests, and so gets the answers back.
-enum Names {
+pub(crate) enum Names {
     List(usize),
     Map(Vec<ImmutableString>),
 }
@@ -33,7 +33,7 @@ impl Names {
     }
 
     /// The answers of all requests, in the shape in which the ids came.
-    fn all(self, values: Vec<Dynamic>) -> Dynamic {
+    pub(crate) fn all(self, values: Vec<Dynamic>) -> Dynamic {
         match self {
             Self::List(_) => values.into(),
             Self::Map(names) => {
@@ -181,22 +181,30 @@ fn await_settled(ctx: &NativeCallContext, ids: &Dynamic, limit: Option<Duration>
         outcomes[index] = Some(Arc::clone(outcome));
         false
     })?;
-    let settled = outcomes.iter().map(|outcome| {
-        let ended = match outcome.as_deref() {
-            Some(Ok(success)) => result_value(success),
-            Some(Err(failure)) => Err(thrown(failure_map(failure))),
-            None => Err(out_of_time(limit)),
-        };
-        let mut map = Map::new();
-        map.insert("ok".into(), ended.is_ok().into());
-        match ended {
-            Ok(value) => map.insert("value".into(), value),
-            Err(error) => map.insert("error".into(), value_of(*error)),
-        };
-        Dynamic::from(map)
+    let settled = outcomes.iter().map(|outcome| match outcome.as_deref() {
+        Some(outcome) => settled_map(outcome),
+        None => ended_map(Err(out_of_time(limit))),
     });
     let settled = settled.collect();
     Ok(together.take_names().all(settled))
+}
+
+/// `#{ ok: true, value }` or `#{ ok: false, error }`.
+pub(crate) fn settled_map(outcome: &Outcome) -> Dynamic {
+    ended_map(match outcome {
+        Ok(success) => result_value(success),
+        Err(failure) => Err(thrown(failure_map(failure))),
+    })
+}
+
+fn ended_map(ended: Answer<Dynamic>) -> Dynamic {
+    let mut map = Map::new();
+    map.insert("ok".into(), ended.is_ok().into());
+    match ended {
+        Ok(value) => map.insert("value".into(), value),
+        Err(error) => map.insert("error".into(), value_of(*error)),
+    };
+    Dynamic::from(map)
 }
 
 /// The result of the first to succeed. Where all fail, that is an error with all of theirs in the field `errors`.
@@ -257,7 +265,7 @@ fn await_race(ctx: &NativeCallContext, ids: &Dynamic, limit: Option<Duration>) -
 }
 
 /// The failure that is thrown, with the name of its request in the field `which`.
-fn failure_of(names: &Names, index: usize, outcome: Option<&Outcome>) -> Box<EvalAltResult> {
+pub(crate) fn failure_of(names: &Names, index: usize, outcome: Option<&Outcome>) -> Box<EvalAltResult> {
     let Some(Err(failure)) = outcome else {
         return invalid("the request did not fail");
     };
@@ -268,14 +276,14 @@ fn failure_of(names: &Names, index: usize, outcome: Option<&Outcome>) -> Box<Eva
     thrown(map)
 }
 
-fn value_of(error: EvalAltResult) -> Dynamic {
+pub(crate) fn value_of(error: EvalAltResult) -> Dynamic {
     match error {
         EvalAltResult::ErrorRuntime(value, _) => value,
         other => other.to_string().into(),
     }
 }
 
-fn invalid(message: &str) -> Box<EvalAltResult> {
+pub(crate) fn invalid(message: &str) -> Box<EvalAltResult> {
     script_error("invalid_argument", message)
 }
 

@@ -74,7 +74,12 @@ pub fn failure_error(failure: &Failure) -> Box<EvalAltResult> {
 /// The error of a request that was not accepted: nothing of it was sent.
 #[must_use]
 pub fn submit_error(error: &SubmitError) -> Box<EvalAltResult> {
-    let kind = match error.kind() {
+    not_submitted(error.kind())
+}
+
+/// The error of requests that were not accepted for this reason.
+pub(crate) fn not_submitted(reason: SubmitErrorKind) -> Box<EvalAltResult> {
+    let kind = match reason {
         SubmitErrorKind::Closed => "shutdown",
         // What the other side would answer.
         SubmitErrorKind::KeyReused => "idempotency_error",
@@ -82,9 +87,9 @@ pub fn submit_error(error: &SubmitError) -> Box<EvalAltResult> {
     };
     thrown(error_map(
         kind,
-        &error.to_string(),
+        &reason.to_string(),
         Effect::None,
-        error.kind().is_temporary(),
+        reason.is_temporary(),
     ))
 }
 

@@ -180,3 +180,61 @@ pub fn uncharged<R>(body: impl FnOnce() -> R) -> R {
     let _reset = Reset(ACCOUNT.with(|account| account.charging.replace(false)));
     body()
 }
+
+/// A value of the host's in a script's hands: what it holds is not charged, however it goes.
+#[derive(Debug)]
+pub(crate) struct Hosted<T>(Option<T>);
+
+impl<T> Hosted<T> {
+    /// Keeps a value that was made uncharged.
+    pub(crate) fn new(value: T) -> Self {
+        Self(Some(value))
+    }
+
+    pub(crate) fn into_inner(mut self) -> T {
+        // Taken here alone, with the whole.
+        self.0.take().unwrap_or_else(|| unreachable!("a value is taken once"))
+    }
+}
+
+impl<T> std::ops::Deref for Hosted<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0
+            .as_ref()
+            .unwrap_or_else(|| unreachable!("a value is taken with the whole"))
+    }
+}
+
+impl<T> std::ops::DerefMut for Hosted<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.0
+            .as_mut()
+            .unwrap_or_else(|| unreachable!("a value is taken with the whole"))
+    }
+}
+
+impl<T> Drop for Hosted<T> {
+    fn drop(&mut self) {
+        uncharged(|| drop(self.0.take()));
+    }
+}
+
+/// Memory of the host that a script makes it keep: counts as the script's own until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Charge(isize);
+
+impl Charge {
+    pub(crate) fn new(bytes: usize) -> Self {
+        let cost = cost(bytes);
+        charge(cost);
+        Self(cost)
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        charge(-self.0);
+    }
+}

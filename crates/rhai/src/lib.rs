@@ -32,12 +32,15 @@
 mod admission;
 mod arrays;
 mod async_fn;
+mod batch;
 mod bounded;
 mod callbacks;
+mod collect;
 mod combine;
 mod compare;
 #[allow(unsafe_code, reason = "switching stacks")]
 mod coroutine;
+mod each;
 mod engine;
 mod error;
 mod fiber;
@@ -48,6 +51,7 @@ mod modules;
 mod object;
 mod package;
 mod pool;
+mod settings;
 mod state;
 mod stored_call;
 mod tasks;
@@ -59,6 +63,8 @@ mod wait;
 
 pub use admission::{FiberCounts, fiber_counts, max_live_fibers, set_max_live_fibers};
 pub use async_fn::{AsyncFn, ScriptFn, register_async_fn};
+pub use batch::Batch;
+pub use collect::{DefaultPriority, batch_priority, submit_request};
 pub use engine::{FiberEngine, RunOptions, Script};
 pub use error::{
     ScriptError, ScriptErrorKind, describe, failure_error, failure_map, script_error, submit_error,
@@ -73,6 +79,7 @@ pub use modules::{ConfinedModules, ModuleFolder};
 pub use object::from_json;
 pub use package::{InflightPackage, await_request, duration, locals_of, session_of};
 pub use pool::{FiberPool, ScriptHandle};
+pub use settings::{BATCH_OPTIONS, EACH_OPTIONS};
 pub use tasks::Task;
 pub use text::{MAX_DEPTH, value_json, value_text};
 pub use vm::Evaluator;

@@ -17,7 +17,7 @@ pub(crate) type Answer<T> = Result<T, Box<EvalAltResult>>;
 
 /// The script functions that know nothing of what the requests are about: `is_complete`, `status`, `get_result`, `get_object`, `get_response`,
 /// `await_result`, `await_object`, `cancel`, `sleep`, `sleep_ms`; `await_all`, `await_settled`, `await_any`, `await_race`, `detach`;
-/// `on_complete`; `start` and `join`; `now_ms`, `deadline`; and depth-limited text and comparison of arrays and maps.
+/// `batch` and `each`; `on_complete`; `start` and `join`; `now_ms`, `deadline`; and depth-limited text and comparison of arrays and maps.
 ///
 /// In a fiber they suspend the script; on a plain engine they park the thread.
 ///
@@ -67,6 +67,8 @@ impl Package for InflightPackage {
         crate::compare::register(module);
         crate::arrays::register(module);
         crate::combine::register(module);
+        crate::batch::register(module);
+        crate::each::register(module);
         crate::callbacks::register(module);
         crate::tasks::register(module);
         register_time(module);

@@ -8,6 +8,7 @@ use std::time::Instant;
 use rhai::{Engine, Position};
 
 use crate::callbacks::Callbacks;
+use crate::collect::Collection;
 use crate::heap::HeapState;
 use crate::locals::Locals;
 use crate::modules::Loaded;
@@ -43,6 +44,8 @@ pub(crate) struct ScriptState {
     pub(crate) tasks: Tasks,
     pub(crate) callbacks: Callbacks,
     pub(crate) modules: Loaded,
+    /// What takes the next request instead of the queue.
+    pub(crate) collection: RefCell<Option<Collection>>,
     stop: Cell<Option<Stop>>,
     /// Where the task or callback that was stopped first had been begun.
     stopped_at: Cell<Position>,
@@ -72,6 +75,7 @@ impl ScriptState {
             tasks: Tasks::default(),
             callbacks: Callbacks::default(),
             modules: Loaded::default(),
+            collection: RefCell::default(),
             stop: Cell::new(None),
             stopped_at: Cell::new(Position::NONE),
             preempted: Cell::new(None),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use inflight_core::SystemClock;
 use rhai::{Dynamic, EvalAltResult, Position};
 
+use crate::collect::{is_collecting, refused};
 use crate::coroutine::running;
 use crate::error::script_error;
 use crate::state::Stop;
@@ -22,8 +23,11 @@ thread_local! {
 ///
 /// # Errors
 /// Where the script is to stop (cancelled, out of time): give the error on, a script cannot catch it. And on a tokio thread
-/// outside a fiber, as said.
+/// outside a fiber, as said; and while a batch takes a request.
 pub fn wait<F: Future>(future: F) -> Result<F::Output, Box<EvalAltResult>> {
+    if is_collecting() {
+        return Err(refused("nothing can be waited for"));
+    }
     match running() {
         Some(context) => context.run_to_end(future).map_err(terminated),
         None => {
@@ -41,7 +45,7 @@ pub fn within<F: Future>(limit: Option<Duration>, future: F) -> Result<Option<F:
     let Some(limit) = limit else {
         return wait(future).map(Some);
     };
-    if running().is_none() {
+    if running().is_none() && !is_collecting() {
         may_park()?;
         return Ok(inflight_core::block_on_for(future, Some(limit), &SystemClock));
     }

@@ -1,7 +1,7 @@
 //! What a script calls as a request: by a builder, by `stripe::…::…()` and by `stripe::raw`.
 
 use inflight_core::Request;
-use inflight_rhai::{locals_of, uncharged};
+use inflight_rhai::{DefaultPriority, batch_priority, locals_of, submit_request, uncharged};
 use inflight_stripe::{Method, Operation, Params, RequestOptions, raw};
 use rhai::{Dynamic, EvalAltResult, ImmutableString, NativeCallContext};
 
@@ -46,7 +46,7 @@ pub(crate) enum Call<'a> {
 impl Call<'_> {
     /// Submits the request and gives its id at once.
     pub(crate) fn submit(self, ctx: &NativeCallContext, host: &StripeHost) -> Answer<ImmutableString> {
-        send::submit(ctx, uncharged(|| self.request(ctx, host))?)
+        submit_request(ctx, uncharged(|| self.request(ctx, host))?)
     }
 
     /// Submits the request as soon as there is room, and waits for its ending: what a script sees as a blocking call. Gives the whole
@@ -56,7 +56,18 @@ impl Call<'_> {
     }
 
     fn request(self, ctx: &NativeCallContext, host: &StripeHost) -> Answer<Request> {
-        let config = StripeConfig::of(&locals_of(ctx)?, host);
+        let locals = locals_of(ctx)?;
+        let config = StripeConfig::of(&locals, host);
+        // The nearest to the request wins: its own, its batch's, the script's configuration, the host's.
+        let with_priority = |mut options: RequestOptions| {
+            let script = || locals.get::<DefaultPriority>().map(|default| default.0);
+            options.priority = options
+                .priority
+                .or_else(batch_priority)
+                .or(config.priority)
+                .or_else(script);
+            options
+        };
         let request = match self {
             Self::Known {
                 operation,
@@ -68,7 +79,7 @@ impl Call<'_> {
                 if has_default(operation.name, CURRENCY) && params.get(CURRENCY).is_none() {
                     params.set(CURRENCY, config.currency.as_str());
                 }
-                let options = config.request_options(host, operation.host, options, token)?;
+                let options = config.request_options(host, operation.host, with_priority(options), token)?;
                 operation.request(ids, params, &options)
             }
             Self::Raw {
@@ -78,7 +89,7 @@ impl Call<'_> {
                 options,
             } => {
                 let server = inflight_stripe::Host::of(method, path);
-                let options = config.request_options(host, server, options, None)?;
+                let options = config.request_options(host, server, with_priority(options), None)?;
                 raw(method, path, params, &options)
             }
         };

@@ -1,22 +1,10 @@
-//! The one way in and out for whatever a script sends: a request that is ready is submitted, and waited for where the call looks
-//! blocking.
+//! Calls that look blocking: a request is submitted and waited for.
 
 use inflight_core::Request;
 use inflight_rhai::{await_request, session_of, submit_error, uncharged, wait};
-use rhai::{Dynamic, EvalAltResult, ImmutableString, NativeCallContext};
+use rhai::{Dynamic, EvalAltResult, NativeCallContext};
 
 type Answer<T> = Result<T, Box<EvalAltResult>>;
-
-/// Submits the request, which was made [`uncharged`]: it outlives this call and ends on another thread, so it is not the script's
-/// memory. Gives its id at once.
-pub(crate) fn submit(ctx: &NativeCallContext, request: Request) -> Answer<ImmutableString> {
-    let session = session_of(ctx)?;
-    let id = uncharged(|| session.submit(request)).map_err(|error| submit_error(&error))?;
-    if let Some(recorded) = session.recorded(id) {
-        wait(recorded)?;
-    }
-    Ok(id.to_string().into())
-}
 
 /// Submits the request as soon as there is room, and waits for its ending. Gives the whole object as a map, or its id.
 pub(crate) fn call(ctx: &NativeCallContext, request: Request, whole_object: bool) -> Answer<Dynamic> {
