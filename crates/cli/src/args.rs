@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use inflight::core::Priority;
 use inflight::sim::Latency;
 use inflight::transport::WhenOpen;
 
@@ -104,6 +105,10 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_duration)]
     pub(crate) deadline: Duration,
 
+    /// How urgent the scripts' requests are that say nothing themselves
+    #[arg(long, value_name = "high|normal|low", value_parser = parse_priority)]
+    pub(crate) priority: Option<Priority>,
+
     /// Whether Stripe's rate limits are kept: with --live unless told otherwise, elsewhere only if told to
     #[arg(long, value_name = "on|off", value_parser = parse_switch)]
     pub(crate) pace: Option<bool>,
@@ -139,6 +144,10 @@ fn parse_when_down(text: &str) -> Result<WhenOpen, String> {
         "fail" => Ok(WhenOpen::Fail),
         _ => Err("it is either wait or fail".into()),
     }
+}
+
+fn parse_priority(text: &str) -> Result<Priority, String> {
+    Priority::from_name(text).ok_or_else(|| "it is high, normal or low".into())
 }
 
 /// `on` or `off`.

@@ -52,7 +52,7 @@ type Failure = Box<dyn std::error::Error>;
 /// Runs the scripts and gives the exit status.
 pub(crate) fn run(arguments: &RunArguments) -> Result<u8, Failure> {
     let plan = Arc::new(Plan::new(
-        arguments.scripts.clone(),
+        arguments.scripts.clone(, arguments.priority),
         read_all(&arguments.scripts),
         arguments.copies,
     ));

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use inflight_core::{Counts, Session};
+use inflight_core::{Counts, Priority, Session};
 use inflight_rhai::{
-    Limits, Locals, ModuleFolder, Output, RunOptions, Script, ScriptError, ScriptErrorKind, value_json,
+    DefaultPriority, Limits, Locals, ModuleFolder, Output, RunOptions, Script, ScriptError, ScriptErrorKind, value_json,
 };
 use inflight_stripe::redacted;
 use inflight_stripe_rhai::{check_ast, reword};
@@ -23,6 +23,8 @@ pub struct ScriptOptions {
     pub time_limit: Option<Duration>,
     /// Where `print` goes. By default standard output.
     pub output: Option<Output>,
+    /// The priority of its requests that name none themselves. By default `normal`.
+    pub priority: Option<Priority>,
     /// Constants in the script's scope, such as the event that it is to handle. By default none.
     pub constants: serde_json::Map<String, serde_json::Value>,
     /// The folder that it may import modules from, it and those below it. By default it can import nothing.
@@ -86,6 +88,9 @@ pub async fn run_script(script: &Script, session: Session, options: ScriptOption
     let mut locals = Locals::for_session(session.clone());
     if let Some(folder) = options.module_folder {
         locals.set(ModuleFolder::new(folder));
+    }
+    if let Some(priority) = options.priority {
+        locals.set(DefaultPriority(priority));
     }
     if let Some(output) = options.output {
         locals = locals.with_output(output);

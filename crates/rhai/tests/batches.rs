@@ -347,7 +347,7 @@ fn a_batch_that_waits_for_ever_gives_up_in_time() {
         r#"let b = batch(); b.add(thing("a")); b.submit_async(); b.await_batch(2)"#,
         100,
         Limits::default(),
-        |sent| std::mem::forget(sent),
+        std::mem::forget,
     );
     assert!(ended.result.unwrap_err().contains("has not ended within 2 s"));
 }

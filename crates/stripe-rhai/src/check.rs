@@ -5,12 +5,13 @@ pub(crate) mod namespaced;
 use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};
 
+use inflight_rhai::{BATCH_OPTIONS, EACH_OPTIONS};
 use inflight_stripe::{Resource, nearest};
 use rhai::{AST, ASTNode, Engine, Expr, FnCallExpr, FuncInfo, Position, Stmt};
 
 use crate::builder::{check_value, constructed_by, is_option, knows, setter, unknown_constructor, unknown_method};
 use crate::configure::{self, unknown_setting};
-use crate::options::{OPTION_SETTERS, unknown_option};
+use crate::options::{OPTION_SETTERS, unknown_name, unknown_option};
 
 /// What Rhai itself answers to, beside its packages.
 const BUILT_IN: [&str; 12] = [
@@ -215,6 +216,20 @@ impl<'e> Checker<'e> {
             for (name, _) in &entries.0 {
                 if !configure::SETTINGS.contains(&name.as_str()) {
                     self.findings.push(Finding::at(name.pos, unknown_setting(&name.name)));
+                }
+            }
+        }
+        let options = match (call.name.as_str(), &call.args[..]) {
+            ("batch", [Expr::Map(entries, _)]) => Some((entries, &BATCH_OPTIONS[..])),
+            ("each", [_, _, Expr::Map(entries, _)]) => Some((entries, &EACH_OPTIONS[..])),
+            _ => None,
+        };
+        if let Some((entries, known)) = options {
+            for (name, _) in &entries.0 {
+                if !known.contains(&name.as_str()) {
+                    let what = format!("option of {}", call.name);
+                    let message = unknown_name(&name.name, &what, known);
+                    self.findings.push(Finding::at(name.pos, message));
                 }
             }
         }

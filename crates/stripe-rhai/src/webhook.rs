@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use inflight_core::Request;
-use inflight_rhai::{from_json, locals_of, script_error};
+use inflight_rhai::{from_json, locals_of, script_error, submit_request};
 use inflight_stripe::webhook::{
     DEFAULT_TOLERANCE, Event, EventNotification, SignatureError, Webhook, WebhookError, WebhookSecret,
 };
@@ -155,7 +155,7 @@ fn register_fetching(module: &mut Module, host: &Arc<StripeHost>) {
             module,
             move |ctx: NativeCallContext, notification: Map| -> Answer<Dynamic> {
                 match request(&ctx, &later, &notification, fetch)? {
-                    Some(request) => Ok(send::submit(&ctx, request)?.into()),
+                    Some(request) => Ok(submit_request(&ctx, request)?.into()),
                     None => Ok(Dynamic::UNIT),
                 }
             },

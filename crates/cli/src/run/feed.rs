@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use inflight::core::{Registry, Session};
+use inflight::core::{Priority, Registry, Session};
 use inflight::rhai::{FiberEngine, Script, ScriptError, ScriptErrorKind, max_live_fibers};
 use inflight::{Inflight, ScriptOptions, ScriptReport, run_script};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -24,6 +24,7 @@ pub(crate) struct Plan {
     pub(crate) paths: Vec<PathBuf>,
     pub(crate) scripts: Vec<ScriptFile>,
     pub(crate) copies: u32,
+    pub(crate) priority: Option<Priority>,
 }
 
 /// How one copy of a script ended.
@@ -36,8 +37,13 @@ pub(crate) struct RunResult {
 }
 
 impl Plan {
-    pub(crate) fn new(paths: Vec<PathBuf>, scripts: Vec<ScriptFile>, copies: u32) -> Self {
-        Self { paths, scripts, copies }
+    pub(crate) fn new(
+        paths: Vec<PathBuf>,
+        scripts: Vec<ScriptFile>,
+        copies: u32,
+        priority: Option<Priority>,
+    ) -> Self {
+        Self { paths, scripts, copies, priority }
     }
 
     pub(crate) fn total(&self) -> usize {
@@ -210,6 +216,7 @@ impl Feed {
         self.monitor.script_began(&label, &session);
         let options = ScriptOptions {
             time_limit: Some(self.time_limit),
+            priority: self.plan.priority,
             output: Some(Arc::new(move |text: &str| output.print(&label, text))),
             module_folder: self.plan.paths[number].parent().map(|folder| match folder {
                 // A path without a folder is relative to where the program runs.

@@ -388,3 +388,65 @@ fn a_requests_own_priority_goes_before_the_configured_one() {
         assert_eq!(setup.request(&script).priority, priority, "{script}");
     }
 }
+
+#[test]
+fn a_batch_takes_builders_and_calls_and_the_nearest_priority_wins() {
+    let mut setup = Setup::new();
+    let locals = Locals::for_session(setup.registry.session());
+    locals.set(inflight_rhai::DefaultPriority(Priority::High));
+    locals.set_default(&mut setup.engine);
+    setup
+        .engine
+        .run(
+            r#"let b = batch(#{ priority: "low" });
+               b.add(new_product().name("Mug"));
+               b.add(|| stripe::product::update_async("prod_1", #{ name: "Cup" }));
+               b.add(|| new_product().name("Own").priority("normal"));
+               b.submit_async();
+               new_product().name("Alone").create_async();"#,
+        )
+        .unwrap();
+    let mut sent: Vec<_> = std::iter::from_fn(|| {
+        let sent = setup.transport.try_next()?;
+        let request = sent.request().clone();
+        sent.succeed("x_1");
+        Some((request.target, request.priority))
+    })
+    .collect();
+    sent.sort_by_key(|(target, priority)| (target.clone(), priority.as_str()));
+    assert_eq!(
+        sent,
+        [
+            ("/v1/products".to_owned(), Priority::High),
+            ("/v1/products".to_owned(), Priority::Low),
+            ("/v1/products".to_owned(), Priority::Normal),
+            ("/v1/products/prod_1".to_owned(), Priority::Low),
+        ]
+    );
+}
+
+#[test]
+fn what_a_batch_cannot_take_is_told() {
+    let setup = Setup::new();
+    for (script, said) in [
+        (
+            r#"batch().add(|| stripe::product::create(#{ name: "Mug" }))"#,
+            "nothing can be waited for",
+        ),
+        (
+            r#"batch().add(|| new_product().name("Mug").create())"#,
+            "nothing can be waited for",
+        ),
+        ("batch().add(new_balance())", "balance"),
+    ] {
+        let error = setup.error(script);
+        assert!(error.contains(said), "{script}: {error}");
+    }
+    let findings = inflight_stripe_rhai::check_script(
+        &setup.engine,
+        "let b = batch(#{ concurency: 1 }); b.submit_async(); each([], |i| i, #{ on_results: 1 });",
+    );
+    let messages: Vec<&str> = findings.iter().map(|finding| &*finding.message).collect();
+    assert_eq!(messages.len(), 2, "{messages:?}");
+    assert!(messages[0].contains("did you mean `concurrency`?"), "{messages:?}");
+}
