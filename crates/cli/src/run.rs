@@ -52,9 +52,10 @@ type Failure = Box<dyn std::error::Error>;
 /// Runs the scripts and gives the exit status.
 pub(crate) fn run(arguments: &RunArguments) -> Result<u8, Failure> {
     let plan = Arc::new(Plan::new(
-        arguments.scripts.clone(, arguments.priority),
+        arguments.scripts.clone(),
         read_all(&arguments.scripts),
         arguments.copies,
+        arguments.priority,
     ));
     let target = Target::of(arguments)?;
     // After everything that may be wrong with the command line and the key: a mistake there costs no earlier results.

@@ -64,9 +64,16 @@ impl Callbacks {
         self.added.replace(false)
     }
 
-    /// Runs one callback whose request has ended. Gives whether there was one.
-    pub(crate) fn run_ready(&self, cx: &mut Context<'_>) -> bool {
+    /// Runs the callbacks whose requests have ended, of those that there are now: each may register further ones. Gives whether there
+    /// was one.
+    pub(crate) fn run_ready(&self, cx: &mut Context<'_>, script: &ScriptState) -> bool {
         self.added.set(false);
+        let waiting = self.waiting.borrow().len();
+        let ran = (0..waiting).take_while(|_| script.stopped().is_none() && self.run_one(cx));
+        ran.count() > 0
+    }
+
+    fn run_one(&self, cx: &mut Context<'_>) -> bool {
         if self.running.get() {
             return false;
         }

@@ -133,7 +133,7 @@ impl Context {
             if let std::task::Poll::Ready(output) = heap::uncharged(|| future.as_mut().poll(&mut cx)) {
                 return Ok(output);
             }
-            if !(self.role == Role::Main && self.script.callbacks.run_ready(&mut cx)) {
+            if !(self.role == Role::Main && self.script.callbacks.run_ready(&mut cx, &self.script)) {
                 self.suspend();
             }
         }

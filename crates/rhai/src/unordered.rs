@@ -25,6 +25,10 @@ impl<F: Future> Unordered<F> {
         }
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, FuturesUnordered::len)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.as_ref().is_none_or(FuturesUnordered::is_empty)
     }

@@ -37,13 +37,13 @@ pub(crate) struct RunResult {
 }
 
 impl Plan {
-    pub(crate) fn new(
-        paths: Vec<PathBuf>,
-        scripts: Vec<ScriptFile>,
-        copies: u32,
-        priority: Option<Priority>,
-    ) -> Self {
-        Self { paths, scripts, copies, priority }
+    pub(crate) fn new(paths: Vec<PathBuf>, scripts: Vec<ScriptFile>, copies: u32, priority: Option<Priority>) -> Self {
+        Self {
+            paths,
+            scripts,
+            copies,
+            priority,
+        }
     }
 
     pub(crate) fn total(&self) -> usize {
