@@ -251,7 +251,7 @@ mod tests {
             name: name.into(),
             text: Ok(String::new()),
         };
-        let plan = Plan::new(vec!["a".into(), "b".into()], vec![script("a"), script("b")], 2);
+        let plan = Plan::new(vec!["a".into(), "b".into()], vec![script("a"), script("b")], 2, None);
         let came = |script, copy| RunResult {
             script,
             copy,
