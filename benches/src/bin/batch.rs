@@ -26,7 +26,8 @@ const SIMULATOR: &str = "simulator";
 
 const SCRIPT: &str = r#"
     let make = |i| new_customer().email(`c${i}@example.com`).max_retries(0);
-    let show = |p| if p.done % 10000 == 0 { print(`${p.done} of ${p.total}, ${p.failed} failed`); };
+    let next = 0;
+    let show = |p| if p.done >= next { print(`${p.done} of ${p.total}, ${p.failed} failed`); next += 10000; };
     let options = #{ concurrency: concurrency, on_failure: "carry_on", on_progress: show };
     let first = each(0..requests, make, options);
     calm();

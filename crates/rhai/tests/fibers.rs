@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use inflight_core::testing::ManualTransport;
+use inflight_core::testing::{ManualTransport, Sent};
 use inflight_core::{Effect, Failure, FailureKind, Method, Registry, Request, Session};
 use inflight_rhai::{
     Fiber, FiberEngine, FiberPool, InflightPackage, Limits, Locals, RunOptions, ScriptErrorKind, register_async_fn,
@@ -75,8 +75,14 @@ fn card_declined() -> Failure {
     failure
 }
 
-async fn next_turn() {
-    tokio::task::yield_now().await;
+/// The next request that was sent. The scripts of this thread run meanwhile; one that was preempted needs several turns.
+async fn next_sent(transport: &mut ManualTransport) -> Sent {
+    loop {
+        match transport.try_next() {
+            Some(sent) => return sent,
+            None => tokio::task::yield_now().await,
+        }
+    }
 }
 
 #[tokio::test]
@@ -86,11 +92,11 @@ async fn a_script_waits_while_others_go_on() {
     local
         .run_until(async {
             let waiting = tokio::task::spawn_local(setup.run("let id = request(); await_result(id, 30)"));
-            next_turn().await;
+            let sent = next_sent(&mut setup.transport).await;
             let other: INT = setup.run("40 + 2").await.unwrap().as_int().unwrap();
             assert_eq!(other, 42);
             assert!(!waiting.is_finished());
-            setup.transport.next().succeed("thing_1");
+            sent.succeed("thing_1");
             let result = waiting.await.unwrap().unwrap();
             assert_eq!(result.into_string().unwrap(), "thing_1");
         })
@@ -113,8 +119,7 @@ async fn a_failure_is_caught_field_by_field_and_reads_as_one_line() {
                 }
                 fields"#,
             ));
-            next_turn().await;
-            setup.transport.next().fail(card_declined());
+            next_sent(&mut setup.transport).await.fail(card_declined());
             let fields = script.await.unwrap().unwrap();
             assert_eq!(
                 fields.to_string(),
@@ -140,8 +145,7 @@ async fn an_uncaught_failure_names_the_call_that_awaited() {
             let script = tokio::task::spawn_local(
                 setup.run("fn wait_for(id) {\n    await_result(id, 30)\n}\nwait_for(request())"),
             );
-            next_turn().await;
-            setup.transport.next().fail(card_declined());
+            next_sent(&mut setup.transport).await.fail(card_declined());
             let error = script.await.unwrap().unwrap_err();
             assert_eq!(error.kind(), ScriptErrorKind::Runtime);
             assert_eq!(error.position(), Some((2, 5)));
