@@ -157,6 +157,11 @@ impl Places {
         }
     }
 
+    /// Takes a place for a pending request that is not in the queue, whether there is one or not.
+    pub(crate) fn take_beyond(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
     fn free(&self, limits: &SessionLimits) -> usize {
         Self::free_of(self.0.load(Ordering::SeqCst), limits)
     }
@@ -170,7 +175,7 @@ impl Places {
         self.0.fetch_sub((Self::UNSENT + 1) * places as u64, Ordering::SeqCst);
     }
 
-    fn back_to_queue(&self) {
+    pub(crate) fn back_to_queue(&self) {
         self.0.fetch_add(Self::UNSENT, Ordering::SeqCst);
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::account::Account;
-use crate::group::Member;
+use crate::group::{Group, Member};
 use crate::handover::Handover;
 use crate::observer::{AttemptBegan, AttemptEnded, AttemptResult, Ended, Settled, Submitted};
 use crate::queue::Job;
@@ -34,21 +34,33 @@ pub(crate) struct Entry {
     /// Whether it still counts as one of its session's pending requests.
     holds_place: AtomicBool,
     /// Its place among the requests that it was submitted with.
-    member: Option<Member>,
+    member: OnceLock<Member>,
 }
 
 impl Entry {
-    pub(crate) fn new(account: Arc<Account>, request: &Request, member: Option<Member>) -> Self {
-        let registry = &account.registry;
-        let submitted = registry.clock.now();
-        let after = request.deadline.unwrap_or(registry.deadline);
-        let state = if registry.store.is_some() {
+    pub(crate) fn new(id: RequestId, account: Arc<Account>, request: &Request, member: Option<Member>) -> Self {
+        let state = if account.registry.store.is_some() {
             State::Recording
         } else {
             State::Queued
         };
+        let submitted = account.registry.clock.now();
+        let after = request.deadline.unwrap_or(account.registry.deadline);
+        Self::in_state(id, account, request, member, state, submitted, after)
+    }
+
+    /// An entry of a request that was submitted at `submitted` and may take until `after` that.
+    pub(crate) fn in_state(
+        id: RequestId,
+        account: Arc<Account>,
+        request: &Request,
+        member: Option<Member>,
+        state: State,
+        submitted: Instant,
+        after: Duration,
+    ) -> Self {
         Self {
-            id: RequestId::random(),
+            id,
             operation: request.operation.clone(),
             submitted,
             // A deadline beyond what the clock can count is no deadline.
@@ -62,7 +74,7 @@ impl Entry {
             ending: AtomicBool::new(false),
             in_doubt: OnceLock::new(),
             holds_place: AtomicBool::new(true),
-            member,
+            member: member.map_or_else(OnceLock::new, OnceLock::from),
             account,
         }
     }
@@ -125,15 +137,46 @@ impl Entry {
 
     /// Lets a job of this request go to the queue: at once, or when its batch has a place for it.
     pub(crate) fn enqueue(&self, job: Job) {
-        match &self.member {
+        match self.member.get() {
             None => self.account.registry.enqueue(job),
             Some(member) => member.admit(job),
+        }
+    }
+
+    /// The store has the request: whoever waits for that goes on. Gives whether that is news, which it is once: what is written may come
+    /// back from another process before the answer that says so.
+    pub(crate) fn recorded(&self) -> bool {
+        match self.handover.advance(Event::Recorded) {
+            Ok((Transition::To(_), wake)) => {
+                wake.all();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Counts the request, which is known from an earlier run, as one of this batch.
+    pub(crate) fn join(&self, group: &Arc<Group>) {
+        if self.member.get().is_some() {
+            return;
+        }
+        let member = self.member.get_or_init(|| group.join());
+        let status = self.status();
+        if status != RequestStatus::Pending {
+            member.ended(self.id, status);
         }
     }
 
     /// Calls the request back where it has not been sent. Gives whether it is cancelled now.
     pub(crate) fn cancel(&self) -> bool {
         let registry = &self.account.registry;
+        if registry.elsewhere.lock().contains_key(&self.id) {
+            // Whether it has been sent only the store knows.
+            if let Some(store) = &registry.store {
+                store.cancel(self.id);
+            }
+            return false;
+        }
         // Counted before: the worker takes it off again as soon as it sees the cancelled job.
         registry.cancelled.fetch_add(1, Ordering::Relaxed);
         let failure = Failure::new(
@@ -181,6 +224,10 @@ impl Entry {
             written(move |result| {
                 let _ = match result {
                     Ok(()) => entry.end_now(event, kept),
+                    Err(error) if error.is_lost() => {
+                        entry.lose();
+                        return;
+                    }
                     // The outcome is known and cannot be kept: whoever waits learns both.
                     Err(error) => {
                         let effect = kept.as_ref().map_or_else(|failure| failure.effect, |_| Effect::Done);
@@ -194,6 +241,43 @@ impl Entry {
         );
     }
 
+    /// Another process sends the request from now on: whoever waits here is told when that one is done.
+    pub(crate) fn lose(self: &Arc<Self>) {
+        self.ending.store(false, Ordering::SeqCst);
+        let replaced = self.account.registry.elsewhere.lock().insert(self.id, Arc::clone(self));
+        drop(replaced);
+    }
+
+    /// This process stops and the request stays in the store. Gives `false` where there is none, so that it ends with the process.
+    pub(crate) fn leave(&self) -> bool {
+        if self.account.registry.store.is_none() {
+            return false;
+        }
+        if self.ending.load(Ordering::SeqCst) {
+            // It ends as soon as that is written.
+            return true;
+        }
+        let mut failure = Failure::new(
+            FailureKind::Shutdown,
+            Effect::Unknown,
+            "the worker stopped; the request stays in the store and goes on when a worker starts again",
+        );
+        failure.needs_reconcile = false;
+        let _ = self.end_now(Event::Left, Err(failure));
+        true
+    }
+
+    /// Says what became known of a request that had ended with its effect unknown.
+    pub(crate) fn settle(&self, event: Event, outcome: Outcome) -> Result<Transition, InvalidEvent> {
+        let settled = self.end_now(event, outcome)?;
+        if let (Transition::To(_), Some(store), Some(outcome)) =
+            (settled, &self.account.registry.store, self.handover.outcome())
+        {
+            store.settled(self.id, self.status(), &outcome, Box::new(|_| {}));
+        }
+        Ok(settled)
+    }
+
     /// Ends the request here and now, counts it and wakes whoever waits.
     pub(crate) fn end_now(&self, event: Event, mut outcome: Outcome) -> Result<Transition, InvalidEvent> {
         let event = match (event, &mut outcome) {
@@ -202,6 +286,7 @@ impl Entry {
                 failure.needs_reconcile = false;
                 Event::Fail(Effect::None)
             }
+            (Event::Left, Err(_)) if self.reads_only() => Event::Fail(Effect::None),
             (Event::DeadlinePassed(_), _) if self.reads_only() => Event::DeadlinePassed(Effect::None),
             (event, _) => event,
         };
@@ -221,7 +306,7 @@ impl Entry {
             }
         })?;
         wake.all();
-        if let (Some(member), Some((before, after))) = (&self.member, statuses) {
+        if let (Some(member), Some((before, after))) = (self.member.get(), statuses) {
             if first_ending {
                 member.ended(self.id, after);
             } else {

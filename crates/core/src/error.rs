@@ -1,6 +1,6 @@
 //! One error type per operation, each with only the outcomes that the operation can have.
 
-use crate::Request;
+use crate::{Request, RequestId};
 
 /// Why a request was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +43,12 @@ pub enum SubmitErrorKind {
     /// after the first one has gone wrong.
     #[error("the idempotency key was used before for another request: give each request a key of its own")]
     KeyReused,
+    /// A script that is run again asks for something else than it did the first time in the same place.
+    #[error("the script has changed since its first run: it asked for something else here ({id})")]
+    Diverged {
+        /// The request that it made here the first time: see [`Session::restored`](crate::Session::restored).
+        id: RequestId,
+    },
     /// The registry accepts no more requests.
     #[error("no more requests are accepted: the program is shutting down")]
     Closed,
@@ -53,7 +59,7 @@ impl SubmitErrorKind {
     #[must_use]
     pub fn is_temporary(self) -> bool {
         match self {
-            Self::Closed | Self::KeyReused => false,
+            Self::Closed | Self::KeyReused | Self::Diverged { .. } => false,
             Self::NotEnoughRoom { needed, most, .. } => needed <= most,
             _ => true,
         }

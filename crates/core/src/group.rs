@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use crate::counters::Counters;
@@ -39,6 +40,8 @@ struct State {
 pub(crate) struct Member {
     pub(crate) group: Arc<Group>,
     number: u32,
+    /// Whether the group knows that it has ended.
+    told: AtomicBool,
 }
 
 impl Group {
@@ -65,6 +68,7 @@ impl Group {
         Member {
             group: Arc::clone(self),
             number,
+            told: AtomicBool::new(false),
         }
     }
 
@@ -148,6 +152,9 @@ impl Member {
 
     /// The request has ended.
     pub(crate) fn ended(&self, id: RequestId, status: RequestStatus) {
+        if self.told.swap(true, Ordering::SeqCst) {
+            return;
+        }
         let group = &self.group;
         let failed = matches!(status, RequestStatus::Failed | RequestStatus::Timeout);
         let (held, stops, wakes) = {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::entry::{Entry, event_of};
 use crate::observer::AttemptResult;
+use crate::queue::Start;
 use crate::state::{Event, State, Transition};
 use crate::{Effect, Failure, FailureKind, Outcome, Request, RequestId, StoreError};
 
@@ -32,12 +33,12 @@ enum Phase {
 }
 
 impl InFlight {
-    pub(crate) fn new(entry: Arc<Entry>, request: Box<Request>) -> Self {
+    pub(crate) fn new(entry: Arc<Entry>, request: Box<Request>, attempts: u32) -> Self {
         Self {
             due: entry.submitted,
             entry,
             request: Some(request),
-            attempts: 0,
+            attempts,
             began: None,
             phase: Phase::Unsent,
         }
@@ -45,6 +46,9 @@ impl InFlight {
 
     /// `None` where the request was cancelled meanwhile.
     pub(crate) fn send(mut self) -> Option<Self> {
+        if self.phase != Phase::Unsent {
+            return self.leave_queue().then_some(self);
+        }
         match self.entry.handover.advance(Event::Send) {
             Ok(_) => {
                 self.entry.account.sent();
@@ -60,11 +64,25 @@ impl InFlight {
         }
     }
 
-    pub(crate) fn fail_unsent(mut self, error: StoreError) {
-        self.request = None;
-        self.entry.left_cancelled();
-        let failure = Failure::new(FailureKind::Store, Effect::None, error.to_string()).with_source(error);
-        self.entry.end(Event::Fail(Effect::None), Err(failure));
+    /// Ends the request, whose next attempt the store did not write, or leaves it to the process that has taken it over.
+    pub(crate) fn not_written(mut self, error: StoreError) {
+        let request = self.request.take();
+        if self.phase == Phase::Unsent {
+            self.entry.left_cancelled();
+        }
+        let effect = match self.entry.handover.state() {
+            State::Waiting(effect) => effect,
+            _ => Effect::None,
+        };
+        self.leave_queue();
+        if error.is_lost() {
+            return self.entry.lose();
+        }
+        if let (Effect::Unknown, Some(request)) = (effect, request) {
+            self.entry.keep_in_doubt(request);
+        }
+        let failure = Failure::new(FailureKind::Store, effect, error.to_string()).with_source(error);
+        self.entry.end(Event::Fail(effect), Err(failure));
     }
 
     /// The request's id.
@@ -93,7 +111,13 @@ impl InFlight {
         self.entry.submitted
     }
 
-    /// How many attempts have begun.
+    /// Whether a durable store keeps the request, so that it goes on where this is dropped: in another process, or the next.
+    #[must_use]
+    pub fn is_stored(&self) -> bool {
+        self.entry.account.registry.store.is_some()
+    }
+
+    /// How many attempts have begun, those of earlier processes included.
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.attempts
@@ -166,10 +190,10 @@ impl InFlight {
         }
     }
 
-    /// Ends a wait. `None` where the request has ended meanwhile.
-    #[must_use]
-    pub fn resume(mut self) -> Option<Self> {
-        self.leave_queue().then_some(self)
+    /// Ends a wait, after the durable store, if any, has written that a further attempt is about to leave. Without a store the future
+    /// is ready at once. `None` where the request has ended meanwhile.
+    pub fn resume(self) -> Start {
+        Start::of(self)
     }
 
     /// Whether the request has ended while it waited for a further attempt: it was cancelled.
@@ -222,6 +246,12 @@ impl Drop for InFlight {
             _ => Effect::Unknown,
         };
         self.leave_queue();
+        if self.phase == Phase::Unsent {
+            self.entry.left_cancelled();
+        }
+        if self.entry.leave() {
+            return;
+        }
         let (event, failure) = if self.phase == Phase::Sent {
             if effect == Effect::Unknown {
                 self.entry.keep_in_doubt(request);
@@ -235,7 +265,6 @@ impl Drop for InFlight {
                 ),
             )
         } else {
-            self.entry.left_cancelled();
             (
                 Event::Shutdown,
                 Failure::new(

@@ -176,13 +176,40 @@ impl fmt::Debug for Queue {
 pub struct Job {
     // Taken only when the job becomes something else.
     inner: Option<(Arc<Entry>, Box<Request>)>,
+    /// How many attempts another process has made.
+    attempts: u32,
 }
 
 impl Job {
     pub(crate) fn new(entry: Arc<Entry>, request: Box<Request>) -> Self {
+        Self::after(entry, request, 0)
+    }
+
+    /// A job of a request of which so many attempts were made before, by a process that is gone.
+    pub(crate) fn after(entry: Arc<Entry>, request: Box<Request>, attempts: u32) -> Self {
         Self {
             inner: Some((entry, request)),
+            attempts,
         }
+    }
+
+    /// Hands the request over to whoever works on the store.
+    pub(crate) fn hand_over(mut self) {
+        if let Some((entry, _)) = self.inner.take() {
+            entry.account.left_queue(entry.priority);
+            entry.left_cancelled();
+        }
+    }
+
+    /// Whether another process, which is gone, has sent the request before. What became of that is not known.
+    #[must_use]
+    pub fn was_sent(&self) -> bool {
+        self.attempts > 0
+    }
+
+    /// What is known of the attempts made so far.
+    fn effect(&self) -> Effect {
+        if self.was_sent() { Effect::Unknown } else { Effect::None }
     }
 
     pub(crate) fn entry(&self) -> Option<&Arc<Entry>> {
@@ -219,16 +246,18 @@ impl Job {
         self.end_overdue();
     }
 
-    /// Ends the request as failed, with nothing sent.
-    pub fn refuse(self, failure: Failure) {
+    /// Ends the request as failed, with nothing sent by this process.
+    pub fn refuse(self, mut failure: Failure) {
+        failure.effect = self.effect();
+        failure.needs_reconcile = failure.effect == Effect::Unknown;
         if let Some(entry) = self.entry() {
-            entry.end(Event::Fail(Effect::None), Err(failure));
+            entry.end(Event::Fail(self.effect()), Err(failure));
         }
     }
 
     fn end_overdue(&self) {
         if let Some(entry) = self.entry() {
-            entry.end(Event::DeadlinePassed(Effect::None), Err(overdue(Effect::None)));
+            entry.end(Event::DeadlinePassed(self.effect()), Err(overdue(self.effect())));
         }
     }
 
@@ -237,6 +266,7 @@ impl Job {
     /// Without a store the future is ready at once. `None` where the request has ended meanwhile: cancelled, overdue, or
     /// refused by the store.
     pub fn start(mut self) -> Start {
+        let effect = self.effect();
         let Some((entry, request)) = self.inner.take() else {
             return Start(StartState::Over);
         };
@@ -246,10 +276,16 @@ impl Job {
             return Start(StartState::Over);
         }
         if entry.account.registry.clock.now() >= entry.deadline {
-            entry.end(Event::DeadlinePassed(Effect::None), Err(overdue(Effect::None)));
+            entry.end(Event::DeadlinePassed(effect), Err(overdue(effect)));
             return Start(StartState::Over);
         }
-        let in_flight = InFlight::new(entry, request);
+        Start::of(InFlight::new(entry, request, self.attempts))
+    }
+}
+
+impl Start {
+    /// Has the store write that the request's next attempt is about to leave.
+    pub(crate) fn of(in_flight: InFlight) -> Self {
         match &in_flight.entry.account.registry.store {
             None => Start(StartState::Ready(in_flight)),
             Some(store) => {
@@ -257,6 +293,7 @@ impl Job {
                 let told = Arc::clone(&slot);
                 store.sent(
                     in_flight.entry.id,
+                    in_flight.attempts() + 1,
                     written(move |result| {
                         let waker = {
                             let mut slot = told.lock();
@@ -276,12 +313,16 @@ impl Job {
 
 impl Drop for Job {
     fn drop(&mut self) {
+        let effect = self.effect();
         let Some((entry, _)) = self.inner.take() else { return };
         entry.account.left_queue(entry.priority);
         entry.left_cancelled();
+        if entry.leave() {
+            return;
+        }
         let failure = Failure::new(
             FailureKind::Shutdown,
-            Effect::None,
+            effect,
             "the worker stopped before the request was sent",
         );
         entry.end(Event::Shutdown, Err(failure));
@@ -306,7 +347,7 @@ enum StartState {
     Over,
 }
 
-/// The future of [`Job::start`].
+/// The future of [`Job::start`] and of [`InFlight::resume`].
 #[must_use = "a job that is not started ends as cancelled"]
 pub struct Start(StartState);
 
@@ -332,7 +373,7 @@ impl Future for Start {
                     }
                     Some(Ok(())) => Poll::Ready(in_flight.send()),
                     Some(Err(error)) => {
-                        in_flight.fail_unsent(error);
+                        in_flight.not_written(error);
                         Poll::Ready(None)
                     }
                 }

@@ -11,14 +11,14 @@ use crossbeam_channel::Sender;
 use crate::counters::Counters;
 use crate::observer::Observers;
 use crate::queue::{Job, Queue, lane_of};
-use crate::session::{Session, SessionLimits, WeakSession};
+use crate::session::{Entries, Session, SessionLimits, WeakSession};
 use crate::state::{InvalidEvent, Transition};
 use crate::sync::Mutex;
 use crate::wait::Wait;
 use crate::waiters::WaiterList;
 use crate::{
-    Clock, Counts, Observer, Outcome, Request, RequestId, RequestStatus, ResultError, Store, SubmitError, SystemClock,
-    Transport, WaitError,
+    Calls, Clock, Counts, Observer, Outcome, Request, RequestId, RequestStatus, ResultError, Store, SubmitError,
+    SystemClock, Transport, WaitError,
 };
 
 /// How many unsent requests the queue holds, unless the builder says otherwise.
@@ -76,6 +76,8 @@ pub(crate) struct RegistryShared {
     next_session: AtomicU64,
     /// The sessions that have a handle, by their numbers.
     pub(crate) sessions: Mutex<HashMap<u64, WeakSession>>,
+    /// What the durable store has and this process does not send, as far as anyone here waits for it.
+    pub(crate) elsewhere: Mutex<Entries>,
     /// Closed sessions, by the moment when their results expire.
     expiring: Mutex<VecDeque<(Instant, WeakSession)>>,
 }
@@ -148,8 +150,10 @@ impl fmt::Debug for RegistryShared {
 /// It has a session of its own, which the methods named after [`Session`]'s use, and gives out further ones.
 #[derive(Clone)]
 pub struct Registry {
-    shared: Arc<RegistryShared>,
+    pub(crate) shared: Arc<RegistryShared>,
     root: Session,
+    /// Requests that the durable store handed out and no session here has submitted.
+    pub(crate) taken_in: Session,
 }
 
 impl Registry {
@@ -177,8 +181,18 @@ impl Registry {
     /// A new session with these limits.
     #[must_use]
     pub fn session_with(&self, limits: SessionLimits) -> Session {
+        self.new_session(limits, None)
+    }
+
+    /// A new session whose requests have the ids of the calls that submit them: for a script that can be replayed after a crash.
+    #[must_use]
+    pub fn session_of_run(&self, limits: SessionLimits, calls: Arc<dyn Calls>) -> Session {
+        self.new_session(limits, Some(calls))
+    }
+
+    fn new_session(&self, limits: SessionLimits, calls: Option<Arc<dyn Calls>>) -> Session {
         let id = self.shared.next_session.fetch_add(1, Ordering::Relaxed);
-        Session::new(Arc::clone(&self.shared), id, limits, 1)
+        Session::new(Arc::clone(&self.shared), id, limits, 1, calls)
     }
 
     /// How much of the queue one session may hold by default: a tenth, at least 1.
@@ -456,15 +470,18 @@ impl RegistryBuilder {
             admission_places: AtomicUsize::new(usize::MAX),
             next_session: AtomicU64::new(1),
             sessions: Mutex::default(),
+            elsewhere: Mutex::default(),
             expiring: Mutex::default(),
         });
         let limits = SessionLimits {
             pending: usize::MAX,
             unsent: capacity,
         };
-        let root = Session::new(Arc::clone(&shared), 0, limits, ROOT_SHARDS);
+        let root = Session::new(Arc::clone(&shared), 0, limits, ROOT_SHARDS, None);
+        let taken_in = Session::new(Arc::clone(&shared), u64::MAX, limits, 1, None);
         let queue = Queue::new([high_jobs, normal_jobs, low_jobs], Arc::clone(&shared));
-        (Registry { shared, root }, queue)
+        let registry = Registry { shared, root, taken_in };
+        (registry, queue)
     }
 }
 

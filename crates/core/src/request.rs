@@ -185,6 +185,29 @@ impl Request {
         }
     }
 
+    /// A fingerprint of what the request says: method, target, headers and body. The same in every process and on every machine; two
+    /// requests that say something different have different ones.
+    #[must_use]
+    pub fn fingerprint(&self) -> u128 {
+        let mut text = Vec::with_capacity(256);
+        let mut part = |bytes: &[u8]| {
+            text.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+            text.extend_from_slice(bytes);
+        };
+        part(self.method.as_str().as_bytes());
+        part(self.target.as_bytes());
+        part(self.credential.as_deref().unwrap_or_default().as_bytes());
+        for (name, value) in &self.headers {
+            part(name.as_bytes());
+            part(value.as_bytes());
+        }
+        if let Some(body) = &self.body {
+            part(body.content_type.as_bytes());
+            part(&body.bytes);
+        }
+        uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, &text).as_u128()
+    }
+
     /// Sets the operation's name.
     #[must_use]
     pub fn operation(mut self, name: impl Into<Cow<'static, str>>) -> Self {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::account::{Account, Places};
 use crate::batch::{Batch, BatchOptions};
 use crate::counters::Counters;
+use crate::durable::Restored;
 use crate::entry::{Entry, event_of};
 use crate::given_keys::GivenKeys;
 use crate::group::Group;
@@ -19,8 +20,8 @@ use crate::sync::Mutex;
 use crate::wait::{Drained, Recorded, SubmitWhenRoom, Wait, block_on_for};
 use crate::waiters::WaiterList;
 use crate::{
-    Counts, Each, Effect, Failure, Outcome, Request, RequestId, RequestStatus, ResultError, SubmitAllError,
-    SubmitError, WaitError,
+    Call, Calls, Counts, Each, Effect, Failure, Outcome, Request, RequestId, RequestStatus, ResultError,
+    SubmitAllError, SubmitError, WaitError,
 };
 
 /// How much of the registry one session may use.
@@ -54,12 +55,15 @@ impl Hasher for IdHasher {
 
 pub(crate) type Entries = HashMap<RequestId, Arc<Entry>, BuildHasherDefault<IdHasher>>;
 
-#[derive(Debug)]
 struct SessionShared {
     account: Arc<Account>,
     shards: Box<[Mutex<Entries>]>,
     /// The keys that callers have given.
     given_keys: Mutex<GivenKeys>,
+    /// What names the requests, where the session's script can be replayed.
+    calls: Option<Arc<dyn Calls>>,
+    /// What an earlier run of the script has submitted.
+    restored: Mutex<HashMap<RequestId, Restored>>,
     closed: AtomicBool,
 }
 
@@ -96,7 +100,13 @@ impl WeakSession {
 }
 
 impl Session {
-    pub(crate) fn new(registry: Arc<RegistryShared>, id: u64, limits: SessionLimits, shards: usize) -> Self {
+    pub(crate) fn new(
+        registry: Arc<RegistryShared>,
+        id: u64,
+        limits: SessionLimits,
+        shards: usize,
+        calls: Option<Arc<dyn Calls>>,
+    ) -> Self {
         let shared = Arc::new(SessionShared {
             account: Arc::new(Account {
                 id,
@@ -109,11 +119,28 @@ impl Session {
             }),
             shards: (0..shards.max(1)).map(|_| Mutex::default()).collect(),
             given_keys: Mutex::default(),
+            calls,
+            restored: Mutex::default(),
             closed: AtomicBool::new(false),
         });
         let weak = WeakSession(Arc::downgrade(&shared));
         shared.account.registry.sessions.lock().insert(id, weak);
         Self(shared)
+    }
+
+    /// The call that is being made, in a session whose script can be replayed.
+    pub(crate) fn next_call(&self) -> Option<Call> {
+        self.0.calls.as_ref().map(|calls| calls.next())
+    }
+
+    /// Whether the script of this session can be replayed.
+    #[must_use]
+    pub fn is_of_run(&self) -> bool {
+        self.0.calls.is_some()
+    }
+
+    pub(crate) fn restored_requests(&self) -> &Mutex<HashMap<RequestId, Restored>> {
+        &self.0.restored
     }
 
     pub(crate) fn account(&self) -> &Arc<Account> {
@@ -289,12 +316,11 @@ impl Session {
     /// [`InvalidEvent`] where the request cannot end that way now. `Ok(None)` where the id is not known in this session.
     pub fn complete(&self, id: RequestId, outcome: Outcome) -> Result<Option<Transition>, InvalidEvent> {
         let Some(entry) = self.entry(id) else { return Ok(None) };
-        let event = if entry.handover.state().is_ended() {
-            Event::LateAnswer(outcome.as_ref().map_or_else(|failure| failure.effect, |_| Effect::Done))
-        } else {
-            event_of(&outcome)
-        };
-        entry.end_now(event, outcome).map(Some)
+        if entry.handover.state().is_ended() {
+            let effect = outcome.as_ref().map_or_else(|failure| failure.effect, |_| Effect::Done);
+            return entry.settle(Event::LateAnswer(effect), outcome).map(Some);
+        }
+        entry.end_now(event_of(&outcome), outcome).map(Some)
     }
 
     /// Settles a request whose effect was unknown: someone has looked at the other side. `Ok(outcome)` says that it was carried
@@ -305,7 +331,7 @@ impl Session {
     pub fn reconcile(&self, id: RequestId, outcome: Outcome) -> Result<Option<Transition>, InvalidEvent> {
         let Some(entry) = self.entry(id) else { return Ok(None) };
         let effect = outcome.as_ref().map_or_else(|failure| failure.effect, |_| Effect::Done);
-        entry.end_now(Event::Reconciled(effect), outcome).map(Some)
+        entry.settle(Event::Reconciled(effect), outcome).map(Some)
     }
 
     /// A request that ended with its effect unknown, and has not been settled: what to look for on the other side. `None` for all
@@ -387,7 +413,7 @@ impl Session {
         &self.0.shards[shard]
     }
 
-    fn entry(&self, id: RequestId) -> Option<Arc<Entry>> {
+    pub(crate) fn entry(&self, id: RequestId) -> Option<Arc<Entry>> {
         self.shard(id).lock().get(&id).cloned()
     }
 

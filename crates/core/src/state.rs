@@ -93,6 +93,8 @@ pub enum Event {
     Cancel,
     /// The worker stops, and the request is not going to be sent.
     Shutdown,
+    /// This process stops, and the request stays in the durable store: it is sent, or sent again, by another process or the next.
+    Left,
     /// An answer arrived after the request had ended.
     LateAnswer(Effect),
     /// Someone looked at the other side and knows now: `Done` or `None`.
@@ -143,15 +145,15 @@ pub enum InvalidEvent {
 
 /// What `event` does to a request in `state`.
 ///
-/// | state ╲ event | Recorded | NotRecorded | Send | Wait(e) | Succeed | Fail(e) | DeadlinePassed(e) | Cancel | Shutdown | LateAnswer(e) | Reconciled(e) |
-/// |---|---|---|---|---|---|---|---|---|---|---|---|
-/// | Recording | Queued | Failed(none) | *NotRecordedYet* | *NotSent* | *NotSent* | Failed(none) | Timeout(none) | Cancelled | Cancelled | *NotEnded* | *NotEnded* |
-/// | Queued | *NotRecording* | *NotRecording* | Sent | *NotSent* | *NotSent* | Failed(none) | Timeout(none) | Cancelled | Cancelled | *NotEnded* | *NotEnded* |
-/// | Sent | *NotRecording* | *NotRecording* | sent again | Waiting(e) | Completed | Failed(e) | Timeout(e) | already sent | already sent | *NotEnded* | *NotEnded* |
-/// | Waiting(none) | *NotRecording* | *NotRecording* | Sent | Waiting(e) | Completed | Failed(e) | Timeout(e) | Cancelled | Cancelled | *NotEnded* | *NotEnded* |
-/// | Waiting otherwise | *NotRecording* | *NotRecording* | Sent | Waiting(e) | Completed | Failed(e) | Timeout(e) | already sent | already sent | *NotEnded* | *NotEnded* |
-/// | ended, effect unknown | already ended | already ended | *Ended* | already ended | already ended | already ended | already ended | already ended | already ended | as known now | as known now |
-/// | ended otherwise | already ended | already ended | *Ended* | already ended | already ended | already ended | already ended | already ended | already ended | already ended | already ended |
+/// | state ╲ event | Recorded | NotRecorded | Send | Wait(e) | Succeed | Fail(e) | DeadlinePassed(e) | Cancel | Shutdown | Left | LateAnswer(e) | Reconciled(e) |
+/// |---|---|---|---|---|---|---|---|---|---|---|---|---|
+/// | Recording | Queued | Failed(none) | *NotRecordedYet* | *NotSent* | *NotSent* | Failed(none) | Timeout(none) | Cancelled | Cancelled | Failed(unknown) | *NotEnded* | *NotEnded* |
+/// | Queued | *NotRecording* | *NotRecording* | Sent | *NotSent* | *NotSent* | Failed(none) | Timeout(none) | Cancelled | Cancelled | Failed(unknown) | *NotEnded* | *NotEnded* |
+/// | Sent | *NotRecording* | *NotRecording* | sent again | Waiting(e) | Completed | Failed(e) | Timeout(e) | already sent | already sent | Failed(unknown) | *NotEnded* | *NotEnded* |
+/// | Waiting(none) | *NotRecording* | *NotRecording* | Sent | Waiting(e) | Completed | Failed(e) | Timeout(e) | Cancelled | Cancelled | Failed(unknown) | *NotEnded* | *NotEnded* |
+/// | Waiting otherwise | *NotRecording* | *NotRecording* | Sent | Waiting(e) | Completed | Failed(e) | Timeout(e) | already sent | already sent | Failed(unknown) | *NotEnded* | *NotEnded* |
+/// | ended, effect unknown | already ended | already ended | *Ended* | already ended | already ended | already ended | already ended | already ended | already ended | already ended | as known now | as known now |
+/// | ended otherwise | already ended | already ended | *Ended* | already ended | already ended | already ended | already ended | already ended | already ended | already ended | already ended | already ended |
 ///
 /// *Italics* are errors. "As known now" keeps the kind of ending where the effect turns out to be `none`, gives `Completed`
 /// where it is `done`, and changes nothing where it is still `unknown`. A request that fails before it was sent has no effect,
@@ -185,6 +187,8 @@ pub fn transition(state: State, event: Event) -> Result<Transition, InvalidEvent
         (S::Sent | S::Waiting(_), E::DeadlinePassed(effect)) => To(S::Timeout(effect)),
         (S::Waiting(Effect::None), E::Cancel | E::Shutdown) => To(S::Cancelled),
         (S::Sent | S::Waiting(_), E::Cancel | E::Shutdown) => Ignore(Ignored::AlreadySent),
+
+        (S::Recording | S::Queued | S::Sent | S::Waiting(_), E::Left) => To(S::Failed(Effect::Unknown)),
 
         (S::Recording | S::Queued | S::Sent | S::Waiting(_), E::LateAnswer(_) | E::Reconciled(_)) => {
             return Err(InvalidEvent::NotEnded);
@@ -232,6 +236,7 @@ mod tests {
             Event::Succeed,
             Event::Cancel,
             Event::Shutdown,
+            Event::Left,
         ];
         for make in [
             Event::Wait,
@@ -279,6 +284,7 @@ mod tests {
             Event::DeadlinePassed(effect) => Ok(To(State::Timeout(if unsent { Effect::None } else { effect }))),
             Event::Cancel | Event::Shutdown if may_be_called_back => Ok(To(State::Cancelled)),
             Event::Cancel | Event::Shutdown => Ok(Ignore(Ignored::AlreadySent)),
+            Event::Left => Ok(To(State::Failed(Effect::Unknown))),
             Event::LateAnswer(_) | Event::Reconciled(_) => Err(InvalidEvent::NotEnded),
         }
     }

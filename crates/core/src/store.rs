@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use crate::{Outcome, Request, RequestId, RequestStatus};
+use crate::{Call, Outcome, Request, RequestId, RequestStatus};
 
 /// Called once, when a store has written something or knows that it cannot. Dropping it uncalled counts as a failure.
 pub type Written = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -34,6 +35,7 @@ pub(crate) fn written(then: impl FnOnce(Result<(), StoreError>) + Send + 'static
 #[error("the store did not write: {message}")]
 pub struct StoreError {
     message: String,
+    is_lost: bool,
     #[source]
     source: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -44,8 +46,25 @@ impl StoreError {
     pub fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
+            is_lost: false,
             source: None,
         }
+    }
+
+    /// Says that the request is another process's to send by now, or has ended there: this one must neither send it nor end it, and
+    /// is told of its ending by [`Registry::learn`](crate::Registry::learn).
+    #[must_use]
+    pub fn lost() -> Self {
+        Self {
+            is_lost: true,
+            ..Self::new("another process has taken the request over")
+        }
+    }
+
+    /// Whether the request is another process's by now.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.is_lost
     }
 
     /// Keeps the cause.
@@ -65,22 +84,52 @@ pub struct Row {
     pub session: u64,
     /// What to do, the idempotency key's final text included.
     pub request: Request,
+    /// How long it may take in all, from its submission.
+    pub deadline: Duration,
+    /// The script's call that submitted it, where the script can be replayed.
+    pub call: Option<Call>,
 }
 
 /// A durable store.
 ///
 /// Completion-based: each method returns at once and calls `done` later, on whatever thread it likes, so that core stays free
-/// of any runtime. The registry keeps the order of writes: a request is not sent before its row is written, no byte leaves
-/// before [`sent`](Self::sent) is written, and nobody sees an outcome before [`ended`](Self::ended) is written.
+/// of any runtime. The registry keeps the order of writes: a request is not sent before its row is written, no byte of an attempt
+/// leaves before [`sent`](Self::sent) is written, and nobody sees an outcome before [`ended`](Self::ended) is written. A store
+/// writes in the order in which it is asked.
+///
+/// What a store has kept from an earlier process, or from other ones, it hands to the registry: [`Session::restore`] makes a request
+/// known, [`Registry::take_in`] has it sent, [`Registry::learn`] tells how it ended elsewhere.
+///
+/// [`Session::restore`]: crate::Session::restore
+/// [`Registry::take_in`]: crate::Registry::take_in
+/// [`Registry::learn`]: crate::Registry::learn
 pub trait Store: Send + Sync + 'static {
-    /// Writes new requests, all or none.
+    /// Writes new requests, all or none. A row whose id is written already stays as it is.
     fn append(&self, rows: Vec<Row>, done: Written);
 
-    /// Writes that an attempt of this request is about to leave.
-    fn sent(&self, id: RequestId, done: Written);
+    /// Writes that this attempt of a request, the first being 1, is about to leave.
+    fn sent(&self, id: RequestId, attempt: u32, done: Written);
 
     /// Writes how a request ended.
     fn ended(&self, id: RequestId, status: RequestStatus, outcome: &Outcome, done: Written);
+
+    /// Writes what became known of a request that had ended with its effect unknown. By default nothing.
+    fn settled(&self, id: RequestId, status: RequestStatus, outcome: &Outcome, done: Written) {
+        let _ = (id, status, outcome);
+        done(Ok(()));
+    }
+
+    /// Whether other processes work on the same rows. Then what is appended is not sent at once: the store hands it to
+    /// [`Registry::take_in`](crate::Registry::take_in) here or in another process.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Asks a shared store to call back a request that nobody has begun to send. [`Registry::learn`](crate::Registry::learn) tells
+    /// whether it did. By default nothing.
+    fn cancel(&self, id: RequestId) {
+        let _ = id;
+    }
 }
 
 /// What a [`MemoryStore`] knows of one request.
@@ -148,19 +197,23 @@ impl Store for MemoryStore {
                     sent: 0,
                     ended: None,
                 };
-                records.insert(id, record);
+                records.entry(id).or_insert(record);
             }
         }
         done(Ok(()));
     }
 
-    fn sent(&self, id: RequestId, done: Written) {
-        let written = self.update(id, |record| record.sent += 1);
+    fn sent(&self, id: RequestId, attempt: u32, done: Written) {
+        let written = self.update(id, |record| record.sent = attempt);
         done(written);
     }
 
     fn ended(&self, id: RequestId, status: RequestStatus, _outcome: &Outcome, done: Written) {
         let written = self.update(id, |record| record.ended = Some(status));
         done(written);
+    }
+
+    fn settled(&self, id: RequestId, status: RequestStatus, outcome: &Outcome, done: Written) {
+        self.ended(id, status, outcome, done);
     }
 }

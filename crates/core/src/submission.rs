@@ -6,12 +6,30 @@ use std::sync::atomic::Ordering;
 use crate::entry::Entry;
 use crate::group::Group;
 use crate::queue::{Job, lane_of};
-use crate::state::{Event, Transition};
+use crate::state::Event;
 use crate::store::{Row, written};
 use crate::{
-    Effect, Failure, FailureKind, IdempotencyKey, Request, RequestId, Session, SubmitAllError, SubmitError,
+    Call, Effect, Failure, FailureKind, IdempotencyKey, Request, RequestId, Session, SubmitAllError, SubmitError,
     SubmitErrorKind,
 };
+
+/// What a session knows by now.
+#[allow(clippy::large_enum_variant, reason = "made once per request and taken apart at once")]
+enum Registered {
+    New(New),
+    /// An earlier run of the script has submitted it. The request is what it asked for again.
+    Known(RequestId, Box<Request>),
+}
+
+/// A request to be sent on its way.
+struct New {
+    entry: Arc<Entry>,
+    request: Request,
+    call: Option<Call>,
+}
+
+/// Why a request is not accepted, and the request.
+type Refused = (SubmitErrorKind, Box<Request>);
 
 impl Session {
     pub(crate) fn submit_in(&self, group: Option<&Arc<Group>>, request: Request) -> Result<RequestId, SubmitError> {
@@ -20,14 +38,18 @@ impl Session {
             return Err(SubmitError::new(kind, request));
         }
         match self.register(group, request) {
-            Ok((entry, request)) => {
-                let id = entry.id;
-                self.send(entry, request);
+            Ok(Registered::New(new)) => {
+                let id = new.entry.id;
+                self.send(new);
                 Ok(id)
             }
-            Err(request) => {
+            Ok(Registered::Known(id, _)) => {
                 account.withdraw();
-                Err(SubmitError::new(SubmitErrorKind::KeyReused, request))
+                Ok(id)
+            }
+            Err((kind, request)) => {
+                account.withdraw();
+                Err(SubmitError::new(kind, *request))
             }
         }
     }
@@ -47,31 +69,53 @@ impl Session {
         while let Some(request) = requests.next() {
             match self.register(group, request) {
                 Ok(accepted) => registered.push(accepted),
-                Err(refused) => {
-                    let mut all = Vec::with_capacity(count);
-                    for (entry, request) in registered {
-                        self.shard(entry.id).lock().remove(&entry.id);
-                        all.push(request);
-                    }
-                    all.push(refused);
+                Err((kind, refused)) => {
+                    let mut all: Vec<_> = registered.into_iter().map(|one| self.take_back(one)).collect();
+                    all.push(*refused);
                     all.extend(requests);
                     (0..count).for_each(|_| account.withdraw());
-                    return Err(SubmitAllError::new(SubmitErrorKind::KeyReused, all));
+                    return Err(SubmitAllError::new(kind, all));
                 }
             }
         }
-        let ids = registered.iter().map(|(entry, _)| entry.id).collect();
-        for (entry, request) in registered {
-            self.send(entry, request);
+        let mut ids = Vec::with_capacity(count);
+        for one in registered {
+            match one {
+                Registered::New(new) => {
+                    ids.push(new.entry.id);
+                    self.send(new);
+                }
+                Registered::Known(id, _) => {
+                    ids.push(id);
+                    account.withdraw();
+                }
+            }
         }
         Ok(ids)
     }
 
-    /// Makes a request known that has its place. Gives it back where it brings a key that another one has.
-    fn register(&self, group: Option<&Arc<Group>>, request: Request) -> Result<(Arc<Entry>, Request), Request> {
+    /// Makes a request known that has its place. Gives it back where it brings a key that another one has, or is not what the script
+    /// asked for here in its first run.
+    fn register(&self, group: Option<&Arc<Group>>, mut request: Request) -> Result<Registered, Refused> {
+        let call = self.next_call();
+        let id = call.as_ref().map_or_else(RequestId::random, Call::request_id);
+        let prepare = self.account().registry.on_submit.as_deref();
+        if call.is_some() {
+            let mut prepared = request.clone();
+            if let Some(prepare) = prepare {
+                prepare(id, &mut prepared);
+            }
+            match self.is_restored(id, &prepared) {
+                Ok(false) => {}
+                Ok(true) => {
+                    self.join_restored(group, id);
+                    return Ok(Registered::Known(id, Box::new(request)));
+                }
+                Err(kind) => return Err((kind, Box::new(request))),
+            }
+        }
         let member = group.map(Group::join);
-        let entry = Arc::new(Entry::new(Arc::clone(self.account()), &request, member));
-        let id = entry.id;
+        let entry = Arc::new(Entry::new(id, Arc::clone(self.account()), &request, member));
         self.shard(id).lock().insert(id, Arc::clone(&entry));
         // Generated keys are new each time, so that only those pay who bring one.
         if matches!(request.idempotency_key, IdempotencyKey::Given(_)) && !self.claim_key(id, &request) {
@@ -80,19 +124,42 @@ impl Session {
             if let Some(group) = group {
                 group.leave();
             }
-            return Err(request);
+            return Err((SubmitErrorKind::KeyReused, Box::new(request)));
         }
-        Ok((entry, request))
+        if let Some(prepare) = prepare {
+            prepare(id, &mut request);
+        }
+        Ok(Registered::New(New { entry, request, call }))
+    }
+
+    /// Counts a request that an earlier run has submitted as one of this batch.
+    fn join_restored(&self, group: Option<&Arc<Group>>, id: RequestId) {
+        let (Some(group), Some(entry)) = (group, self.entry(id)) else {
+            return;
+        };
+        entry.join(group);
+    }
+
+    fn take_back(&self, one: Registered) -> Request {
+        match one {
+            Registered::Known(_, request) => *request,
+            Registered::New(new) => {
+                self.shard(new.entry.id).lock().remove(&new.entry.id);
+                new.request
+            }
+        }
     }
 
     /// Sends a registered request on its way.
-    fn send(&self, entry: Arc<Entry>, mut request: Request) {
+    fn send(&self, new: New) {
+        let New {
+            entry,
+            mut request,
+            call,
+        } = new;
         let account = self.account();
         let registry = &account.registry;
         let id = entry.id;
-        if let Some(prepare) = &registry.on_submit {
-            prepare(id, &mut request);
-        }
         registry.queued[lane_of(entry.priority)].fetch_add(1, Ordering::Relaxed);
         account.counters.submitted();
         registry.counters.submitted();
@@ -109,18 +176,29 @@ impl Session {
             id,
             session: account.id,
             request: request.clone(),
+            deadline: entry.deadline.saturating_duration_since(entry.submitted),
+            call,
         };
         let job = Job::new(Arc::clone(&entry), Box::new(request));
+        let shared = store.is_shared();
+        if shared {
+            // Before it is written: whoever works on the store may be quicker than the answer.
+            registry.elsewhere.lock().insert(id, Arc::clone(&entry));
+        }
         store.append(
             vec![row],
             written(move |result| match result {
                 Ok(()) => {
-                    if let Ok((Transition::To(_), wake)) = entry.handover.advance(Event::Recorded) {
-                        wake.all();
+                    let is_new = entry.recorded();
+                    if shared {
+                        job.hand_over();
+                    } else if is_new {
                         entry.enqueue(job);
                     }
                 }
                 Err(error) => {
+                    let known = entry.account.registry.elsewhere.lock().remove(&id);
+                    drop(known);
                     let failure = Failure::new(FailureKind::Store, Effect::None, error.to_string()).with_source(error);
                     let _ = entry.end_now(Event::NotRecorded, Err(failure));
                     drop(job);

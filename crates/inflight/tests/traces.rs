@@ -96,7 +96,7 @@ fn a_request_is_a_span_with_one_for_each_attempt() {
             ..AttemptResult::default()
         });
         sent.wait(Effect::Unknown, Instant::now());
-        let mut sent = sent.resume().unwrap();
+        let mut sent = inflight::core::block_on(sent.resume()).unwrap();
         sent.begin_attempt(Duration::ZERO);
         sent.end_attempt(AttemptResult {
             status: Some(200),

@@ -82,13 +82,18 @@ impl Exchange {
         let (started, mut progress) = match stage {
             Stage::Fresh(job) => {
                 self.budget.deposit();
-                (job.start().await, Progress::default())
+                // What a process did that is gone: it counts no attempt here, and may have had its effect.
+                let progress = Progress {
+                    in_doubt: job.was_sent(),
+                    ..Progress::default()
+                };
+                (job.start().await, progress)
             }
             Stage::Again(again) if again.expires <= began => {
                 again.expire(began);
                 return Report::nothing(began);
             }
-            Stage::Again(again) => (again.in_flight.resume(), again.progress),
+            Stage::Again(again) => (again.in_flight.resume().await, again.progress),
         };
         let Some(mut in_flight) = started else {
             return Report::nothing(began);

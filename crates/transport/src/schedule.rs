@@ -345,6 +345,8 @@ impl Schedule {
                     cleared.cancelled += usize::from(!job.is_ended());
                     drop(job);
                 }
+                // It goes on when a worker starts again.
+                Stage::Again(again) if again.in_flight.is_stored() => drop(again),
                 Stage::Again(again) => {
                     cleared.given_up += usize::from(!again.in_flight.is_ended());
                     again.give_up();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use inflight_core::{
     Effect, FailureKind, Ignored, InvalidEvent, Method, Request, RequestId, RequestStatus, ResultError,
 };
-use inflight_core::{State, Transition, WaitError};
+use inflight_core::{State, Transition, WaitError, block_on};
 
 use crate::support::{failure, manual, post, success};
 
@@ -244,7 +244,7 @@ fn a_wait_for_a_further_attempt_counts_as_unsent() {
         ),
         (1, 1, 0, 1)
     );
-    let sent = sent.resume().unwrap();
+    let sent = block_on(sent.resume()).unwrap();
     assert_eq!(registry.root().state(id), Some(State::Sent));
     assert_eq!((registry.unsent(), registry.waiting(), registry.in_flight()), (0, 0, 1));
     sent.complete(success("x"));
@@ -260,7 +260,7 @@ fn a_wait_can_be_cancelled_while_nothing_can_have_happened() {
         sent.wait(effect, registry.clock().now());
         assert_eq!(registry.cancel(id), Some(cancelled));
         assert_eq!(sent.is_ended(), cancelled);
-        assert_eq!(sent.resume().is_none(), cancelled);
+        assert_eq!(block_on(sent.resume()).is_none(), cancelled);
         assert_eq!((registry.len(), registry.unsent(), registry.waiting()), (0, 0, 0));
         assert_eq!(
             (transport.queue().cancelled(), transport.queue().cancelled_waiting()),

@@ -3,6 +3,7 @@
 #![allow(clippy::result_large_err, reason = "core's `Outcome` holds a failure by value")]
 
 mod batches;
+mod durable;
 mod endings;
 mod jobs;
 mod model;

@@ -251,7 +251,7 @@ impl World {
         let length = self.waiting.len();
         let waiting = self.waiting.remove(number % length);
         let known = self.known.get_mut(&waiting.id()).unwrap();
-        match waiting.resume() {
+        match block_on(waiting.resume()) {
             Some(sent) => {
                 assert_eq!(known.status, RequestStatus::Pending);
                 known.sent = true;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use inflight_core::testing::ManualClock;
 use inflight_core::{
     AttemptBegan, AttemptEnded, AttemptResult, Effect, Ended, FailureKind, Observer, Priority, Registry, RetryReason,
-    Settled, Submitted,
+    Settled, Submitted, block_on,
 };
 
 use crate::support::{failure, manual_with, post, success};
@@ -107,7 +107,7 @@ fn a_request_is_told_of_from_submission_to_what_settles_it() {
     sent.wait(Effect::Unknown, registry.clock().now() + Duration::from_secs(5));
     assert_eq!(registry.queue_depth(), [1, 0, 0]);
     clock.advance(Duration::from_secs(6));
-    let mut sent = sent.resume().unwrap();
+    let mut sent = block_on(sent.resume()).unwrap();
     sent.begin_attempt(Duration::ZERO);
     sent.complete(Err(failure(Effect::Unknown)));
     registry.complete(id, success("prod_1")).unwrap();

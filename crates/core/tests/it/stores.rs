@@ -19,7 +19,7 @@ struct ManualStore {
 #[derive(Debug, PartialEq, Eq)]
 enum Call {
     Append(RequestId),
-    Sent(RequestId),
+    Sent(RequestId, u32),
     Ended(RequestId, RequestStatus),
 }
 
@@ -47,8 +47,8 @@ impl Store for ManualStore {
     fn append(&self, rows: Vec<Row>, done: Written) {
         self.note(Call::Append(rows[0].id), done);
     }
-    fn sent(&self, id: RequestId, done: Written) {
-        self.note(Call::Sent(id), done);
+    fn sent(&self, id: RequestId, attempt: u32, done: Written) {
+        self.note(Call::Sent(id, attempt), done);
     }
     fn ended(&self, id: RequestId, status: RequestStatus, _outcome: &Outcome, done: Written) {
         self.note(Call::Ended(id, status), done);
@@ -97,7 +97,7 @@ fn each_step_waits_for_its_write() {
     let mut start = Polled::new(transport.next_job().unwrap().start());
     assert!(start.is_pending());
     assert_eq!(registry.root().state(id), Some(State::Queued));
-    assert_eq!(store.write(), Call::Sent(id));
+    assert_eq!(store.write(), Call::Sent(id, 1));
     assert_eq!(start.wakes(), 1);
     let std::task::Poll::Ready(Some(in_flight)) = start.poll() else {
         panic!("it is written")
@@ -227,24 +227,60 @@ fn an_overdue_job_is_ended_once_however_slow_the_store() {
 }
 
 #[test]
-fn a_transport_that_goes_away_is_written_down() {
+fn what_a_transport_leaves_behind_stays_in_the_store() {
     let (registry, mut transport, store) = with_store();
-    let ids = [(); 3].map(|()| registry.submit(post()).unwrap());
-    for _ in 0..3 {
+    let ids = [(); 4].map(|()| registry.submit(post()).unwrap());
+    for _ in 0..4 {
         store.write();
     }
-    let mut start = Polled::new(transport.next_job().unwrap().start());
-    assert!(start.is_pending());
-    store.write();
-    let std::task::Poll::Ready(Some(in_flight)) = start.poll() else {
-        panic!("it is written")
-    };
+    let mut in_flight = Vec::new();
+    for _ in 0..2 {
+        let mut start = Polled::new(transport.next_job().unwrap().start());
+        assert!(start.is_pending());
+        store.write();
+        let std::task::Poll::Ready(Some(sent)) = start.poll() else {
+            panic!("it is written")
+        };
+        in_flight.push(sent);
+    }
+    in_flight[1].begin_attempt(std::time::Duration::ZERO);
+    in_flight[1].wait(Effect::None, registry.clock().now());
     let mut unsent = Polled::new(transport.next_job().unwrap().start());
     assert!(unsent.is_pending());
     store.write();
     drop((in_flight, unsent, transport));
-    assert_eq!(store.write(), Call::Ended(ids[0], RequestStatus::Failed));
-    assert_eq!(store.write(), Call::Ended(ids[1], RequestStatus::Cancelled));
-    assert_eq!(store.write(), Call::Ended(ids[2], RequestStatus::Cancelled));
-    assert!(store.is_idle() && registry.is_empty());
+    assert!(store.is_idle(), "none of them has ended");
+    for id in ids {
+        let failure = registry.take_result(id).unwrap().unwrap_err();
+        assert_eq!((failure.kind, failure.effect), (FailureKind::Shutdown, Effect::Unknown));
+    }
+    assert_eq!((registry.len(), registry.unsent(), registry.in_flight()), (0, 0, 0));
+}
+
+#[test]
+fn each_further_attempt_is_written_before_it_leaves() {
+    let (registry, mut transport, store) = with_store();
+    let id = registry.submit(post()).unwrap();
+    store.write();
+    let mut start = Polled::new(transport.next_job().unwrap().start());
+    assert!(start.is_pending());
+    store.write();
+    let std::task::Poll::Ready(Some(mut in_flight)) = start.poll() else {
+        panic!("it is written")
+    };
+    in_flight.begin_attempt(std::time::Duration::ZERO);
+    in_flight.wait(Effect::Unknown, registry.clock().now());
+    let mut again = Polled::new(in_flight.resume());
+    assert!(again.is_pending());
+    assert_eq!(registry.root().state(id), Some(State::Waiting(Effect::Unknown)));
+    let (call, done) = store.take();
+    assert_eq!(call, Call::Sent(id, 2));
+    done(Err(StoreError::new("the disk is full")));
+    assert!(matches!(again.poll(), std::task::Poll::Ready(None)));
+    assert_eq!(store.write(), Call::Ended(id, RequestStatus::Failed));
+    let failure = registry.result(id).unwrap();
+    let failure = failure.as_ref().as_ref().unwrap_err();
+    assert_eq!((&failure.kind, failure.effect), (&FailureKind::Store, Effect::Unknown));
+    assert!(registry.root().in_doubt(id).is_some());
+    assert_eq!((registry.len(), registry.unsent(), registry.in_flight()), (0, 0, 0));
 }

@@ -1,0 +1,179 @@
+//! What a durable store hands back: requests of an earlier process, and of other ones.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::entry::{Entry, event_of};
+use crate::queue::{Job, lane_of};
+use crate::state::{Event, State};
+use crate::{Effect, Outcome, Registry, Request, RequestId, RequestStatus, Session, SubmitErrorKind};
+
+/// A request as a durable store has kept it.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// Its id.
+    pub id: RequestId,
+    /// What to do, the idempotency key included.
+    pub request: Request,
+    /// How long it may still take.
+    pub deadline: Duration,
+    /// How many attempts were written.
+    pub attempts: u32,
+    /// How long ago the first of them was written: since then the other side may know the key.
+    pub sent_ago: Option<Duration>,
+    /// How it ended.
+    pub ended: Option<(RequestStatus, Outcome)>,
+}
+
+/// What an earlier run of a script has asked for in one place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// The operation's name.
+    pub operation: String,
+    /// See [`Request::fingerprint`].
+    pub fingerprint: u128,
+}
+
+/// Sessions may have taken in so many ended requests before the ones that nobody asks for are forgotten.
+const MOST_TAKEN_IN: usize = 1024;
+
+impl Session {
+    /// Makes a request known that an earlier run of this session's script has submitted, ended or not. Submitting it again gives its
+    /// id and sends nothing. One that has not ended is sent once [`Registry::take_in`] is called with it, here or in another process.
+    pub fn restore(&self, kept: Kept) {
+        let restored = Restored {
+            operation: kept.request.operation.to_string(),
+            fingerprint: kept.request.fingerprint(),
+        };
+        self.restored_requests().lock().insert(kept.id, restored);
+        let entry = self.make_known(&kept);
+        match kept.ended {
+            None => {
+                let registry = &self.account().registry;
+                registry.elsewhere.lock().insert(kept.id, entry);
+            }
+            Some((status, outcome)) => entry.learn(status, outcome),
+        }
+    }
+
+    /// What an earlier run of this session's script has asked for under this id.
+    #[must_use]
+    pub fn restored(&self, id: RequestId) -> Option<Restored> {
+        self.restored_requests().lock().get(&id).cloned()
+    }
+
+    /// Whether this request is one that an earlier run has submitted.
+    ///
+    /// # Errors
+    /// [`SubmitErrorKind::Diverged`] where that one was another.
+    pub(crate) fn is_restored(&self, id: RequestId, request: &Request) -> Result<bool, SubmitErrorKind> {
+        let Some(restored) = self.restored(id) else {
+            return Ok(false);
+        };
+        let same = restored.operation == request.operation && restored.fingerprint == request.fingerprint();
+        if same {
+            Ok(true)
+        } else {
+            Err(SubmitErrorKind::Diverged { id })
+        }
+    }
+
+    /// An entry of a request that was submitted before, which needs no place that is free.
+    fn make_known(&self, kept: &Kept) -> Arc<Entry> {
+        let account = self.account();
+        let registry = &account.registry;
+        let now = registry.clock.now();
+        let submitted = kept.sent_ago.and_then(|ago| now.checked_sub(ago)).unwrap_or(now);
+        let after = now.saturating_duration_since(submitted).saturating_add(kept.deadline);
+        let state = if kept.attempts > 0 {
+            State::Waiting(Effect::Unknown)
+        } else {
+            State::Queued
+        };
+        let entry = Entry::in_state(
+            kept.id,
+            Arc::clone(account),
+            &kept.request,
+            None,
+            state,
+            submitted,
+            after,
+        );
+        let entry = Arc::new(entry);
+        account.places.take_beyond();
+        account.counters.submitted();
+        registry.counters.submitted();
+        registry.pending.fetch_add(1, Ordering::SeqCst);
+        entry.tell_submitted();
+        let replaced = self.shard(kept.id).lock().insert(kept.id, Arc::clone(&entry));
+        drop(replaced);
+        entry
+    }
+}
+
+impl Registry {
+    /// Has a request sent that the store has handed to this process. Where its submission or its restoration is known here, whoever
+    /// waits there is told how it ends.
+    pub fn take_in(&self, kept: Kept) {
+        let known = self.shared.elsewhere.lock().remove(&kept.id);
+        let entry = known.unwrap_or_else(|| {
+            if self.taken_in.len() >= MOST_TAKEN_IN + 2 * self.taken_in.pending() {
+                self.taken_in.forget_ended(|_| true);
+            }
+            self.taken_in.make_known(&kept)
+        });
+        entry.take_in(kept);
+    }
+
+    /// Says how a request ended that another process has sent. Gives whether anyone here waited for it.
+    pub fn learn(&self, id: RequestId, status: RequestStatus, outcome: Outcome) -> bool {
+        let Some(entry) = self.shared.elsewhere.lock().remove(&id) else {
+            return false;
+        };
+        entry.learn(status, outcome);
+        true
+    }
+
+    /// The requests that are known here and sent elsewhere: those that [`learn`](Self::learn) is waited for.
+    #[must_use]
+    pub fn elsewhere(&self) -> Vec<RequestId> {
+        self.shared.elsewhere.lock().keys().copied().collect()
+    }
+
+    /// How many more requests the queue has room for.
+    #[must_use]
+    pub fn queue_room(&self) -> usize {
+        self.shared.free_places()
+    }
+}
+
+impl Entry {
+    /// Queues a request that the store has handed out.
+    fn take_in(self: &Arc<Self>, kept: Kept) {
+        self.recorded();
+        if kept.attempts > 0 && self.handover.state() == State::Queued {
+            let _ = self.handover.advance(Event::Send);
+            let _ = self.handover.advance(Event::Wait(Effect::Unknown));
+        }
+        let account = &self.account;
+        account.registry.queued[lane_of(self.priority)].fetch_add(1, Ordering::Relaxed);
+        account.places.back_to_queue();
+        account.registry.unsent.fetch_add(1, Ordering::SeqCst);
+        self.enqueue(Job::after(Arc::clone(self), Box::new(kept.request), kept.attempts));
+    }
+
+    /// Ends a request as it ended elsewhere.
+    fn learn(&self, status: RequestStatus, outcome: Outcome) {
+        self.recorded();
+        let event = match status {
+            RequestStatus::Cancelled => Event::Cancel,
+            _ => event_of(&outcome),
+        };
+        if event != Event::Cancel && self.handover.state() != State::Sent && self.handover.advance(Event::Send).is_ok()
+        {
+            self.account.sent();
+        }
+        let _ = self.end_now(event, outcome);
+    }
+}

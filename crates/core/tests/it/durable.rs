@@ -1,0 +1,273 @@
+//! What a durable store hands back: requests of an earlier process, and of other ones.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use inflight_core::testing::ManualTransport;
+use inflight_core::{
+    BatchOptions, Call, Calls, Effect, IdempotencyKey, Kept, Outcome, Registry, Request, RequestId, RequestStatus, Row,
+    Session, SessionLimits, State, Store, StoreError, SubmitErrorKind, Written,
+};
+
+use crate::support::{Polled, failure, manual_with, post, success};
+
+/// A store that other processes work on too, played by the test. It writes at once.
+#[derive(Default)]
+struct Shared {
+    rows: Mutex<Vec<Row>>,
+    log: Mutex<Vec<String>>,
+    /// Whose requests are another's by now.
+    lost: Mutex<Vec<RequestId>>,
+}
+
+impl Shared {
+    fn note(&self, id: RequestId, what: String, done: Written) {
+        self.log.lock().unwrap().push(what);
+        let lost = self.lost.lock().unwrap().contains(&id);
+        done(if lost { Err(StoreError::lost()) } else { Ok(()) });
+    }
+
+    fn log(&self) -> Vec<String> {
+        std::mem::take(&mut *self.log.lock().unwrap())
+    }
+
+    fn claim(&self) -> Kept {
+        let row = self.rows.lock().unwrap().remove(0);
+        kept(row.id, row.request)
+    }
+}
+
+impl Store for Shared {
+    fn append(&self, rows: Vec<Row>, done: Written) {
+        self.rows.lock().unwrap().extend(rows);
+        done(Ok(()));
+    }
+    fn sent(&self, id: RequestId, attempt: u32, done: Written) {
+        self.note(id, format!("sent {attempt}"), done);
+    }
+    fn ended(&self, id: RequestId, status: RequestStatus, _: &Outcome, done: Written) {
+        self.note(id, status.as_str().into(), done);
+    }
+    fn settled(&self, id: RequestId, status: RequestStatus, _: &Outcome, done: Written) {
+        self.note(id, format!("settled {}", status.as_str()), done);
+    }
+    fn is_shared(&self) -> bool {
+        true
+    }
+    fn cancel(&self, _: RequestId) {
+        self.log.lock().unwrap().push("cancel".into());
+    }
+}
+
+fn kept(id: RequestId, request: Request) -> Kept {
+    Kept {
+        id,
+        request,
+        deadline: Duration::from_secs(600),
+        attempts: 0,
+        sent_ago: None,
+        ended: None,
+    }
+}
+
+fn sent_before(kept: Kept) -> Kept {
+    Kept {
+        attempts: 1,
+        sent_ago: Some(Duration::from_secs(60)),
+        ..kept
+    }
+}
+
+fn shared() -> (Registry, ManualTransport, Arc<Shared>) {
+    let store = Arc::new(Shared::default());
+    let (registry, transport) = manual_with(Registry::builder().store(store.clone()));
+    (registry, transport, store)
+}
+
+/// The calls of one task, in order.
+#[derive(Default)]
+struct Numbers(AtomicU64);
+
+impl Calls for Numbers {
+    fn next(&self) -> Call {
+        Call {
+            run: "nightly".into(),
+            task: 0,
+            sequence: self.0.fetch_add(1, Ordering::SeqCst),
+        }
+    }
+}
+
+fn of_run(registry: &Registry) -> Session {
+    let limits = SessionLimits {
+        pending: 100,
+        unsent: 100,
+    };
+    registry.session_of_run(limits, Arc::new(Numbers::default()))
+}
+
+fn nth(sequence: u64) -> RequestId {
+    Call {
+        run: "nightly".into(),
+        task: 0,
+        sequence,
+    }
+    .request_id()
+}
+
+#[test]
+fn a_shared_request_is_sent_by_whoever_the_store_hands_it_to() {
+    let (registry, mut transport, store) = shared();
+    let id = registry.submit(post()).unwrap();
+    assert!(transport.next_job().is_none(), "the store hands it out");
+    assert_eq!((registry.len(), registry.unsent()), (1, 0), "the store is the queue");
+    assert_eq!(registry.elsewhere(), [id]);
+    let mut wait = Polled::new(registry.wait_async(id).unwrap());
+    assert!(wait.is_pending());
+
+    registry.take_in(store.claim());
+    assert_eq!(registry.unsent(), 1);
+    transport.next().succeed("prod_1");
+    assert!(wait.poll().is_ready());
+    assert_eq!(store.log(), ["sent 1", "completed"]);
+    assert_eq!((registry.len(), registry.unsent(), registry.in_flight()), (0, 0, 0));
+    assert!(registry.elsewhere().is_empty());
+}
+
+#[test]
+fn what_another_process_did_is_learned() {
+    let (registry, _transport, store) = shared();
+    let ids = [(); 3].map(|()| registry.submit(post()).unwrap());
+    let mut wait = Polled::new(registry.wait_async(ids[0]).unwrap());
+    assert!(wait.is_pending());
+    assert!(registry.learn(ids[0], RequestStatus::Completed, success("prod_1")));
+    assert!(wait.poll().is_ready());
+    assert!(registry.learn(ids[1], RequestStatus::Failed, Err(failure(Effect::Unknown))));
+    assert_eq!(
+        registry.cancel(ids[2]),
+        Some(false),
+        "whether it was sent only the store knows"
+    );
+    assert!(registry.learn(ids[2], RequestStatus::Cancelled, Err(failure(Effect::None))));
+    let statuses = ids.map(|id| registry.status(id).unwrap().as_str());
+    assert_eq!(statuses, ["completed", "failed", "cancelled"]);
+    assert!(
+        !registry.learn(ids[0], RequestStatus::Failed, Err(failure(Effect::None))),
+        "once"
+    );
+    assert_eq!(store.log(), ["cancel"], "it is written already");
+    assert_eq!((registry.len(), registry.unsent(), registry.in_flight()), (0, 0, 0));
+}
+
+#[test]
+fn what_was_taken_over_is_neither_sent_nor_ended_here() {
+    for steps in 0..2 {
+        let (registry, mut transport, store) = shared();
+        let id = registry.submit(post()).unwrap();
+        registry.take_in(store.claim());
+        let lose = || store.lost.lock().unwrap().push(id);
+        if steps == 0 {
+            lose();
+            assert!(transport.try_next().is_none());
+        } else {
+            let sent = transport.next();
+            lose();
+            sent.succeed("prod_1");
+        }
+        assert_eq!(registry.status(id), Some(RequestStatus::Pending));
+        assert_eq!(registry.unsent(), 0);
+        assert!(registry.learn(id, RequestStatus::Completed, success("prod_2")));
+        let outcome = registry.result(id).unwrap();
+        assert_eq!(outcome.as_ref().as_ref().unwrap().object_id.as_deref(), Some("prod_2"));
+        assert_eq!((registry.len(), registry.in_flight()), (0, 0));
+    }
+}
+
+#[test]
+fn what_a_dead_process_had_sent_is_in_doubt_until_it_is_answered() {
+    let (registry, mut transport, _store) = shared();
+    let id = RequestId::random();
+    let request = post().idempotency_key(IdempotencyKey::Given("k".into()));
+    registry.take_in(sent_before(kept(id, request)));
+    let job = transport.next_job().unwrap();
+    assert!(job.was_sent());
+    job.refuse(failure(Effect::None));
+    assert_eq!((registry.len(), registry.unsent()), (0, 0));
+
+    // Of a session here, whose request another process had begun and lost.
+    let id = registry.submit(post()).unwrap();
+    registry.take_in(sent_before(kept(id, post())));
+    assert_eq!(registry.root().state(id), Some(State::Waiting(Effect::Unknown)));
+    assert_eq!(registry.cancel(id), Some(false), "its effect may be real");
+    let mut sent = transport.next().into_inner();
+    assert_eq!(sent.attempts(), 1);
+    sent.begin_attempt(Duration::ZERO);
+    assert_eq!(sent.attempts(), 2);
+    sent.complete(success("prod_1"));
+    assert_eq!((registry.len(), registry.unsent(), registry.in_flight()), (0, 0, 0));
+}
+
+#[test]
+fn a_script_that_runs_again_sends_nothing_twice() {
+    let (registry, _transport, store) = shared();
+    let first = of_run(&registry);
+    let ids = [first.submit(post()).unwrap(), first.submit(post()).unwrap()];
+    assert_eq!(ids, [nth(0), nth(1)]);
+    let rows = std::mem::take(&mut *store.rows.lock().unwrap());
+    assert_eq!(rows[1].call.as_ref().map(|call| call.sequence), Some(1));
+
+    // The process dies; the next one knows what the store has kept.
+    let (registry, _transport, _) = shared();
+    let again = of_run(&registry);
+    let ended = Kept {
+        ended: Some((RequestStatus::Completed, success("prod_1"))),
+        ..kept(rows[0].id, rows[0].request.clone())
+    };
+    again.restore(ended);
+    again.restore(kept(rows[1].id, rows[1].request.clone()));
+    assert_eq!(again.submit(rows[0].request.clone()).unwrap(), nth(0));
+    assert_eq!(again.status(nth(0)), Some(RequestStatus::Completed));
+    let batch = again
+        .submit_batch(vec![rows[1].request.clone(), post()], BatchOptions::default())
+        .unwrap();
+    assert_eq!(batch.ids(), [nth(1), nth(2)]);
+    assert_eq!(registry.elsewhere().len(), 2);
+    assert!(registry.learn(nth(1), RequestStatus::Completed, success("prod_2")));
+    assert!(registry.learn(nth(2), RequestStatus::Completed, success("prod_3")));
+    assert_eq!((batch.progress().total, batch.progress().completed), (2, 2));
+    assert_eq!((again.pending(), registry.len(), registry.unsent()), (0, 0, 0));
+}
+
+#[test]
+fn a_script_that_has_changed_is_found_out() {
+    let (registry, _transport, _store) = shared();
+    let session = of_run(&registry);
+    session.restore(kept(nth(0), post().operation("product.create")));
+    for other in [
+        post().operation("price.create"),
+        Request::new(inflight_core::Method::Post, "/v1/other").operation("product.create"),
+    ] {
+        let again = of_run(&registry);
+        again.restore(kept(nth(0), post().operation("product.create")));
+        let error = again.submit(other).unwrap_err();
+        assert_eq!(error.kind(), SubmitErrorKind::Diverged { id: nth(0) });
+        assert_eq!(again.restored(nth(0)).unwrap().operation, "product.create");
+        assert_eq!(again.pending(), 1, "the first one's");
+    }
+    let error = session
+        .submit_all(vec![post().operation("price.create"), post()])
+        .unwrap_err();
+    assert_eq!(error.into_requests().len(), 2);
+    assert_eq!(session.pending(), 1);
+}
+
+#[test]
+fn what_becomes_known_later_is_written() {
+    let (registry, mut transport, store) = shared();
+    let id = registry.submit(post()).unwrap();
+    registry.take_in(store.claim());
+    transport.next().fail(failure(Effect::Unknown));
+    registry.root().reconcile(id, success("prod_1")).unwrap();
+    assert_eq!(store.log(), ["sent 1", "failed", "settled completed"]);
+}
