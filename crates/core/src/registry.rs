@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 
 use crate::counters::Counters;
+use crate::entry::Entry;
 use crate::observer::Observers;
 use crate::queue::{Job, Queue, lane_of};
 use crate::session::{Entries, Session, SessionLimits, WeakSession};
@@ -20,6 +21,9 @@ use crate::{
     Calls, Clock, Counts, Observer, Outcome, Request, RequestId, RequestStatus, ResultError, Store, SubmitError,
     SystemClock, Transport, WaitError,
 };
+
+/// The number of the session that has what the store handed out.
+const TAKEN_IN: u64 = u64::MAX;
 
 /// How many unsent requests the queue holds, unless the builder says otherwise.
 pub const DEFAULT_QUEUE_CAPACITY: usize = 10_000;
@@ -108,6 +112,12 @@ impl RegistryShared {
         if let Some(transport) = self.transport.get() {
             transport.notify();
         }
+    }
+
+    /// A request that the store handed out and no session here had submitted.
+    pub(crate) fn taken_in(&self, id: RequestId) -> Option<Arc<Entry>> {
+        let session = self.sessions.lock().get(&TAKEN_IN).cloned();
+        session?.entry(id)
     }
 
     pub(crate) fn retain_until_expired(&self, session: WeakSession) {
@@ -478,7 +488,7 @@ impl RegistryBuilder {
             unsent: capacity,
         };
         let root = Session::new(Arc::clone(&shared), 0, limits, ROOT_SHARDS, None);
-        let taken_in = Session::new(Arc::clone(&shared), u64::MAX, limits, 1, None);
+        let taken_in = Session::new(Arc::clone(&shared), TAKEN_IN, limits, 1, None);
         let queue = Queue::new([high_jobs, normal_jobs, low_jobs], Arc::clone(&shared));
         let registry = Registry { shared, root, taken_in };
         (registry, queue)

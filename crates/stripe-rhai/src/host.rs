@@ -11,6 +11,7 @@ use inflight_rhai::{Locals, script_error};
 use inflight_stripe::webhook::{SeenEvents, WebhookSecret};
 use inflight_stripe::{Host, RequestOptions};
 use rhai::EvalAltResult;
+use uuid::Uuid;
 
 use crate::key::ApiKey;
 
@@ -70,7 +71,15 @@ pub struct StripeHost {
 #[derive(Default)]
 struct Names {
     by_credential: HashMap<(String, Option<String>), Arc<str>>,
-    made: u64,
+}
+
+/// The same in every process, so that a request that a durable store keeps is known to belong to the key by the next one; nobody can tell
+/// the key from it.
+fn credential_name(key: &ApiKey, base_url: Option<&str>) -> Arc<str> {
+    let secret = key.secret().expose();
+    let of = format!("inflight credential\0{secret}\0{}", base_url.unwrap_or_default());
+    let digest = Uuid::new_v5(&Uuid::NAMESPACE_OID, of.as_bytes()).simple().to_string();
+    format!("stripe-{}", &digest[..16]).into()
 }
 
 impl StripeHost {
@@ -128,8 +137,7 @@ impl StripeHost {
             names.by_credential.retain(|_, name| Arc::strong_count(name) > 2);
             self.credentials.remove_unused();
         }
-        names.made += 1;
-        let name: Arc<str> = format!("stripe-{}", names.made).into();
+        let name = credential_name(key, base_url);
         let mut credential = Credential::new(key.secret().clone());
         if let Some(base_url) = base_url {
             credential = credential.endpoint(base_url);
