@@ -2,10 +2,14 @@
 
 use std::fmt;
 use std::sync::Arc;
+#[cfg(feature = "store")]
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use inflight_core::{Observer, Registry, Session};
 use inflight_rhai::{FiberEngine, FiberPool, ScriptError, ScriptErrorKind};
+#[cfg(feature = "store")]
+use inflight_store::{DurableStore, Working};
 use inflight_stripe::webhook::WebhookSecret;
 use inflight_stripe::{RetrySettings, StripePolicy, reconcile};
 use inflight_stripe_rhai::{ApiKey, HostOptions, StripeHost, StripePackage};
@@ -33,6 +37,15 @@ pub struct Inflight {
     worker: Worker,
     engines: Engines,
     pool: FiberPool,
+    #[cfg(feature = "store")]
+    durable: Option<Durable>,
+}
+
+/// A store, and what supplies the registry from it until the shutdown.
+#[cfg(feature = "store")]
+struct Durable {
+    store: DurableStore,
+    working: Mutex<Option<Working>>,
 }
 
 /// How engines are made.
@@ -76,6 +89,13 @@ impl Inflight {
     #[must_use]
     pub fn host(&self) -> &Arc<StripeHost> {
         &self.engines.host
+    }
+
+    /// The durable store, if there is one.
+    #[cfg(feature = "store")]
+    #[must_use]
+    pub fn store(&self) -> Option<&DurableStore> {
+        self.durable.as_ref().map(|durable| &durable.store)
     }
 
     /// A new session: what one script makes its requests in.
@@ -132,6 +152,12 @@ impl Inflight {
     /// Accepts no more requests, lets what is in flight finish within `limit`, and ends everything else. Not for a thread that
     /// drives an async runtime: it waits.
     pub fn shutdown(&self, limit: Duration) -> ShutdownReport {
+        #[cfg(feature = "store")]
+        if let Some(durable) = &self.durable {
+            // Nothing further is claimed.
+            let working = durable.working.lock().unwrap_or_else(PoisonError::into_inner).take();
+            drop(working);
+        }
         self.registry.close();
         self.worker.shutdown(limit)
     }
@@ -161,6 +187,8 @@ pub struct InflightBuilder {
     tag_requests: bool,
     observers: Vec<Arc<dyn Observer>>,
     prepare: Option<Arc<Prepare>>,
+    #[cfg(feature = "store")]
+    store: Option<DurableStore>,
 }
 
 /// What a host adds to every engine.
@@ -182,6 +210,8 @@ impl Default for InflightBuilder {
             tag_requests: false,
             observers: Vec::new(),
             prepare: None,
+            #[cfg(feature = "store")]
+            store: None,
         }
     }
 }
@@ -336,6 +366,16 @@ impl InflightBuilder {
         self
     }
 
+    /// Where requests are written before they are sent, so that they survive this process: see [`store_options`](crate::store_options) for
+    /// the options to open it with. What an earlier process has left there is sent as soon as the key that it needs is known here. By
+    /// default requests end with the process.
+    #[cfg(feature = "store")]
+    #[must_use]
+    pub fn store(mut self, store: DurableStore) -> Self {
+        self.store = Some(store);
+        self
+    }
+
     /// Starts the worker and the threads.
     ///
     /// # Errors
@@ -357,6 +397,10 @@ impl InflightBuilder {
             registry = registry.observer(Arc::clone(&telemetry) as Arc<dyn Observer>);
             worker = worker.attempt_headers(Arc::new(move || telemetry.headers()));
         }
+        #[cfg(feature = "store")]
+        if let Some(store) = &self.store {
+            registry = registry.store(Arc::new(store.clone()));
+        }
         for observer in self.observers {
             registry = registry.observer(observer);
         }
@@ -365,6 +409,16 @@ impl InflightBuilder {
         // What the real Stripe serves elsewhere, another server serves itself.
         host.separate_hosts |= self.is_real_stripe;
         let host = StripeHost::new(host);
+        #[cfg(feature = "store")]
+        let durable = self.store.map(|store| {
+            // Scripts name their keys as they go, so that it is asked each time.
+            let credentials = host.credentials();
+            let working = store.start(&registry, Some(Arc::new(move || credentials.names())));
+            Durable {
+                store,
+                working: Mutex::new(Some(working)),
+            }
+        });
         let worker = worker
             .policy(Arc::new(StripePolicy::new().retry(self.retry)))
             .pace(self.pace.unwrap_or(self.is_real_stripe))
@@ -383,6 +437,8 @@ impl InflightBuilder {
             worker,
             engines,
             pool,
+            #[cfg(feature = "store")]
+            durable,
         })
     }
 }

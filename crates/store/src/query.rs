@@ -275,6 +275,25 @@ impl DurableStore {
         })
     }
 
+    /// Writes a copy of a SQLite store to a file that does not exist yet, while the store is in use. `Ok(false)` for PostgreSQL, whose own
+    /// `pg_dump` does that.
+    ///
+    /// # Errors
+    /// [`QueryError`] where the copy cannot be written.
+    pub fn back_up(&self, file: &std::path::Path) -> Result<bool, QueryError> {
+        let file = file.display().to_string();
+        self.on_connection(move |mut connection, shared| async move {
+            if shared.dialect == Dialect::Postgres {
+                return Ok(false);
+            }
+            sqlx::query("VACUUM INTO $1")
+                .bind(file)
+                .execute(&mut connection)
+                .await?;
+            Ok(true)
+        })
+    }
+
     /// Every row of every table, each as a line of JSON with the table's name. `line` is given one after the other, and `false` ends it.
     ///
     /// # Errors

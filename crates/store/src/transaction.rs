@@ -89,7 +89,10 @@ impl Batch {
     }
 
     /// Answers those that submit: nothing was written of theirs. All else is to be tried again.
-    pub(crate) fn refuse_appends(&mut self, error: &sqlx::Error) {
+    pub(crate) fn refuse_new(&mut self, error: &sqlx::Error) {
+        for entry in &self.journal {
+            entry.run.note_trouble(error);
+        }
         for append in self.appends.drain(..) {
             (append.done)(Err(StoreError::new(error.to_string())));
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use inflight_core::{RequestId, StoreError};
-use sqlx::AnyConnection;
+use sqlx::{AnyConnection, Connection as _};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::store::Shared;
@@ -35,6 +35,15 @@ pub(crate) enum Order {
 }
 
 impl Batch {
+    fn take_in(&mut self, mut later: Self) {
+        self.appends.append(&mut later.appends);
+        self.journal.append(&mut later.journal);
+        self.sents.append(&mut later.sents);
+        self.endeds.append(&mut later.endeds);
+        self.settleds.append(&mut later.settleds);
+        self.cancels.append(&mut later.cancels);
+    }
+
     fn push(&mut self, order: Order) {
         match order {
             Order::Append(append) => self.appends.push(append),
@@ -54,6 +63,8 @@ pub(crate) struct Writer {
     connection: Option<AnyConnection>,
     /// Attempts that wait for their account's pace.
     paced: Vec<Sent>,
+    /// What has come while an earlier batch was not known to be written.
+    later: Batch,
 }
 
 impl Writer {
@@ -63,6 +74,7 @@ impl Writer {
             orders,
             connection: Some(connection),
             paced: Vec::new(),
+            later: Batch::default(),
         }
     }
 
@@ -71,16 +83,16 @@ impl Writer {
         let mut closed = std::pin::pin!(closed);
         let mut closing = false;
         loop {
-            let mut batch = Batch::default();
-            if self.orders.is_empty() {
+            let mut batch = std::mem::take(&mut self.later);
+            if batch.is_empty() && self.orders.is_empty() {
                 if closing {
-                    return self.close();
+                    return self.close().await;
                 }
                 tokio::select! {
                     () = &mut closed => closing = true,
                     order = self.orders.recv() => match order {
                         Some(order) => batch.push(order),
-                        None => return self.close(),
+                        None => return self.close().await,
                     },
                     () = tokio::time::sleep(PACE_PAUSE), if !self.paced.is_empty() => {}
                 }
@@ -93,10 +105,21 @@ impl Writer {
         }
     }
 
-    /// What still waits for its pace is the next process's.
-    fn close(&mut self) {
+    /// What this process has not ended is the next one's, at once.
+    async fn close(&mut self) {
         for sent in self.paced.drain(..) {
             (sent.done)(Err(StoreError::lost()));
+        }
+        let Some(connection) = &mut self.connection else { return };
+        let release = "UPDATE inflight_requests SET owner = NULL, lease_until = NULL \
+                       WHERE owner = $1 AND state IN ('queued', 'sent')";
+        let release = sqlx::query(release)
+            .bind(self.shared.process.clone())
+            .execute(connection);
+        let _ = tokio::time::timeout(CONNECT_TIMEOUT, release).await;
+        // SQLite's file is whole by itself then.
+        if let Some(connection) = self.connection.take() {
+            let _ = tokio::time::timeout(CONNECT_TIMEOUT, connection.close()).await;
         }
     }
 
@@ -128,19 +151,28 @@ impl Writer {
             };
             tracing::warn!(error = &error as &dyn std::error::Error, "the store could not write");
             if !may_be_written {
-                batch.refuse_appends(&error);
-                for entry in &batch.journal {
-                    entry.run.note_trouble(&error);
-                }
+                batch.refuse_new(&error);
             }
             if batch.is_empty() || closing {
                 return;
             }
-            tokio::time::sleep(pause).await;
+            self.pause(&mut batch, pause, &error, may_be_written).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
-            if !may_be_written {
-                self.collect(&mut batch);
-            }
+        }
+    }
+
+    /// Waits until the next try. What is submitted meanwhile is refused at once: nobody should wait for a database that is away.
+    async fn pause(&mut self, batch: &mut Batch, pause: Duration, error: &sqlx::Error, batch_is_closed: bool) {
+        let until = tokio::time::Instant::now() + pause;
+        let mut later = Batch::default();
+        while let Ok(Some(order)) = tokio::time::timeout_at(until, self.orders.recv()).await {
+            later.push(order);
+            later.refuse_new(error);
+        }
+        if batch_is_closed {
+            self.later.take_in(later);
+        } else {
+            batch.take_in(later);
         }
     }
 

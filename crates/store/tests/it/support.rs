@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use inflight_core::testing::{ManualTransport, Sent};
 use inflight_core::{
-    Effect, Failure, FailureKind, IdempotencyKey, Kept, MemoryStore, Method, Outcome, Queue, Registry, Request,
-    RequestId, Response, Store, Success,
+    Effect, Failure, FailureKind, IdempotencyKey, Kept, MemoryStore, Method, Outcome, Registry, Request, RequestId,
+    Response, Store, Success,
 };
 use inflight_store::{DurableStore, StoreOptions, Working};
 use sqlx::Connection as _;
@@ -217,18 +217,46 @@ impl Process {
     }
 }
 
-/// A worker that answers every request at once, and counts how often each key was seen.
-pub(crate) struct Echo {
+impl Process {
+    /// Has every request answered at once.
+    pub(crate) fn echo(self) -> (Registry, Echoing) {
+        let echo = Echo::of(self.transport);
+        let echoing = Echoing {
+            echo,
+            working: self.working,
+            store: self.store,
+        };
+        (self.registry, echoing)
+    }
+}
+
+/// A process whose worker answers everything.
+pub(crate) struct Echoing {
+    echo: Echo,
+    working: Option<Working>,
+    store: Option<DurableStore>,
+}
+
+impl Echoing {
+    /// Gives how many requests it has answered.
+    pub(crate) fn die(self) -> usize {
+        let answered = self.echo.stop();
+        drop((self.working, self.store));
+        answered
+    }
+}
+
+/// A worker that answers every request at once.
+struct Echo {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<usize>>,
 }
 
 impl Echo {
-    pub(crate) fn of(queue: Queue) -> Self {
+    fn of(mut transport: ManualTransport) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
-            let mut transport = ManualTransport::new(queue);
             let mut answered = 0;
             let mut starts = Vec::new();
             while !stopped.load(Ordering::SeqCst) {
@@ -258,7 +286,7 @@ impl Echo {
     }
 
     /// Stops it. Gives how many it has answered.
-    pub(crate) fn stop(mut self) -> usize {
+    fn stop(mut self) -> usize {
         self.stop.store(true, Ordering::SeqCst);
         self.thread.take().unwrap().join().unwrap()
     }
