@@ -399,7 +399,7 @@ impl InflightBuilder {
         }
         #[cfg(feature = "store")]
         if let Some(store) = &self.store {
-            registry = registry.store(Arc::new(store.clone()));
+            registry = registry.store(store.handle());
         }
         for observer in self.observers {
             registry = registry.observer(observer);

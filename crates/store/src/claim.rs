@@ -108,6 +108,7 @@ fn hand_over(shared: &Arc<Shared>, registry: &Registry, kept: Kept, epoch: i64) 
     let (registry, id) = (registry.clone(), kept.id);
     shared.order(Order::Ended(crate::transaction::Ended {
         id,
+        epoch,
         row,
         done: Box::new(move |written| {
             if written.is_ok() {

@@ -107,22 +107,30 @@ async fn turn(
     Ok(())
 }
 
-/// Says that this process lives.
+/// Says that this process lives, and works on what it holds. What is called its own and is not held any more is not renewed.
 async fn renew(shared: &Shared, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
     let until = lease_end(shared);
-    for table in ["inflight_requests", "inflight_runs"] {
-        let open = if table == "inflight_requests" {
-            "state IN ('queued', 'sent')"
-        } else {
-            "state = 'running'"
-        };
-        let statement = format!("UPDATE {table} SET lease_until = {until} WHERE owner = $1 AND {open}");
-        sqlx::query(safe(&statement))
-            .bind(shared.process.clone())
-            .execute(&mut *connection)
-            .await?;
-    }
-    Ok(())
+    let from = shared.dialect.rows(&[("rid", Type::Text)]);
+    let requests = format!(
+        "UPDATE inflight_requests AS r SET lease_until = {until} FROM {from} WHERE r.id = x.rid AND r.owner = $2 \
+         AND r.state IN ('queued', 'sent')"
+    );
+    let held: Vec<_> = shared
+        .held_ids()
+        .iter()
+        .map(|id| json!({"rid": id.to_string()}))
+        .collect();
+    sqlx::query(safe(&requests))
+        .bind(array(&held))
+        .bind(shared.process.clone())
+        .execute(&mut *connection)
+        .await?;
+    let runs = format!("UPDATE inflight_runs SET lease_until = {until} WHERE owner = $1 AND state = 'running'");
+    sqlx::query(safe(&runs))
+        .bind(shared.process.clone())
+        .execute(connection)
+        .await
+        .map(drop)
 }
 
 /// Frees what processes had that have been silent for longer than their lease.

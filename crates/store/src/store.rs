@@ -16,10 +16,11 @@ use crate::transaction::{Append, Ended, Sent};
 use crate::writer::{Order, Writer};
 use crate::{OpenError, QueryError, claim, keeper, rows};
 
-/// A durable store: requests that survive the process. Cheap to clone; clones share the store.
+/// A durable store: requests that survive the process. Cheap to clone; clones share the store. The last one, when it is dropped, writes what
+/// was asked for and closes the database.
 ///
-/// Give it to [`RegistryBuilder::store`](inflight_core::RegistryBuilder::store), and then [`start`](Self::start) it: that hands the registry
-/// what an earlier process has left and, on PostgreSQL, what other processes submit.
+/// Give its [`handle`](Self::handle) to [`RegistryBuilder::store`](inflight_core::RegistryBuilder::store), and then
+/// [`start`](Self::start) it: that hands the registry what an earlier process has left and, on PostgreSQL, what other processes submit.
 #[derive(Clone)]
 pub struct DurableStore {
     pub(crate) shared: Arc<Shared>,
@@ -43,7 +44,6 @@ pub(crate) struct Shared {
     pub(crate) room: Notify,
     /// The one registry that is supplied, while it is.
     registry: Mutex<Option<Registry>>,
-    _ownership: Option<Ownership>,
 }
 
 /// A request that this process may send and end.
@@ -57,6 +57,7 @@ struct Closing {
     close: Option<watch::Sender<bool>>,
     id: ThreadId,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
+    _ownership: Option<Ownership>,
 }
 
 impl Drop for Closing {
@@ -93,7 +94,6 @@ impl DurableStore {
             held: Mutex::default(),
             room: Notify::new(),
             registry: Mutex::default(),
-            _ownership: ownership,
         });
         let (close, closed) = watch::channel(false);
         let (ready, opened) = mpsc::channel();
@@ -114,6 +114,7 @@ impl DurableStore {
                 close: Some(close),
                 id: thread.thread().id(),
                 thread: Mutex::new(Some(thread)),
+                _ownership: ownership,
             }),
         })
     }
@@ -157,6 +158,12 @@ impl DurableStore {
             task.await;
             drop(alive);
         });
+    }
+
+    /// What a registry writes to. It does not keep the store open.
+    #[must_use]
+    pub fn handle(&self) -> Arc<dyn Store> {
+        Arc::new(Handle(Arc::clone(&self.shared)))
     }
 
     /// The store's address, without a password.
@@ -265,8 +272,16 @@ impl Shared {
         self.all_held().insert(id, held);
     }
 
-    pub(crate) fn let_go(&self, id: RequestId) {
-        self.all_held().remove(&id);
+    /// It may no more, unless it has claimed the request anew meanwhile.
+    pub(crate) fn let_go(&self, id: RequestId, epoch: i64) {
+        let mut all = self.all_held();
+        if all.get(&id).is_some_and(|held| held.epoch == epoch) {
+            all.remove(&id);
+        }
+    }
+
+    pub(crate) fn held_ids(&self) -> Vec<RequestId> {
+        self.all_held().keys().copied().collect()
     }
 
     pub(crate) fn held(&self, id: RequestId) -> Option<Held> {
@@ -291,17 +306,20 @@ impl Shared {
     }
 }
 
-impl Store for DurableStore {
+/// The store as a registry knows it.
+struct Handle(Arc<Shared>);
+
+impl Store for Handle {
     fn append(&self, all: Vec<Row>, done: Written) {
-        let options = &self.shared.options;
+        let options = &self.0.options;
         let rows = all.iter().map(|row| (row.id, rows::appended(row, options))).collect();
-        self.shared.order(Order::Append(Append { rows, done }));
+        self.0.order(Order::Append(Append { rows, done }));
     }
 
     fn sent(&self, id: RequestId, attempt: u32, done: Written) {
-        match self.shared.held(id) {
+        match self.0.held(id) {
             None => done(Err(StoreError::lost())),
-            Some(Held { epoch, account }) => self.shared.order(Order::Sent(Sent {
+            Some(Held { epoch, account }) => self.0.order(Order::Sent(Sent {
                 id,
                 epoch,
                 account,
@@ -312,24 +330,29 @@ impl Store for DurableStore {
     }
 
     fn ended(&self, id: RequestId, status: RequestStatus, outcome: &Outcome, done: Written) {
-        let Some(Held { epoch, .. }) = self.shared.held(id) else {
+        let Some(Held { epoch, .. }) = self.0.held(id) else {
             return done(Err(StoreError::lost()));
         };
         let row = rows::ended(id, epoch, status, outcome);
-        self.shared.order(Order::Ended(Ended { id, row, done }));
+        self.0.order(Order::Ended(Ended { id, epoch, row, done }));
     }
 
     fn settled(&self, id: RequestId, status: RequestStatus, outcome: &Outcome, done: Written) {
         let row = rows::ended(id, 0, status, outcome);
-        self.shared.order(Order::Settled(Ended { id, row, done }));
+        self.0.order(Order::Settled(Ended {
+            id,
+            epoch: 0,
+            row,
+            done,
+        }));
     }
 
     fn is_shared(&self) -> bool {
-        self.shared.is_shared()
+        self.0.is_shared()
     }
 
     fn cancel(&self, id: RequestId) {
-        self.shared.order(Order::Cancel(id));
+        self.0.order(Order::Cancel(id));
     }
 }
 

@@ -29,6 +29,7 @@ pub(crate) struct Sent {
 /// A request that has ended.
 pub(crate) struct Ended {
     pub(crate) id: RequestId,
+    pub(crate) epoch: i64,
     pub(crate) row: Value,
     pub(crate) done: Written,
 }
@@ -323,7 +324,7 @@ impl Batch {
             }
             let is_ours = written.sent.contains(&sent.id);
             if !is_ours {
-                shared.let_go(sent.id);
+                shared.let_go(sent.id, sent.epoch);
             }
             (sent.done)(if is_ours { Ok(()) } else { Err(StoreError::lost()) });
         }
@@ -331,7 +332,7 @@ impl Batch {
             shared.room.notify_one();
         }
         for ended in self.endeds {
-            shared.let_go(ended.id);
+            shared.let_go(ended.id, ended.epoch);
             let is_ours = written.ended.contains(&ended.id);
             (ended.done)(if is_ours { Ok(()) } else { Err(StoreError::lost()) });
         }

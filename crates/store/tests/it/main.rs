@@ -6,6 +6,7 @@
 
 mod conformance;
 mod postgres;
+mod proxy;
 mod runs;
 mod sqlite;
 mod support;

@@ -174,7 +174,7 @@ impl Process {
     }
 
     pub(crate) fn on(store: DurableStore) -> Self {
-        let (registry, queue) = Registry::builder().store(Arc::new(store.clone())).build();
+        let (registry, queue) = Registry::builder().store(store.handle()).build();
         let working = store.start(&registry, None);
         Self {
             registry,
@@ -208,6 +208,21 @@ impl Process {
             sent_ago: (record.sent > 0).then_some(Duration::ZERO),
             ended: record.ended.zip(record.outcome),
         })
+    }
+
+    /// The same where the database may be away: `None` until it answers.
+    pub(crate) fn try_kept(&self, id: RequestId) -> Option<Option<Kept>> {
+        self.store().request(id).ok()
+    }
+
+    /// It goes silent: no lease of its is renewed.
+    pub(crate) fn freeze(&mut self) {
+        self.working = None;
+    }
+
+    /// It is heard again.
+    pub(crate) fn thaw(&mut self) {
+        self.working = Some(self.store().start(&self.registry, None));
     }
 
     /// The process is gone from one moment to the next, as far as the store can tell.
