@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -42,8 +43,13 @@ fn main() {
 
     let (registry, queue, open) = open(&url);
     let begun = Instant::now();
-    let worker = std::thread::spawn(move || serve(queue, concurrency, requests));
+    let bell = Arc::new(Bell::default());
+    queue.attach(bell.clone());
+    let rung = Arc::clone(&bell);
+    let worker = std::thread::spawn(move || serve(queue, concurrency, &rung));
     let parts = submit(&registry, requests, pending);
+    bell.is_over.store(true, Ordering::SeqCst);
+    bell.notify();
     worker.join().expect("the worker ends");
     let overall = requests as f64 / begun.elapsed().as_secs_f64();
 
@@ -126,26 +132,27 @@ fn submit(registry: &Registry, requests: usize, pending: usize) -> Vec<f64> {
     parts
 }
 
-struct Bell(Notify);
+#[derive(Default)]
+struct Bell {
+    rung: Notify,
+    is_over: AtomicBool,
+}
 
 impl Transport for Bell {
     fn notify(&self) {
-        self.0.notify_one();
+        self.rung.notify_one();
     }
 }
 
 /// Answers each request at once.
-fn serve(mut queue: Queue, concurrency: usize, requests: usize) {
-    let bell = Arc::new(Bell(Notify::new()));
-    queue.attach(bell.clone());
+fn serve(mut queue: Queue, concurrency: usize, bell: &Bell) {
     let answer = format!(
         "{{\"id\":\"prod_1\",\"object\":\"product\",\"description\":\"{}\"}}",
         "as long as such an answer is ".repeat(12)
     );
     block_on(async {
         let mut starting = FuturesUnordered::new();
-        let mut answered = 0;
-        while answered < requests {
+        while !bell.is_over.load(Ordering::SeqCst) {
             while starting.len() < concurrency
                 && let Some(job) = queue.pop()
             {
@@ -154,14 +161,13 @@ fn serve(mut queue: Queue, concurrency: usize, requests: usize) {
             let in_flight = tokio::select! {
                 biased;
                 Some(started) = starting.next(), if !starting.is_empty() => started,
-                () = bell.0.notified() => continue,
+                () = bell.rung.notified() => continue,
             };
             if let Some(in_flight) = in_flight {
                 in_flight.complete(Ok(Success {
                     object_id: Some("prod_1".into()),
                     response: Response::new(200, answer.clone()),
                 }));
-                answered += 1;
             }
         }
     });

@@ -12,8 +12,8 @@ use crate::database::Dialect;
 use crate::encode::outcome_text;
 use crate::options::Accounts;
 use crate::rows::{self, KEPT, kept_of};
+use crate::statement::safe;
 use crate::store::Shared;
-use crate::transaction::safe;
 use crate::writer::Order;
 
 /// How many rows are looked at to find the ones to claim: among these, sessions take turns.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use inflight_core::{Outcome, Registry, RequestId, RequestStatus};
-use serde_json::json;
 use sqlx::postgres::PgListener;
 use sqlx::{AnyConnection, Row as _};
 use tokio::sync::watch;
@@ -15,8 +14,8 @@ use crate::claim::heartbeat;
 use crate::database::{Location, Type};
 use crate::encode::outcome_of;
 use crate::rows::{id_of, status_of};
+use crate::statement::{fetch, named, safe};
 use crate::store::Shared;
-use crate::transaction::{array, safe};
 
 /// How many endings are asked for at once.
 const ASKED_AT_ONCE: usize = 500;
@@ -111,20 +110,14 @@ async fn turn(
 async fn renew(shared: &Shared, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
     let until = lease_end(shared);
     let from = shared.dialect.rows(&[("rid", Type::Text)]);
+    // What the writer has locked is being written, and need not be waited for.
     let requests = format!(
-        "UPDATE inflight_requests AS r SET lease_until = {until} FROM {from} WHERE r.id = x.rid AND r.owner = $2 \
-         AND r.state IN ('queued', 'sent')"
+        "UPDATE inflight_requests SET lease_until = {until} WHERE seq IN (SELECT r.seq FROM inflight_requests AS r \
+         JOIN {from} ON r.id = x.rid WHERE r.owner = $2 AND r.state IN ('queued', 'sent') ORDER BY r.seq \
+         FOR UPDATE OF r SKIP LOCKED)"
     );
-    let held: Vec<_> = shared
-        .held_ids()
-        .iter()
-        .map(|id| json!({"rid": id.to_string()}))
-        .collect();
-    sqlx::query(safe(&requests))
-        .bind(array(&held))
-        .bind(shared.process.clone())
-        .execute(&mut *connection)
-        .await?;
+    let held = named(&shared.held_ids());
+    fetch(connection, &requests, &held, Some(&shared.process)).await?;
     let runs = format!("UPDATE inflight_runs SET lease_until = {until} WHERE owner = $1 AND state = 'running'");
     sqlx::query(safe(&runs))
         .bind(shared.process.clone())
@@ -199,11 +192,7 @@ async fn endings(
     let statement = format!(
         "SELECT id, state, outcome FROM inflight_requests AS r JOIN {from} ON r.id = x.rid WHERE r.outcome IS NOT NULL"
     );
-    let rows: Vec<_> = ids.iter().map(|id| json!({"rid": id.to_string()})).collect();
-    let rows = sqlx::query(safe(&statement))
-        .bind(array(&rows))
-        .fetch_all(connection)
-        .await?;
+    let rows = fetch(connection, &statement, &named(ids), None).await?;
     let mut endings = Vec::with_capacity(rows.len());
     for row in rows {
         let (id, state, outcome): (String, String, String) =

@@ -11,6 +11,7 @@ mod query;
 mod rows;
 mod runs;
 mod schema;
+mod statement;
 mod store;
 mod transaction;
 mod writer;

@@ -6,7 +6,8 @@ use inflight_core::RequestId;
 use sqlx::{AnyConnection, Row as _};
 
 use crate::database::Dialect;
-use crate::transaction::{Sent, safe};
+use crate::statement::safe;
+use crate::transaction::Sent;
 
 /// Tokens are counted in thousandths.
 const TOKEN: i64 = 1000;

@@ -7,7 +7,7 @@ use sqlx::{AnyConnection, Row as _};
 use crate::database::{Dialect, damage, execute};
 use crate::encode::outcome_text;
 use crate::rows::{KEPT, kept_of};
-use crate::transaction::safe;
+use crate::statement::safe;
 use crate::{DurableStore, QueryError};
 
 /// Which requests.

@@ -12,8 +12,9 @@ use sqlx::{AnyConnection, Connection as _, Row as _};
 use crate::database::Dialect;
 use crate::keeper::lease_end;
 use crate::rows::{KEPT, kept_of};
+use crate::statement::safe;
 use crate::store::Shared;
-use crate::transaction::{Journalled, safe};
+use crate::transaction::Journalled;
 use crate::writer::Order;
 use crate::{DurableStore, QueryError, RunError};
 

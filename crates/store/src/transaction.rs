@@ -4,11 +4,12 @@ use std::collections::{HashMap, HashSet};
 
 use inflight_core::{RequestId, StoreError, Written};
 use serde_json::{Value, json};
-use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Row as _, SqlSafeStr as _};
+use sqlx::{AnyConnection, Connection as _, Row as _};
 
 use crate::database::{Dialect, Type, execute};
 use crate::pace::{self, Granted};
 use crate::rows::{APPENDED, ENDED, id_of};
+use crate::statement::{fetch, ids, known};
 use crate::store::Shared;
 
 /// A row to be written, and who waits for it.
@@ -148,8 +149,13 @@ impl Batch {
              fingerprint, idempotency_key, lane, priority, {now}, {now}, deadline_ms, 'queued', {owner}, {epoch}, 0 \
              FROM {from} WHERE true ON CONFLICT DO NOTHING RETURNING id"
         );
-        let json = array(rows.iter().map(|(_, row)| row));
-        let inserted = ids(connection, &statement, &json, &shared.process).await?;
+        let inserted = ids(
+            connection,
+            &statement,
+            rows.iter().map(|(_, row)| row),
+            Some(&shared.process),
+        )
+        .await?;
         if inserted.len() < rows.len() {
             let missing: Vec<_> = rows
                 .iter()
@@ -172,12 +178,8 @@ impl Batch {
             "INSERT INTO inflight_journal (run, position, task, call, operation, arguments, answer) \
              SELECT run, position, task, call, operation, arguments, answer FROM {from} WHERE true ON CONFLICT DO NOTHING"
         );
-        let json = array(self.journal.iter().map(|entry| &entry.row));
-        sqlx::query(safe(&statement))
-            .bind(json)
-            .execute(connection)
-            .await
-            .map(drop)
+        let rows = self.journal.iter().map(|entry| &entry.row);
+        fetch(connection, &statement, rows, None).await.map(drop)
     }
 
     async fn send(
@@ -200,14 +202,14 @@ impl Batch {
         let (now, from) = (shared.dialect.now(), shared.dialect.rows(SENT));
         let statement = format!(
             "UPDATE inflight_requests AS r SET state = 'sent', attempts = x.attempt, key_sent_at = COALESCE(key_sent_at, {now}) \
-             FROM {from} WHERE r.id = x.rid AND r.owner = $2 AND r.epoch = x.at_epoch AND r.state IN ('queued', 'sent') \
+             FROM {from} WHERE r.id = x.rid AND (r.owner || '') = $2 AND r.epoch = x.at_epoch AND r.state IN ('queued', 'sent') \
              RETURNING id"
         );
         let rows: Vec<_> = granted
             .iter()
             .map(|sent| json!({"rid": sent.id.to_string(), "at_epoch": sent.epoch, "attempt": sent.attempt}))
             .collect();
-        written.sent = ids(connection, &statement, &array(&rows), &shared.process).await?;
+        written.sent = ids(connection, &statement, &rows, Some(&shared.process)).await?;
         Ok(())
     }
 
@@ -227,16 +229,11 @@ impl Batch {
         // Ended already by this process: the answer to that was lost on its way here.
         let statement = format!(
             "UPDATE inflight_requests AS r SET {set}, ended_at = COALESCE(ended_at, {now}), lease_until = NULL \
-             FROM {from} WHERE r.id = x.rid AND r.owner = $2 AND r.epoch = x.at_epoch \
+             FROM {from} WHERE r.id = x.rid AND (r.owner || '') = $2 AND r.epoch = x.at_epoch \
              AND (r.state IN ('queued', 'sent') OR r.state = x.new_state) RETURNING id, submitter"
         );
-        let json = array(self.endeds.iter().map(|ended| &ended.row));
-        let rows = sqlx::query(safe(&statement))
-            .bind(json)
-            .bind(shared.process.clone())
-            .fetch_all(connection)
-            .await?;
-        for row in rows {
+        let rows = self.endeds.iter().map(|ended| &ended.row);
+        for row in fetch(connection, &statement, rows, Some(&shared.process)).await? {
             let (id, submitter): (String, String) = (row.try_get("id")?, row.try_get("submitter")?);
             if submitter != shared.process {
                 notifications.push(Notification::Ended(submitter, id.clone()));
@@ -260,12 +257,8 @@ impl Batch {
             "UPDATE inflight_requests AS r SET state = x.new_state, effect = x.new_effect, error = x.new_error, \
              outcome = x.new_outcome FROM {from} WHERE r.id = x.rid AND r.effect = 'unknown'"
         );
-        let json = array(self.settleds.iter().map(|settled| &settled.row));
-        sqlx::query(safe(&statement))
-            .bind(json)
-            .execute(connection)
-            .await
-            .map(drop)
+        let rows = self.settleds.iter().map(|settled| &settled.row);
+        fetch(connection, &statement, rows, None).await.map(drop)
     }
 
     async fn cancel(
@@ -284,12 +277,7 @@ impl Batch {
              outcome = $2 FROM {from} WHERE r.id = x.rid AND r.state = 'queued' AND r.owner IS NULL RETURNING id, submitter"
         );
         let rows: Vec<_> = self.cancels.iter().map(|id| json!({"rid": id.to_string()})).collect();
-        let rows = sqlx::query(safe(&statement))
-            .bind(array(&rows))
-            .bind(crate::claim::cancelled_text())
-            .fetch_all(connection)
-            .await?;
-        for row in rows {
+        for row in fetch(connection, &statement, &rows, Some(&crate::claim::cancelled_text())).await? {
             let (id, submitter): (String, String) = (row.try_get("id")?, row.try_get("submitter")?);
             if submitter == shared.process {
                 written.cancelled.extend(id_of(&id));
@@ -392,60 +380,4 @@ async fn notify(connection: &mut AnyConnection, notifications: Vec<Notification>
         }
     }
     Ok(())
-}
-
-async fn ids(
-    connection: &mut AnyConnection,
-    statement: &str,
-    json: &str,
-    process: &str,
-) -> Result<HashSet<RequestId>, sqlx::Error> {
-    let rows = sqlx::query(safe(statement))
-        .bind(json.to_owned())
-        .bind(process.to_owned())
-        .fetch_all(connection)
-        .await?;
-    let mut ids = HashSet::with_capacity(rows.len());
-    for row in rows {
-        ids.extend(id_of(row.try_get("id")?));
-    }
-    Ok(ids)
-}
-
-/// Which of these are written.
-async fn known(
-    connection: &mut AnyConnection,
-    shared: &Shared,
-    ids: &[RequestId],
-) -> Result<HashSet<RequestId>, sqlx::Error> {
-    let from = shared.dialect.rows(&[("rid", Type::Text)]);
-    let statement = format!("SELECT id FROM inflight_requests AS r JOIN {from} ON r.id = x.rid");
-    let rows: Vec<_> = ids.iter().map(|id| json!({"rid": id.to_string()})).collect();
-    let rows = sqlx::query(safe(&statement))
-        .bind(array(&rows))
-        .fetch_all(connection)
-        .await?;
-    let mut known = HashSet::new();
-    for row in rows {
-        known.extend(id_of(row.try_get("id")?));
-    }
-    Ok(known)
-}
-
-/// A JSON array of these.
-pub(crate) fn array<'a>(rows: impl IntoIterator<Item = &'a Value>) -> String {
-    let mut text = String::from("[");
-    for row in rows {
-        if text.len() > 1 {
-            text.push(',');
-        }
-        text.push_str(&row.to_string());
-    }
-    text.push(']');
-    text
-}
-
-/// A statement that is made of this crate's own words and of numbers.
-pub(crate) fn safe(statement: &str) -> sqlx::SqlStr {
-    AssertSqlSafe(statement.to_owned()).into_sql_str()
 }

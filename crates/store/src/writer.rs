@@ -139,6 +139,8 @@ impl Writer {
         let mut may_be_written = false;
         loop {
             let error = match self.attempt(&batch).await {
+                // Of two that waited for each other the database has chosen this one: it goes again at once.
+                Err(failed) if is_conflict(&failed.error) => continue,
                 Ok(found) => {
                     self.paced = batch.deliver(found, &self.shared);
                     return;
@@ -190,4 +192,10 @@ impl Writer {
         }
         result
     }
+}
+
+/// Whether a transaction was given up in favour of another one: a deadlock (40P01) or a conflict (40001) of PostgreSQL's.
+fn is_conflict(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    matches!(code.as_deref(), Some("40P01" | "40001"))
 }
