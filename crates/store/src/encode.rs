@@ -372,12 +372,12 @@ mod tests {
     fn an_outcome_comes_back_as_it_was() {
         let mut response = Response::new(200, b"{\"id\":\"prod_1\",\"\xff\":0}".to_vec());
         response.headers.push(("request-id".into(), "req_1".into()));
-        let success: Outcome = Ok(Success {
+        let success = Success {
             object_id: Some("prod_1".into()),
             response: response.clone(),
-        });
-        let again = outcome_of(&outcome_text(&success)).unwrap().unwrap();
-        assert_eq!(again, success.unwrap());
+        };
+        let again = outcome_of(&outcome_text(&Ok(success.clone()))).unwrap().unwrap();
+        assert_eq!(again, success);
 
         let mut failure = Failure::new(FailureKind::Named("card_error".into()), Effect::Unknown, "declined")
             .with_source(std::io::Error::other("reset"))

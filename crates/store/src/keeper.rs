@@ -117,7 +117,7 @@ async fn renew(shared: &Shared, connection: &mut AnyConnection) -> Result<(), sq
          FOR UPDATE OF r SKIP LOCKED)"
     );
     let held = named(&shared.held_ids());
-    fetch(connection, &requests, &held, Some(&shared.process)).await?;
+    fetch(connection, shared.dialect, &requests, &held, Some(&shared.process)).await?;
     let runs = format!("UPDATE inflight_runs SET lease_until = {until} WHERE owner = $1 AND state = 'running'");
     sqlx::query(safe(&runs))
         .bind(shared.process.clone())
@@ -192,7 +192,7 @@ async fn endings(
     let statement = format!(
         "SELECT id, state, outcome FROM inflight_requests AS r JOIN {from} ON r.id = x.rid WHERE r.outcome IS NOT NULL"
     );
-    let rows = fetch(connection, &statement, &named(ids), None).await?;
+    let rows = fetch(connection, shared.dialect, &statement, &named(ids), None).await?;
     let mut endings = Vec::with_capacity(rows.len());
     for row in rows {
         let (id, state, outcome): (String, String, String) =

@@ -7,23 +7,20 @@ use serde_json::{Value, json};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _, SqlSafeStr as _};
 
-use crate::database::Type;
+use crate::database::{Dialect, Type};
 use crate::rows::id_of;
 use crate::store::Shared;
-
-/// How many bytes of rows one statement takes, unless a single row is larger. The driver leaves Nagle's algorithm on: what does not fit
-/// into one segment on the local machine (64 KB) would wait 40 ms for an acknowledgement.
-const MOST_BYTES: usize = 40_000;
 
 /// Runs the statement with these rows, and gives what it returns.
 pub(crate) async fn fetch<'a>(
     connection: &mut AnyConnection,
+    dialect: Dialect,
     statement: &str,
     rows: impl IntoIterator<Item = &'a Value>,
     second: Option<&str>,
 ) -> Result<Vec<AnyRow>, sqlx::Error> {
     let mut found = Vec::new();
-    for json in arrays(rows) {
+    for json in arrays(rows, dialect.most_bytes()) {
         let mut query = sqlx::query(safe(statement)).bind(json);
         if let Some(second) = second {
             query = query.bind(second.to_owned());
@@ -36,12 +33,13 @@ pub(crate) async fn fetch<'a>(
 /// The same for a statement that returns ids.
 pub(crate) async fn ids<'a>(
     connection: &mut AnyConnection,
+    dialect: Dialect,
     statement: &str,
     rows: impl IntoIterator<Item = &'a Value>,
     second: Option<&str>,
 ) -> Result<HashSet<RequestId>, sqlx::Error> {
     let mut ids = HashSet::new();
-    for row in fetch(connection, statement, rows, second).await? {
+    for row in fetch(connection, dialect, statement, rows, second).await? {
         ids.extend(id_of(row.try_get("id")?));
     }
     Ok(ids)
@@ -55,7 +53,7 @@ pub(crate) async fn known(
 ) -> Result<HashSet<RequestId>, sqlx::Error> {
     let from = shared.dialect.rows(&[("rid", Type::Text)]);
     let statement = format!("SELECT id FROM inflight_requests AS r JOIN {from} ON r.id = x.rid");
-    ids(connection, &statement, &named(wanted), None).await
+    ids(connection, shared.dialect, &statement, &named(wanted), None).await
 }
 
 /// Rows that have an id and nothing else.
@@ -63,13 +61,13 @@ pub(crate) fn named(ids: &[RequestId]) -> Vec<Value> {
     ids.iter().map(|id| json!({"rid": id.to_string()})).collect()
 }
 
-/// JSON arrays of these rows, none larger than need be.
-fn arrays<'a>(rows: impl IntoIterator<Item = &'a Value>) -> Vec<String> {
+/// JSON arrays of these rows, none longer than this unless a single row is.
+fn arrays<'a>(rows: impl IntoIterator<Item = &'a Value>, most_bytes: usize) -> Vec<String> {
     let mut all = Vec::new();
     let mut text = String::new();
     for row in rows {
         let row = row.to_string();
-        if !text.is_empty() && text.len() + row.len() > MOST_BYTES {
+        if !text.is_empty() && text.len() + row.len() > most_bytes {
             all.push(std::mem::take(&mut text) + "]");
         }
         text.push(if text.is_empty() { '[' } else { ',' });
@@ -92,16 +90,17 @@ mod tests {
 
     #[test]
     fn rows_are_cut_into_arrays_of_bounded_length() {
-        assert!(arrays(&[]).is_empty());
+        const MOST: usize = 7_500;
+        assert!(arrays(&[], MOST).is_empty());
         let rows: Vec<Value> = (0..100).map(|n| json!({"n": n, "text": "x".repeat(1500)})).collect();
-        let all = arrays(&rows);
-        assert!(all.len() > 3 && all.iter().all(|array| array.len() <= MOST_BYTES + 2));
+        let all = arrays(&rows, MOST);
+        assert!(all.len() > 3 && all.iter().all(|array| array.len() <= MOST + 2));
         let again: Vec<Value> = all
             .iter()
             .flat_map(|array| serde_json::from_str::<Vec<Value>>(array).unwrap())
             .collect();
         assert_eq!(again, rows);
-        let large = [json!("x".repeat(2 * MOST_BYTES)), json!(1)];
-        assert_eq!(arrays(&large).len(), 2);
+        let large = [json!("x".repeat(2 * MOST)), json!(1)];
+        assert_eq!(arrays(&large, MOST).len(), 2);
     }
 }

@@ -151,6 +151,7 @@ impl Batch {
         );
         let inserted = ids(
             connection,
+            shared.dialect,
             &statement,
             rows.iter().map(|(_, row)| row),
             Some(&shared.process),
@@ -179,7 +180,9 @@ impl Batch {
              SELECT run, position, task, call, operation, arguments, answer FROM {from} WHERE true ON CONFLICT DO NOTHING"
         );
         let rows = self.journal.iter().map(|entry| &entry.row);
-        fetch(connection, &statement, rows, None).await.map(drop)
+        fetch(connection, shared.dialect, &statement, rows, None)
+            .await
+            .map(drop)
     }
 
     async fn send(
@@ -209,7 +212,7 @@ impl Batch {
             .iter()
             .map(|sent| json!({"rid": sent.id.to_string(), "at_epoch": sent.epoch, "attempt": sent.attempt}))
             .collect();
-        written.sent = ids(connection, &statement, &rows, Some(&shared.process)).await?;
+        written.sent = ids(connection, shared.dialect, &statement, &rows, Some(&shared.process)).await?;
         Ok(())
     }
 
@@ -233,7 +236,7 @@ impl Batch {
              AND (r.state IN ('queued', 'sent') OR r.state = x.new_state) RETURNING id, submitter"
         );
         let rows = self.endeds.iter().map(|ended| &ended.row);
-        for row in fetch(connection, &statement, rows, Some(&shared.process)).await? {
+        for row in fetch(connection, shared.dialect, &statement, rows, Some(&shared.process)).await? {
             let (id, submitter): (String, String) = (row.try_get("id")?, row.try_get("submitter")?);
             if submitter != shared.process {
                 notifications.push(Notification::Ended(submitter, id.clone()));
@@ -258,7 +261,9 @@ impl Batch {
              outcome = x.new_outcome FROM {from} WHERE r.id = x.rid AND r.effect = 'unknown'"
         );
         let rows = self.settleds.iter().map(|settled| &settled.row);
-        fetch(connection, &statement, rows, None).await.map(drop)
+        fetch(connection, shared.dialect, &statement, rows, None)
+            .await
+            .map(drop)
     }
 
     async fn cancel(
@@ -277,7 +282,15 @@ impl Batch {
              outcome = $2 FROM {from} WHERE r.id = x.rid AND r.state = 'queued' AND r.owner IS NULL RETURNING id, submitter"
         );
         let rows: Vec<_> = self.cancels.iter().map(|id| json!({"rid": id.to_string()})).collect();
-        for row in fetch(connection, &statement, &rows, Some(&crate::claim::cancelled_text())).await? {
+        for row in fetch(
+            connection,
+            shared.dialect,
+            &statement,
+            &rows,
+            Some(&crate::claim::cancelled_text()),
+        )
+        .await?
+        {
             let (id, submitter): (String, String) = (row.try_get("id")?, row.try_get("submitter")?);
             if submitter == shared.process {
                 written.cancelled.extend(id_of(&id));
