@@ -64,7 +64,7 @@ mod traces;
 #[cfg(all(feature = "rhai", feature = "transport"))]
 pub use assembly::{BuildError, Inflight, InflightBuilder};
 #[cfg(feature = "metrics")]
-pub use metrics::{BUCKETS, Metrics};
+pub use metrics::{BUCKETS, Metrics, WAKE_UP_BUCKETS};
 #[cfg(feature = "rhai")]
 pub use run::{ScriptOptions, ScriptReport, run_script};
 #[cfg(feature = "traces")]
