@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use inflight::Traces;
 use inflight::core::testing::ManualTransport;
-use inflight::core::{AttemptResult, Effect, Method, Registry, Request, Response, RetryReason, Success};
+use inflight::core::{AttemptResult, Effect, FailureKind, Method, Registry, Request, Response, RetryReason, Success};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -104,6 +104,7 @@ fn spans_of_a_request_and_its_attempts() {
         sent.begin_attempt(Duration::ZERO);
         sent.end_attempt(AttemptResult {
             status: Some(503),
+            error: Some(&FailureKind::Named("api_error".into())),
             server_request_id: Some("req_1"),
             next: Some((RetryReason::ServerError, Duration::from_millis(5))),
             ..AttemptResult::default()
@@ -147,11 +148,13 @@ fn spans_of_a_request_and_its_attempts() {
                 "http.response.status_code",
                 "stripe.request_id",
                 "inflight.retry_reason",
+                "error.type",
+                "otel.status_code",
             ]
             .map(|name| field(span, name))
         };
-        assert_eq!(attempt(1), ["0", "503", "req_1", "server_error"]);
-        assert_eq!(attempt(2), ["1", "200", "req_2", ""]);
+        assert_eq!(attempt(1), ["0", "503", "req_1", "server_error", "api_error", "ERROR"]);
+        assert_eq!(attempt(2), ["1", "200", "req_2", "", "", ""]);
         assert_eq!(field(2, "stripe.replayed"), "true");
         assert!(
             !format!("{all:?}").contains("LEAKMARK"),
