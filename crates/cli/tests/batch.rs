@@ -31,11 +31,12 @@ fn run_batch(simulator: &Simulator, items: &str) -> (Value, String) {
 
 /// How many had ended and failed, in each line of progress.
 fn progress(shown: &str) -> Vec<(u64, u64)> {
+    let of_all = format!(" of {REQUESTS} ended, ");
     let lines = shown.lines().filter_map(|line| {
         let (_, counts) = line
             .strip_prefix("0/1 scripts ended; requests: ")?
             .split_once("queued, ")?;
-        let (ended, failed) = counts.strip_suffix(" of them failed")?.split_once(" ended, ")?;
+        let (ended, failed) = counts.strip_suffix(" failed")?.split_once(&of_all)?;
         Some((ended.parse().ok()?, failed.parse().ok()?))
     });
     lines.collect()
