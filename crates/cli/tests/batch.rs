@@ -65,6 +65,11 @@ fn a_second_run_sends_only_what_failed_in_the_first() {
             .each_ref()
     );
     assert_eq!(json["requests"]["failed"], FAILING, "{}", json["requests"]);
+    assert_eq!(
+        json["run"]["rate_limited"]["other"], FAILING,
+        "{}",
+        json["run"]["rate_limited"]
+    );
     let failures = report["failures"].as_array().expect("the failures");
     assert_eq!(failures.len() as u64, FAILING);
     for failure in failures {
