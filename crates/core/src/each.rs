@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use crate::group::Group;
@@ -26,6 +27,8 @@ pub struct Feeder<T> {
     group: Arc<Group>,
     limit: usize,
     tags: HashMap<RequestId, T>,
+    /// How many requests are still to come.
+    expected: u64,
     key: Option<u64>,
 }
 
@@ -47,6 +50,7 @@ impl<T> Feeder<T> {
             ),
             limit: options.concurrency.unwrap_or(default).max(1),
             tags: HashMap::new(),
+            expected: 0,
             key: None,
         }
     }
@@ -78,6 +82,15 @@ impl<T> Feeder<T> {
     /// Calls back what was not sent, and whatever is pushed from now on. Gives how many.
     pub fn stop(&self) -> usize {
         self.group.stop()
+    }
+
+    /// Says how many requests are still to come, for whoever shows how far the registry's work has come: its
+    /// [`expected`](crate::Registry::expected) counts them until something else is said or the feeder is dropped.
+    pub fn expect(&mut self, requests: u64) {
+        let all = &self.session.account().registry.expected;
+        // The others' part stays as it is, though the counter wraps in between.
+        all.fetch_add(requests.wrapping_sub(self.expected), Ordering::Relaxed);
+        self.expected = requests;
     }
 
     /// The future of a request's submission, as soon as the queue has room. Its id is to be [noted](Self::note).
@@ -119,6 +132,7 @@ impl<T> Drop for Feeder<T> {
         if let Some(key) = self.key {
             self.group.waiters.forget(key);
         }
+        self.expect(0);
         self.group.stop();
     }
 }
@@ -268,6 +282,7 @@ impl<I: Iterator<Item = Result<Request, Failure>> + Unpin> Each<I> {
             };
             self.submitting = None;
             self.submitted(index, submitted);
+            self.expect_rest();
             return true;
         }
         if self.report.exhausted || self.feeder.is_stopped() || !self.feeder.has_place() {
@@ -284,7 +299,17 @@ impl<I: Iterator<Item = Result<Request, Failure>> + Unpin> Each<I> {
                 }
             }
         }
+        self.expect_rest();
         true
+    }
+
+    /// Where the iterator knows how many it will give.
+    fn expect_rest(&mut self) {
+        let left = match self.requests.size_hint() {
+            (least, Some(most)) if least == most => most as u64,
+            _ => 0,
+        };
+        self.feeder.expect(left + u64::from(self.submitting.is_some()));
     }
 }
 
@@ -303,6 +328,7 @@ impl<I: Iterator<Item = Result<Request, Failure>> + Unpin> Future for Each<I> {
             if !(over && this.submitting.is_none() && this.feeder.is_idle()) {
                 return Poll::Pending;
             }
+            this.feeder.expect(0);
             this.report.progress = this.progress();
             return Poll::Ready(std::mem::take(&mut this.report));
         }

@@ -62,6 +62,8 @@ pub(crate) struct RegistryShared {
     pub(crate) unsent: AtomicUsize,
     /// The same by priority. It follows the bound's count by a moment, and is for looking at only.
     pub(crate) queued: [AtomicUsize; 3],
+    /// Requests that feeders will submit and have not: see [`Registry::expected`].
+    pub(crate) expected: AtomicU64,
     /// Requests that are sent and have not ended.
     pub(crate) sent: AtomicUsize,
     /// Requests that are back in the queue, to be sent again: part of the unsent ones.
@@ -332,6 +334,12 @@ impl Registry {
             .map(|queued| queued.load(Ordering::Relaxed))
     }
 
+    /// How many requests are still to come, as far as those say who submit many ([`Feeder::expect`](crate::Feeder::expect)).
+    #[must_use]
+    pub fn expected(&self) -> u64 {
+        self.shared.expected.load(Ordering::Relaxed)
+    }
+
     /// How many requests wait for a further attempt, in all sessions: a part of the [unsent](Self::unsent) ones.
     #[must_use]
     pub fn waiting(&self) -> usize {
@@ -469,6 +477,7 @@ impl RegistryBuilder {
             counters: Counters::default(),
             pending: AtomicUsize::new(0),
             unsent: AtomicUsize::new(0),
+            expected: AtomicU64::default(),
             queued: Default::default(),
             sent: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),

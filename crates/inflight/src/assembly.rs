@@ -16,6 +16,8 @@ use inflight_stripe_rhai::{ApiKey, HostOptions, StripeHost, StripePackage};
 use inflight_transport::{CircuitBreaker, RetryBudget, ShutdownReport, StartError, TokioClock, Worker, WorkerBuilder};
 use tokio_util::task::AbortOnDropHandle;
 
+#[cfg(feature = "metrics")]
+use crate::metrics::Metrics;
 use crate::run::{ScriptOptions, ScriptReport, run_script};
 use crate::telemetry::{AppInfo, Telemetry};
 
@@ -37,6 +39,8 @@ pub struct Inflight {
     worker: Worker,
     engines: Engines,
     pool: FiberPool,
+    #[cfg(feature = "metrics")]
+    metrics: Option<Arc<Metrics>>,
     #[cfg(feature = "store")]
     durable: Option<Durable>,
 }
@@ -116,14 +120,32 @@ impl Inflight {
         &self.pool
     }
 
+    /// Where scripts and requests are counted, if they are.
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn metrics(&self) -> Option<&Arc<Metrics>> {
+        self.metrics.as_ref()
+    }
+
     /// Runs a script on one of the threads, in a session of its own. It may be awaited on any executor; dropped, it stops the
     /// script.
     pub fn run(&self, text: &str, options: ScriptOptions) -> impl Future<Output = ScriptReport> + Send + use<> {
         let (text, session) = (text.to_owned(), self.session());
+        #[cfg(feature = "metrics")]
+        let options = ScriptOptions {
+            metrics: options.metrics.or_else(|| self.metrics.clone()),
+            ..options
+        };
         let task = AbortOnDropHandle::new(self.pool.spawn(move |engine| async move {
             match engine.compile_cached(&text) {
                 Ok(script) => run_script(&script, session, options).await,
-                Err(error) => ScriptReport::failed(error),
+                Err(error) => {
+                    #[cfg(feature = "metrics")]
+                    if let Some(metrics) = options.metrics {
+                        metrics.script_ended(Some(error.kind()));
+                    }
+                    ScriptReport::failed(error)
+                }
             }
         }));
         async move {
@@ -186,6 +208,8 @@ pub struct InflightBuilder {
     pace: Option<bool>,
     tag_requests: bool,
     observers: Vec<Arc<dyn Observer>>,
+    #[cfg(feature = "metrics")]
+    metrics: Option<Arc<Metrics>>,
     prepare: Option<Arc<Prepare>>,
     #[cfg(feature = "store")]
     store: Option<DurableStore>,
@@ -209,6 +233,8 @@ impl Default for InflightBuilder {
             pace: None,
             tag_requests: false,
             observers: Vec::new(),
+            #[cfg(feature = "metrics")]
+            metrics: None,
             prepare: None,
             #[cfg(feature = "store")]
             store: None,
@@ -359,6 +385,14 @@ impl InflightBuilder {
         self
     }
 
+    /// Where scripts and their requests are counted and measured. By default nowhere.
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn metrics(mut self, metrics: Arc<Metrics>) -> Self {
+        self.metrics = Some(metrics);
+        self
+    }
+
     /// What to register in every engine beside the bindings, such as functions of the host's own. It runs once on each thread.
     #[must_use]
     pub fn engine(mut self, prepare: impl Fn(&mut rhai::Engine) + Send + Sync + 'static) -> Self {
@@ -404,6 +438,10 @@ impl InflightBuilder {
         for observer in self.observers {
             registry = registry.observer(observer);
         }
+        #[cfg(feature = "metrics")]
+        if let Some(metrics) = &self.metrics {
+            registry = registry.observer(Arc::clone(metrics) as Arc<dyn Observer>);
+        }
         let (registry, queue) = registry.build();
         let mut host = self.host;
         // What the real Stripe serves elsewhere, another server serves itself.
@@ -439,6 +477,8 @@ impl InflightBuilder {
             pool,
             #[cfg(feature = "store")]
             durable,
+            #[cfg(feature = "metrics")]
+            metrics: self.metrics,
         })
     }
 }

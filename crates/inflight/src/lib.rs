@@ -70,7 +70,7 @@ pub use assembly::{BuildError, Inflight, InflightBuilder};
 #[cfg(feature = "store")]
 pub use durable::store_options;
 #[cfg(feature = "metrics")]
-pub use metrics::{BUCKETS, Metrics};
+pub use metrics::{BUCKETS, Metrics, WAKE_UP_BUCKETS};
 #[cfg(feature = "rhai")]
 pub use run::{ScriptOptions, ScriptReport, run_script};
 #[cfg(feature = "traces")]

@@ -130,6 +130,9 @@ impl Run<'_, '_> {
                 None => self.exhausted = true,
                 Some(item) => self.feed(item, make)?,
             }
+            if let Some(expected) = self.expected {
+                self.feeder.expect(expected.saturating_sub(self.taken));
+            }
         }
     }
 

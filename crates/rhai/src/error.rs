@@ -170,6 +170,37 @@ pub enum ScriptErrorKind {
     Admission,
 }
 
+impl ScriptErrorKind {
+    /// All kinds.
+    pub const ALL: [Self; 9] = [
+        Self::Syntax,
+        Self::Runtime,
+        Self::TimeLimit,
+        Self::OperationLimit,
+        Self::StackLimit,
+        Self::HeapLimit,
+        Self::Cancelled,
+        Self::Panic,
+        Self::Admission,
+    ];
+
+    /// `syntax`, `runtime`, `time_limit`, `operation_limit`, `stack_limit`, `heap_limit`, `cancelled`, `panic` or `admission`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Syntax => "syntax",
+            Self::Runtime => "runtime",
+            Self::TimeLimit => "time_limit",
+            Self::OperationLimit => "operation_limit",
+            Self::StackLimit => "stack_limit",
+            Self::HeapLimit => "heap_limit",
+            Self::Cancelled => "cancelled",
+            Self::Panic => "panic",
+            Self::Admission => "admission",
+        }
+    }
+}
+
 /// Why a script did not end well, as one readable line with its position.
 #[derive(Debug)]
 pub struct ScriptError {

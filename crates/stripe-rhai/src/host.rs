@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use inflight_core::{Credential, MemoryCredentials, Priority};
-use inflight_rhai::{Locals, script_error};
+use inflight_rhai::{DefaultPriority, Locals, batch_priority, script_error};
 use inflight_stripe::webhook::{SeenEvents, WebhookSecret};
 use inflight_stripe::{Host, RequestOptions};
 use rhai::EvalAltResult;
@@ -184,8 +184,11 @@ impl StripeConfig {
     }
 
     /// What every request of the script to this server is sent with, unless its own options say otherwise.
+    ///
+    /// The nearest priority to the request wins: its own, its batch's, the script's configuration, the run's.
     pub(crate) fn request_options(
         &self,
+        locals: &Locals,
         host: &StripeHost,
         server: Host,
         own: RequestOptions,
@@ -209,7 +212,8 @@ impl StripeConfig {
         }
         options.stripe_version = options.stripe_version.or_else(|| self.api_version.clone());
         options.timeout = options.timeout.or(self.timeout);
-        options.priority = options.priority.or(self.priority);
+        let run = || locals.get::<DefaultPriority>().map(|default| default.0);
+        options.priority = options.priority.or_else(batch_priority).or(self.priority).or_else(run);
         Ok(options)
     }
 }

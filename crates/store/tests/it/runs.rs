@@ -174,7 +174,7 @@ fn an_operator_settles_and_repeats() {
             assert_eq!(sent.id(), id);
             assert_eq!(sent.request().idempotency_key == key, same);
             sent.succeed("prod_1");
-            until("it is written", || process.kept(id)?.ended);
+            until("it is written", || process.kept(id)?.ended.map(drop));
         }
         let filter = inflight_store::RequestFilter {
             state: Some("completed".into()),
