@@ -19,6 +19,7 @@ use corosensei::stack::{DefaultStack, Stack};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
 use crate::heap;
+use crate::replay::{MAIN, Ticket};
 use crate::state::{ScriptState, Stop};
 use crate::ticker;
 
@@ -43,6 +44,10 @@ pub(crate) enum Role {
 pub(crate) struct Context {
     pub(crate) script: Rc<ScriptState>,
     pub(crate) role: Role,
+    /// In whose name calls are made just now: the number of a run's task or callback.
+    pub(crate) task: Cell<u32>,
+    /// The call that is being made in fact just now, where the script is a run.
+    pub(crate) call: Cell<Option<Ticket>>,
     waker: RefCell<Waker>,
     yielder: Cell<*const Yielder<(), ()>>,
     /// The lowest address that a script's evaluation may reach.
@@ -217,6 +222,8 @@ impl<T: 'static> Fibre<T> {
         let context = Rc::new(Context {
             script: Rc::clone(script),
             role,
+            task: Cell::new(MAIN),
+            call: Cell::new(None),
             waker: RefCell::new(Waker::noop().clone()),
             yielder: Cell::new(std::ptr::null()),
             // A script's own recursion has the upper quarter; the rest is for native code that recurses over nested values.

@@ -168,6 +168,10 @@ pub enum ScriptErrorKind {
     Panic,
     /// No stack could be had for it: too many scripts live at once.
     Admission,
+    /// It is a run that is replayed, and it has changed since the run began: it asks for something else in the same place.
+    ReplayDiverged,
+    /// It is a run, and its journal cannot be read or written.
+    Store,
 }
 
 /// Why a script did not end well, as one readable line with its position.

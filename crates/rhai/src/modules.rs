@@ -7,9 +7,10 @@ use std::future::poll_fn;
 use std::path::{Component, Path, PathBuf};
 use std::task::{Poll, Waker};
 
-use rhai::{Engine, EvalAltResult, Module, ModuleResolver, Position, Scope, Shared};
+use rhai::{Dynamic, Engine, EvalAltResult, Module, ModuleResolver, Position, Scope, Shared};
 
 use crate::coroutine::running;
+use crate::outside::Call;
 use crate::wait::wait;
 
 /// A larger file is no module: compiling is native work that cannot be preempted.
@@ -74,6 +75,26 @@ impl Loaded {
         }))
     }
 
+    /// As [`begin`](Self::begin), in the order in which the first run of the script loaded its modules: what another coroutine is
+    /// loading is waited for.
+    fn begin_in_turn(
+        &self,
+        coroutine: usize,
+        file: &Path,
+        path: &str,
+        position: Position,
+    ) -> Result<Option<Begun>, Box<EvalAltResult>> {
+        let mut begun = None;
+        let turn = Call::at(position, "import").text(path).waits().answered(|| {
+            begun = self.begin(coroutine, file)?;
+            Ok(Dynamic::from(begun.is_some()).into())
+        });
+        if turn.replayed.is_some() && turn.answer.is_ok() {
+            return self.begin(coroutine, file);
+        }
+        turn.answer.map(|_| begun)
+    }
+
     /// The module is loaded, or has failed to.
     fn end(&self, coroutine: usize, file: PathBuf, module: Option<Shared<Module>>) {
         self.loading
@@ -113,7 +134,7 @@ impl ModuleResolver for ConfinedModules {
             .ok_or_else(|| failed("this script has no folder to import modules from".into()))?;
         let file = confined(&folder.0, path).map_err(failed)?;
         let loaded = &context.script.modules;
-        match loaded.begin(context.id(), &file)? {
+        match loaded.begin_in_turn(context.id(), &file, path, position)? {
             Some(Begun::Loaded(module)) => return Ok(module),
             Some(Begun::Loading) => {}
             None => return Err(failed(format!("the module `{path}` imports itself"))),

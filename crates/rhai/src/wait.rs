@@ -93,6 +93,7 @@ pub(crate) fn token(stop: Stop) -> Dynamic {
         Stop::Operations => "operation limit",
         Stop::Stack => "stack limit",
         Stop::Heap => "heap limit",
+        Stop::Replay => "replay",
     }
     .into()
 }

@@ -1,0 +1,4 @@
+//! Scripts that are replayed after a crash.
+
+mod every_point;
+mod support;
