@@ -66,7 +66,7 @@ pub use assembly::{BuildError, Inflight, InflightBuilder};
 #[cfg(feature = "metrics")]
 pub use metrics::{BUCKETS, Metrics};
 #[cfg(feature = "rhai")]
-pub use run::{ScriptOptions, ScriptReport, run_script};
+pub use run::{ScriptOptions, ScriptReport, ScriptRun, run_script};
 #[cfg(feature = "traces")]
 pub use traces::Traces;
 

@@ -112,8 +112,17 @@ mod tests {
     }
 
     #[test]
-    fn boundaries_differ() {
-        let body = || encode(&Params::new().with("purpose", "x")).unwrap().content_type;
-        assert_ne!(body(), body());
+    fn the_same_content_has_the_same_bytes_and_other_content_another_boundary() {
+        let body = |purpose: &str, file: &[u8]| {
+            let file = Upload::new("a.pdf", file);
+            encode(&Params::new().with("purpose", purpose).with("file", file)).unwrap()
+        };
+        let first = body("x", b"1");
+        let again = body("x", b"1");
+        assert_eq!((&first.content_type, &first.bytes), (&again.content_type, &again.bytes));
+        assert_ne!(first.content_type, body("y", b"1").content_type);
+        assert_ne!(first.content_type, body("x", b"2").content_type);
+        let boundary = first.content_type.split_once("boundary=").unwrap().1;
+        assert_eq!(boundary.len(), 32);
     }
 }
