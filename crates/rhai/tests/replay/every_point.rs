@@ -1,6 +1,6 @@
 //! Wherever the process dies, the next one ends the script as if nothing had happened.
 
-use crate::support::survives;
+use crate::support::{stays_consistent, survives};
 
 #[test]
 fn one_request_after_another() {
@@ -53,10 +53,10 @@ fn errors_are_answers_too() {
 
 #[test]
 fn tasks_that_share_what_they_change() {
-    survives(
+    stays_consistent(
         r#"
+        let lines = [];
         let counter = 0;
-        let order = [];
         let tasks = [];
         for number in 0..3 {
             let i = number;
@@ -66,19 +66,21 @@ fn tasks_that_share_what_they_change() {
                 let id = thing(if i == 0 { "slow-0" } else { `t-${i}` }).create_async();
                 await_result(id);
                 counter += 10;
-                order.push(i);
-                print(`${i}: ${mine} ${counter}`);
+                let line = `${i}: ${mine} ${counter}`;
+                print(line);
+                lines.push(line);
                 thing(`after-${i}-${counter}`).create();
                 counter += 100;
                 counter
             }));
         }
         counter += 1000;
-        print(`main ${counter}`);
         let values = [];
         for task in tasks { values.push(join(task)); }
-        print(counter);
-        [values, order, counter]
+        let line = `${values}`;
+        print(line);
+        lines.push(line);
+        lines
         "#,
     );
 }

@@ -1,4 +1,7 @@
 //! Scripts that are replayed after a crash.
 
+mod divergence;
 mod every_point;
+mod log;
+mod stopped;
 mod support;

@@ -1,107 +1,16 @@
-//! A store and its journal in one log, so that a test can cut it off after any write; and another side that counts effects.
+//! Runs that die after any write, and another side that counts effects.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use inflight_core::testing::{ManualTransport, Sent};
-use inflight_core::{
-    Effect, Failure, FailureKind, Journal, JournalEntry, Kept, Method, Outcome, Registry, Request, RequestId,
-    RequestStatus, Row, SessionLimits, Store, StoreError, Written,
-};
+use inflight_core::{Effect, Failure, FailureKind, Method, Registry, Request, RequestId, SessionLimits};
 use inflight_rhai::{FiberEngine, InflightPackage, Limits, Locals, Run, RunOptions, ScriptError};
 use rhai::packages::Package;
 use rhai::{Dynamic, Engine, EvalAltResult, ImmutableString, NativeCallContext};
 
-/// One write.
-#[derive(Clone)]
-pub(crate) enum Event {
-    Entry(JournalEntry),
-    Row(RequestId, Request),
-    Sent(RequestId),
-    Ended(RequestId, RequestStatus, Outcome),
-}
-
-/// A store that writes at once, with the run's journal, in the order in which it is asked.
-#[derive(Clone, Default)]
-pub(crate) struct Log(Arc<Mutex<Vec<Event>>>);
-
-impl Log {
-    pub(crate) fn events(&self) -> Vec<Event> {
-        self.0.lock().unwrap().clone()
-    }
-
-    /// What is left where the process died after so many writes.
-    pub(crate) fn cut(&self, writes: usize) -> Self {
-        Self(Arc::new(Mutex::new(self.events()[..writes].to_vec())))
-    }
-
-    fn push(&self, event: Event, done: Written) {
-        self.0.lock().unwrap().push(event);
-        done(Ok(()));
-    }
-
-    pub(crate) fn entries(&self) -> Vec<JournalEntry> {
-        let entry = |event| match event {
-            Event::Entry(entry) => Some(entry),
-            _ => None,
-        };
-        self.events().into_iter().filter_map(entry).collect()
-    }
-
-    /// The requests, in the order in which they were written.
-    fn kept(&self) -> Vec<Kept> {
-        let mut kept: Vec<Kept> = Vec::new();
-        for event in self.events() {
-            let at = |kept: &[Kept], id| kept.iter().position(|kept| kept.id == id).unwrap();
-            match event {
-                Event::Entry(_) => {}
-                Event::Row(id, request) => kept.push(Kept {
-                    id,
-                    request,
-                    deadline: Duration::from_secs(600),
-                    attempts: 0,
-                    sent_ago: None,
-                    ended: None,
-                }),
-                Event::Sent(id) => {
-                    let at = at(&kept, id);
-                    kept[at].attempts += 1;
-                    kept[at].sent_ago = Some(Duration::ZERO);
-                }
-                Event::Ended(id, status, outcome) => {
-                    let at = at(&kept, id);
-                    kept[at].ended = Some((status, outcome));
-                }
-            }
-        }
-        kept
-    }
-}
-
-impl Store for Log {
-    fn append(&self, rows: Vec<Row>, done: Written) {
-        let rows = rows.into_iter().map(|row| Event::Row(row.id, row.request));
-        self.0.lock().unwrap().extend(rows);
-        done(Ok(()));
-    }
-    fn sent(&self, id: RequestId, _: u32, done: Written) {
-        self.push(Event::Sent(id), done);
-    }
-    fn ended(&self, id: RequestId, status: RequestStatus, outcome: &Outcome, done: Written) {
-        self.push(Event::Ended(id, status, outcome.clone()), done);
-    }
-}
-
-impl Journal for Log {
-    fn entries(&self) -> Result<Vec<JournalEntry>, StoreError> {
-        Ok(Log::entries(self))
-    }
-    fn write(&self, entry: JournalEntry) -> Result<(), StoreError> {
-        self.push(Event::Entry(entry), Box::new(|_| {}));
-        Ok(())
-    }
-}
+use crate::log::{Event, Log};
 
 /// The other side: what it was asked is done once for each key.
 #[derive(Default)]
@@ -225,11 +134,8 @@ pub(crate) fn run_until(script: &str, log: &Log, mut server: Server, turns: usiz
         pending: 100,
         unsent: 100,
     };
-    let kept = log.kept();
-    let session = run.session(&registry, limits, kept.clone());
-    for kept in kept.into_iter().filter(|kept| kept.ended.is_none()) {
-        registry.take_in(kept);
-    }
+    let session = run.session(&registry, limits, log.kept());
+    log.unended().for_each(|kept| registry.take_in(kept));
     let lines: Arc<Mutex<Vec<String>>> = Arc::default();
     let output = Arc::clone(&lines);
     let locals = Locals::for_session(session).with_output(Arc::new(move |line: &str| {
@@ -293,11 +199,6 @@ pub(crate) fn first(script: &str) -> Ended {
     run(script, &Log::default(), Server::default())
 }
 
-/// How many of the script's lines are in the log.
-fn lines_in(log: &Log) -> usize {
-    log.entries().iter().filter(|entry| entry.operation == "print").count()
-}
-
 /// Kills the process after each of its writes and runs the script again: it ends as if nothing had happened.
 #[track_caller]
 pub(crate) fn survives(script: &str) {
@@ -308,7 +209,7 @@ pub(crate) fn survives(script: &str) {
         .unwrap_or_else(|error| panic!("{script}: {error}"));
     for writes in 0..=whole.log.events().len() {
         let log = whole.log.cut(writes);
-        let printed = lines_in(&log);
+        let printed = log.lines();
         let again = run(script, &log, Server::after(&log));
         let context = format!("{script}\ncut after {writes} writes: {:#?}", shown(&log, &again.log));
         let result = again.result.unwrap_or_else(|error| panic!("{error}\n{context}"));
@@ -318,6 +219,34 @@ pub(crate) fn survives(script: &str) {
         assert_eq!(again.server.effects, whole.server.effects, "{context}");
         assert!(again.server.effects.values().all(|times| *times == 1), "{context}");
         is_replayed(script, &again.log, value);
+    }
+}
+
+/// As [`survives`], for a script whose course depends on what ends first, and which gives the lines that it has printed: those that the
+/// dead process printed and those of the next one are these lines, and nothing is done twice.
+#[track_caller]
+pub(crate) fn stays_consistent(script: &str) {
+    let whole = first(script);
+    whole
+        .result
+        .as_ref()
+        .unwrap_or_else(|error| panic!("{script}: {error}"));
+    let requests = whole.server.effects.len();
+    for writes in 0..=whole.log.events().len() {
+        let log = whole.log.cut(writes);
+        let mut lines = whole.lines[..log.lines()].to_vec();
+        let again = run(script, &log, Server::after(&log));
+        let context = format!("{script}\ncut after {writes} writes: {:#?}", shown(&log, &again.log));
+        let value = again.result.unwrap_or_else(|error| panic!("{error}\n{context}"));
+        lines.extend(again.lines);
+        assert_eq!(
+            value,
+            inflight_rhai::value_text(engine().engine(), &lines.into()),
+            "{context}"
+        );
+        assert_eq!(again.server.effects.len(), requests, "{context}");
+        assert!(again.server.effects.values().all(|times| *times == 1), "{context}");
+        is_replayed(script, &again.log, &value);
     }
 }
 
