@@ -127,6 +127,9 @@ impl Batch {
                 .map(|index| INT::try_from(index).unwrap_or(INT::MAX).into());
             Ok(again.collect::<Vec<Dynamic>>().into())
         });
+        if answered.replayed.is_some() {
+            self.look_again();
+        }
         let again = answered.answer?.into_array().unwrap_or_default();
         if let Some(replayed) = answered.replayed
             && !again.is_empty()
@@ -179,10 +182,14 @@ impl Batch {
         let call = Call::new(ctx, "await_batch").limit(limit).waits();
         let answered = call.answered(|| self.results(limit).map(Told::from));
         if answered.replayed.is_some() {
-            // What was looked at the first time.
-            self.with(|inner| inner.sent.as_ref().map(|sent| drop(sent.outcomes())));
+            self.look_again();
         }
         answered.answer
+    }
+
+    /// What was looked at the first time counts as looked at in the run that replays it.
+    fn look_again(&self) {
+        self.with(|inner| inner.sent.as_ref().map(|sent| drop(sent.outcomes())));
     }
 
     /// The results, in the shape in which the requests were given. The first failure throws, where one stops the others; with
@@ -393,7 +400,11 @@ pub(crate) fn register(module: &mut Module) {
             module,
             name,
             move |ctx: NativeCallContext, batch: Batch| -> Answer<Dynamic> {
-                Call::new(&ctx, name).answer(|| ask(&batch).map(Told::from))
+                let answered = Call::new(&ctx, name).answered(|| ask(&batch).map(Told::from));
+                if answered.replayed.is_some() && name == "report" {
+                    batch.look_again();
+                }
+                answered.answer
             },
         );
     }

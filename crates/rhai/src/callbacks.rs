@@ -18,12 +18,11 @@ use crate::error::{failure_map, line_with_place, script_error};
 use crate::heap::uncharged;
 use crate::object::result_told;
 use crate::outside::{Call, keep, read_back, waiting};
-use crate::package::{Answer, function, known, unknown};
+use crate::package::{Answer, function, known, look_again, unknown};
 use crate::replay::{Asked, Replay, Ticket};
 use crate::state::ScriptState;
 use crate::stored_call::StoredCall;
 use crate::unordered::Unordered;
-use crate::wait::wait;
 
 /// What a script calls to register one; the name under which both that and its beginning are written down.
 const OPERATION: &str = "on_complete";
@@ -181,7 +180,10 @@ impl Due {
     fn argument(&self, context: &Rc<coroutine::Context>) -> Answer<Dynamic> {
         let outcome = match &self.ended {
             Ended::Now(outcome) => outcome,
-            Ended::Before(entry) => return read_back(context, entry)?,
+            Ended::Before(entry) => {
+                look_again(&context.script.locals, [&*self.registered.id]);
+                return read_back(context, entry)?;
+            }
         };
         let argument = match &**outcome {
             Ok(success) => result_told(success),
@@ -212,7 +214,7 @@ pub(crate) fn finish(script: &Rc<ScriptState>) {
         }
         due
     };
-    while let Ok(Some(due)) = wait(poll_fn(next)) {
+    while let Ok(Some(due)) = context.run_to_end(poll_fn(next)) {
         run(&context, due);
     }
 }
@@ -221,13 +223,14 @@ fn run(context: &Rc<coroutine::Context>, due: Due) {
     let script = &context.script;
     // One that waits holds the others back: they run in order.
     script.callbacks.running.set(true);
-    let before = context.task.replace(due.number);
+    let before = (context.task.replace(due.number), context.call.take());
     let argument = due.argument(context);
     let Due { registered, ended, .. } = due;
     uncharged(|| drop(ended));
     let Registered { id, call } = registered;
     let ended = argument.and_then(|argument| call.call(&script.engine, (argument,)));
-    context.task.set(before);
+    context.task.set(before.0);
+    context.call.set(before.1);
     script.callbacks.running.set(false);
     let Err(error) = ended else { return };
     script.note_place(call.position());

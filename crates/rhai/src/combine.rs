@@ -16,7 +16,7 @@ use crate::error::{error_map, error_text, failure_map, script_error, thrown};
 use crate::heap::uncharged;
 use crate::object::result_value;
 use crate::outside::Call;
-use crate::package::{Answer, duration, function, known, look_again, ran_out, unknown};
+use crate::package::{Answer, duration, function, known, locals_of, look_again, ran_out, unknown};
 use crate::wait::within;
 
 /// How a script names the requests, and so gets the answers back.
@@ -317,7 +317,7 @@ pub(crate) fn register(module: &mut Module) {
             let call = Call::new(ctx, name).value(ids).limit(limit).waits();
             let answered = call.answered(|| combinator(ctx, ids, limit).map(Told::from));
             if answered.replayed.is_some() {
-                look_again(ctx, texts(ids).iter().map(ImmutableString::as_str));
+                look_again(&locals_of(ctx)?, texts(ids).iter().map(ImmutableString::as_str));
             }
             answered.answer
         };

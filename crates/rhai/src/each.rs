@@ -110,9 +110,15 @@ impl Run<'_, '_> {
     fn go(&mut self, source: &mut Source, make: &FnPtr) -> Answer<()> {
         loop {
             let step = Call::new(self.ctx, "each").number(self.taken).waits();
-            let step = step.answer(|| Ok(self.step()?.into_value().into()))?;
-            match Step::of(step) {
-                Some(Step::Ended(ended)) => self.settle(ended)?,
+            let step = step.answered(|| Ok(self.step()?.into_value().into()));
+            let is_replayed = step.replayed.is_some();
+            match Step::of(step.answer?) {
+                Some(Step::Ended(ended)) => {
+                    if is_replayed {
+                        self.forget_again(&ended)?;
+                    }
+                    self.settle(ended)?;
+                }
                 Some(Step::Take) => match source.next(self.ctx)? {
                     None => self.exhausted = true,
                     Some(item) => self.feed(item, make)?,
@@ -144,6 +150,21 @@ impl Run<'_, '_> {
                 self.ctx.call_position(),
             )),
         }
+    }
+
+    /// What the session has forgotten the first time, which is all but what is in doubt.
+    fn forget_again(&self, ended: &Ended) -> Answer<()> {
+        let Some(OnItsWay { id, .. }) = self.on_their_way.get(&ended.index) else {
+            return Ok(());
+        };
+        let session = session_of(self.ctx)?;
+        let effect = ended.failure.as_ref().and_then(|failure| text_of(failure, "effect"));
+        if effect.as_deref() == Some(Effect::Unknown.as_str()) {
+            let _ = session.detach(*id);
+        } else {
+            uncharged(|| drop(session.take_result(*id)));
+        }
+        Ok(())
     }
 
     /// The journal is used up: what it does not say the end of is waited for.

@@ -10,7 +10,7 @@ use std::task::{Poll, Waker};
 use rhai::{Dynamic, Engine, EvalAltResult, Module, ModuleResolver, Position, Scope, Shared};
 
 use crate::coroutine::running;
-use crate::outside::Call;
+use crate::outside::{Call, end_run};
 use crate::wait::wait;
 
 /// A larger file is no module: compiling is native work that cannot be preempted.
@@ -61,18 +61,26 @@ impl Loaded {
         if own(&self.loading.borrow()) {
             return Ok(None);
         }
-        wait(poll_fn(|cx| {
-            if let Some(module) = self.modules.borrow().get(file) {
-                return Poll::Ready(Some(Begun::Loaded(module.clone())));
-            }
-            let mut loading = self.loading.borrow_mut();
-            if loading.iter().any(|(_, path)| path == file) {
+        wait(poll_fn(|cx| match self.begin_now(coroutine, file) {
+            Some(begun) => Poll::Ready(Some(begun)),
+            None => {
                 self.waiting.borrow_mut().push(cx.waker().clone());
-                return Poll::Pending;
+                Poll::Pending
             }
-            loading.push((coroutine, file.to_owned()));
-            Poll::Ready(Some(Begun::Loading))
         }))
+    }
+
+    /// `None` where another coroutine is loading the module.
+    fn begin_now(&self, coroutine: usize, file: &Path) -> Option<Begun> {
+        if let Some(module) = self.modules.borrow().get(file) {
+            return Some(Begun::Loaded(module.clone()));
+        }
+        let mut loading = self.loading.borrow_mut();
+        if loading.iter().any(|(_, path)| path == file) {
+            return None;
+        }
+        loading.push((coroutine, file.to_owned()));
+        Some(Begun::Loading)
     }
 
     /// As [`begin`](Self::begin), in the order in which the first run of the script loaded its modules: what another coroutine is
@@ -89,10 +97,17 @@ impl Loaded {
             begun = self.begin(coroutine, file)?;
             Ok(Dynamic::from(begun.is_some()).into())
         });
-        if turn.replayed.is_some() && turn.answer.is_ok() {
-            return self.begin(coroutine, file);
+        let went_on = turn.answer?.as_bool().unwrap_or(false);
+        if turn.replayed.is_none() || !went_on {
+            return Ok(begun);
         }
-        turn.answer.map(|_| begun)
+        match self.begin_now(coroutine, file) {
+            Some(begun) => Ok(Some(begun)),
+            None => Err(end_run(
+                "the modules are not loaded in the order of the first run",
+                position,
+            )),
+        }
     }
 
     /// The module is loaded, or has failed to.

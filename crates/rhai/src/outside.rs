@@ -156,7 +156,8 @@ impl<'a> Call<'a> {
 
     /// As [`answer`](Self::answer), and says which.
     pub(crate) fn answered(self, make: impl FnOnce() -> Answer<Told>) -> Answered {
-        let answered = match &self.context {
+        let answered = match self.context.as_ref().filter(|context| context.call.get().is_none()) {
+            // Also within a call of the host's: what that is answered is what is written down.
             None => make().map(|told| (Ok(told.into_value()), None)),
             Some(context) => self.in_run(context, make),
         };
@@ -377,7 +378,7 @@ fn request_fingerprint(request: &Request) -> u64 {
 ///
 /// `operation` is the function's name and `arguments` what it was called with: a script that is replayed and calls something else has
 /// changed, and ends. The answer may be made of units, booleans, numbers, texts, blobs, arrays and maps. `make` may
-/// [`wait`](crate::wait()); it must not call functions of the script.
+/// [`wait`](crate::wait()) and submit one request; it must not call functions of the script.
 ///
 /// # Errors
 /// What `make` gives. In a run also errors that a script cannot catch: give them on.

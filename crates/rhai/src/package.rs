@@ -15,7 +15,7 @@ use crate::fiber::{current_deadline, current_locals};
 use crate::heap::{Hosted, uncharged};
 use crate::locals::Locals;
 use crate::object::{object_told, response_value, result_told};
-use crate::outside::{Call, is_run, numbered, refusal};
+use crate::outside::{Answered, Call, is_run, numbered, refusal};
 use crate::wait::{wait, within};
 
 pub(crate) type Answer<T> = Result<T, Box<EvalAltResult>>;
@@ -158,15 +158,16 @@ fn looking(
         ask(&session, id)
     });
     if answered.replayed.is_some() {
-        look_again(ctx, [id]);
+        look_again(&locals_of(ctx)?, [id]);
     }
     answered.answer
 }
 
 /// What was looked at the first time counts as looked at in the run that replays it.
-pub(crate) fn look_again<'a>(ctx: &NativeCallContext, ids: impl IntoIterator<Item = &'a str>) {
+pub(crate) fn look_again<'a>(locals: &Locals, ids: impl IntoIterator<Item = &'a str>) {
+    let Some(session) = locals.session() else { return };
     for id in ids {
-        if let Ok((session, id)) = known(ctx, id)
+        if let Ok(id) = id.parse()
             && session.is_complete(id) == Some(true)
         {
             let _ = session.detach(id);
@@ -200,7 +201,7 @@ fn register_waits(module: &mut Module) {
             let call = Call::new(ctx, name).text(id).limit(limit).waits();
             let answered = call.answered(|| settled(&*outcome_within(ctx, id, limit)?, value));
             if answered.replayed.is_some() {
-                look_again(ctx, [id]);
+                look_again(&locals_of(ctx)?, [id]);
             }
             answered.answer
         };
@@ -329,11 +330,20 @@ pub fn call_request(ctx: &NativeCallContext, request: Request, whole_object: boo
     let request = Hosted::new(request);
     let operation = request.operation.clone();
     let value = if whole_object { object_told } else { result_told };
-    Call::submitting(ctx, &operation, &request).answer(|| {
-        let session = session_of(ctx)?;
+    let session = session_of(ctx)?;
+    let answered = Call::submitting(ctx, &operation, &request).answered(|| {
         let outcome = carry_out(&session, request.into_inner(), &operation, ctx.call_position())?;
         settled(&outcome, value)
-    })
+    });
+    forget_again(&session, answered)
+}
+
+/// What the session has forgotten the first time it forgets in the run that replays it.
+fn forget_again(session: &Session, answered: Answered) -> Answer<Dynamic> {
+    for id in answered.replayed.iter().flat_map(|replayed| replayed.request_ids(1)) {
+        uncharged(|| drop(session.take_result(id)));
+    }
+    answered.answer
 }
 
 /// Submits a request, waits for its ending, and forgets it.
@@ -347,8 +357,7 @@ fn carry_out(session: &Session, request: Request, operation: &str, position: Pos
     })
 }
 
-/// The body of the answer to a request that a script makes without knowing, such as for a page of a list. `None` where the answer
-/// came in another shape than a text.
+/// The body of the answer to a request that a script makes without knowing, such as for a page of a list.
 ///
 /// # Errors
 /// As [`call_request`].
@@ -356,13 +365,14 @@ pub fn call_for_text(session: &Session, request: Request) -> Answer<ImmutableStr
     let request = Hosted::new(request);
     let operation = request.operation.clone();
     let call = Call::at(Position::NONE, &operation).waits().requests(1);
-    let text = call.all(std::iter::once(&*request)).answer(|| {
+    let answered = call.all(std::iter::once(&*request)).answered(|| {
         let outcome = carry_out(session, request.into_inner(), &operation, Position::NONE)?;
         settled(&outcome, |success| {
             let text = String::from_utf8_lossy(&success.response.body);
             Ok(Dynamic::from(ImmutableString::from(&*text)).into())
         })
-    })?;
+    });
+    let text = forget_again(session, answered)?;
     Ok(text.into_immutable_string().unwrap_or_default())
 }
 

@@ -86,6 +86,30 @@ fn tasks_that_share_what_they_change() {
 }
 
 #[test]
+fn tasks_that_are_preempted() {
+    stays_consistent(
+        r#"
+        let lines = [];
+        let n = 0;
+        let tasks = [];
+        for given in ["a", "b", "c"] {
+            let name = given;
+            tasks.push(start(|| {
+                for i in 0..3000 { n += 1; n -= 1; }
+                n += 1;
+                thing(`${name}-${n}`).create();
+                let line = `${name} ${n}`;
+                print(line);
+                lines.push(line);
+            }));
+        }
+        for task in tasks { join(task); }
+        lines
+        "#,
+    );
+}
+
+#[test]
 fn a_task_that_begins_before_the_script_goes_on() {
     survives(
         r#"
@@ -167,8 +191,8 @@ fn batches() {
         let b = batch(#{ on_failure: "carry_on", concurrency: 2 });
         for name in ["a", "bad-b", "c", "d"] { b.add(name, thing(name)); }
         b.submit_async();
-        print(b);
         let results = b.await_batch(20);
+        print(b);
         print(b.progress());
         let report = b.report();
         let kinds = report.failures.map(|f| `${f.name} ${f.kind}`);

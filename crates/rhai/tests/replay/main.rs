@@ -2,6 +2,7 @@
 
 mod divergence;
 mod every_point;
+mod generated;
 mod log;
 mod stopped;
 mod support;

@@ -138,7 +138,7 @@ pub(crate) fn run_until(script: &str, log: &Log, mut server: Server, turns: usiz
     log.unended().for_each(|kept| registry.take_in(kept));
     let lines: Arc<Mutex<Vec<String>>> = Arc::default();
     let output = Arc::clone(&lines);
-    let locals = Locals::for_session(session).with_output(Arc::new(move |line: &str| {
+    let locals = Locals::for_session(session.clone()).with_output(Arc::new(move |line: &str| {
         output.lock().unwrap().push(line.to_owned());
     }));
     locals.set(run);
@@ -158,8 +158,8 @@ pub(crate) fn run_until(script: &str, log: &Log, mut server: Server, turns: usiz
         .start_paused(true)
         .build()
         .unwrap();
+    let mut slow = Vec::new();
     let result = runtime.block_on(async {
-        let mut slow = Vec::new();
         for _ in 0..turns {
             tokio::select! {
                 biased;
@@ -179,7 +179,9 @@ pub(crate) fn run_until(script: &str, log: &Log, mut server: Server, turns: usiz
         }
         Err(ScriptError::cancelled())
     });
-    let warnings = fiber.take_warnings();
+    let mut warnings = fiber.take_warnings();
+    let unobserved = session.unobserved_failures().into_iter();
+    warnings.extend(unobserved.filter_map(|(_, _, outcome)| Some(outcome.as_ref().as_ref().err()?.message.clone())));
     drop(fiber);
     // What is left unanswered reaches the other side all the same.
     while let Some(sent) = transport.try_next() {
