@@ -5,9 +5,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::entry::{Entry, event_of};
+use crate::group::Group;
 use crate::queue::{Job, lane_of};
 use crate::state::{Event, State};
-use crate::{Effect, Outcome, Registry, Request, RequestId, RequestStatus, Session, SubmitErrorKind};
+use crate::{
+    Batch, BatchOptions, Effect, Outcome, Registry, Request, RequestId, RequestStatus, Session, SubmitErrorKind,
+};
 
 /// A request as a durable store has kept it.
 #[derive(Debug, Clone)]
@@ -67,6 +70,16 @@ impl Session {
     #[must_use]
     pub fn restored(&self, id: RequestId) -> Option<Restored> {
         self.restored_requests().lock().get(&id).cloned()
+    }
+
+    /// The batch that an earlier run has submitted with these ids. What is not known of it counts as not in it.
+    #[must_use]
+    pub fn restore_batch(&self, ids: Vec<RequestId>, options: BatchOptions) -> Batch {
+        let group = Group::new(options, false);
+        for id in &ids {
+            self.join_restored(Some(&group), *id);
+        }
+        Batch::new(group, ids)
     }
 
     /// Whether this request is one that an earlier run has submitted.

@@ -30,6 +30,7 @@ pub struct Feeder<T> {
     /// How many requests are still to come.
     expected: u64,
     key: Option<u64>,
+    leaves: bool,
 }
 
 impl<T> Feeder<T> {
@@ -52,7 +53,13 @@ impl<T> Feeder<T> {
             tags: HashMap::new(),
             expected: 0,
             key: None,
+            leaves: false,
         }
+    }
+
+    /// Says that, when it is dropped, what was not sent is to stay: a durable store has it for the next run.
+    pub fn leave_unsent(&mut self) {
+        self.leaves = true;
     }
 
     /// Whether fewer requests are on their way than may be.
@@ -103,6 +110,14 @@ impl<T> Feeder<T> {
         self.tags.insert(id, tag);
     }
 
+    /// Takes in a request that an earlier run has submitted. One that is not known in the session is never given back.
+    pub fn restore(&mut self, id: RequestId, tag: T) {
+        if self.session.entry(id).is_some() {
+            self.session.join_restored(Some(&self.group), id);
+            self.note(id, tag);
+        }
+    }
+
     /// The next ending, in the order in which they came; `None` where no request is on its way.
     pub fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Option<(RequestId, T, Arc<Outcome>)>> {
         if self.tags.is_empty() {
@@ -133,7 +148,9 @@ impl<T> Drop for Feeder<T> {
             self.group.waiters.forget(key);
         }
         self.expect(0);
-        self.group.stop();
+        if !self.leaves {
+            self.group.stop();
+        }
     }
 }
 

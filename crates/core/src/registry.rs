@@ -184,10 +184,16 @@ impl Registry {
     /// A new session with the default limits: 1,000 pending requests, a tenth of the queue.
     #[must_use]
     pub fn session(&self) -> Session {
-        self.session_with(SessionLimits {
+        self.session_with(self.session_limits())
+    }
+
+    /// The default limits of a session: 1,000 pending requests, a tenth of the queue.
+    #[must_use]
+    pub fn session_limits(&self) -> SessionLimits {
+        SessionLimits {
             pending: DEFAULT_SESSION_PENDING,
             unsent: self.session_share(),
-        })
+        }
     }
 
     /// A new session with these limits.

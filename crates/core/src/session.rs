@@ -143,6 +143,13 @@ impl Session {
         self.0.calls.is_some()
     }
 
+    /// Whether the registry accepts no more requests, since the program shuts down: what is learned of a request from then on may be
+    /// no more than that this process leaves it.
+    #[must_use]
+    pub fn is_shut_down(&self) -> bool {
+        self.0.account.registry.closed.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn restored_requests(&self) -> &Mutex<HashMap<RequestId, Restored>> {
         &self.0.restored
     }

@@ -133,7 +133,7 @@ impl Session {
     }
 
     /// Counts a request that an earlier run has submitted as one of this batch.
-    fn join_restored(&self, group: Option<&Arc<Group>>, id: RequestId) {
+    pub(crate) fn join_restored(&self, group: Option<&Arc<Group>>, id: RequestId) {
         let (Some(group), Some(entry)) = (group, self.entry(id)) else {
             return;
         };

@@ -127,10 +127,14 @@ impl Inflight {
         self.metrics.as_ref()
     }
 
-    /// Runs a script on one of the threads, in a session of its own. It may be awaited on any executor; dropped, it stops the
-    /// script.
+    /// Runs a script on one of the threads, in a session of its own, or in that of its [run](crate::ScriptRun). It may be awaited on any
+    /// executor; dropped, it stops the script.
     pub fn run(&self, text: &str, options: ScriptOptions) -> impl Future<Output = ScriptReport> + Send + use<> {
-        let (text, session) = (text.to_owned(), self.session());
+        let session = match &options.run {
+            Some(run) => run.session(&self.registry),
+            None => self.session(),
+        };
+        let (text, resumable) = (text.to_owned(), options.run.is_some());
         #[cfg(feature = "metrics")]
         let options = ScriptOptions {
             metrics: options.metrics.or_else(|| self.metrics.clone()),
@@ -149,9 +153,16 @@ impl Inflight {
             }
         }));
         async move {
-            task.await.unwrap_or_else(|error| {
+            let report = task.await.unwrap_or_else(|error| {
                 ScriptReport::failed(ScriptError::of_kind(ScriptErrorKind::Panic, &error.to_string()))
-            })
+            });
+            // A run whose text does not parse has not begun.
+            let is_syntax = |error: &ScriptError| error.kind() == ScriptErrorKind::Syntax;
+            let not_begun = resumable && report.result.as_ref().is_err_and(is_syntax);
+            ScriptReport {
+                resumable: report.resumable || not_begun,
+                ..report
+            }
         }
     }
 

@@ -72,7 +72,7 @@ pub use durable::store_options;
 #[cfg(feature = "metrics")]
 pub use metrics::{BUCKETS, Metrics, WAKE_UP_BUCKETS};
 #[cfg(feature = "rhai")]
-pub use run::{ScriptOptions, ScriptReport, run_script};
+pub use run::{ScriptOptions, ScriptReport, ScriptRun, run_script};
 #[cfg(feature = "traces")]
 pub use traces::Traces;
 

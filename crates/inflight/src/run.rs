@@ -1,11 +1,14 @@
 //! Running one script to its end: its value, and what became of the requests that it left behind.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use inflight_core::{Counts, Priority, Session};
+use inflight_core::{Counts, Journal, Kept, Priority, Registry, Session};
 use inflight_rhai::{
-    DefaultPriority, Limits, Locals, ModuleFolder, Output, RunOptions, Script, ScriptError, ScriptErrorKind, value_json,
+    DefaultPriority, Limits, Locals, ModuleFolder, Output, Run, RunOptions, Script, ScriptError, ScriptErrorKind,
+    value_json,
 };
 use inflight_stripe::redacted;
 use inflight_stripe_rhai::{check_ast, reword};
@@ -38,10 +41,84 @@ pub struct ScriptOptions {
     pub module_folder: Option<PathBuf>,
     /// Cancels the run.
     pub cancel: CancellationToken,
+    /// The run that this is, where it can be replayed after a crash. By default it cannot.
+    pub run: Option<ScriptRun>,
 }
 
-impl std::fmt::Debug for ScriptOptions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl ScriptOptions {
+    /// Makes the script a run that can be replayed after a crash: see [`ScriptRun`].
+    #[must_use]
+    pub fn run(mut self, run: ScriptRun) -> Self {
+        self.run = Some(run);
+        self
+    }
+}
+
+/// A run of a script that goes on after a crash: what the script learns from outside is written to a journal, and a second run of
+/// the same id, with the same script and constants, is answered from it, prints nothing again and sends nothing again until it has
+/// come to where the first one was.
+///
+/// Made anew for each start, with what the store has kept of the run. When the [report](ScriptReport) is not
+/// [resumable](ScriptReport::resumable) the run has ended, and the caller keeps its result: what has ended is not to be started again.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use inflight::core::MemoryJournal;
+/// use inflight::{ScriptOptions, ScriptRun};
+///
+/// let journal = Arc::new(MemoryJournal::new());
+/// let options = ScriptOptions::default().run(ScriptRun::new("nightly-2026-11-24", journal));
+/// assert_eq!(options.run.as_ref().map(ScriptRun::id), Some("nightly-2026-11-24"));
+/// ```
+#[derive(Clone)]
+pub struct ScriptRun {
+    run: Run,
+    kept: Vec<Kept>,
+}
+
+impl ScriptRun {
+    /// The run of this id, with its journal.
+    #[must_use]
+    pub fn new(id: impl Into<Arc<str>>, journal: Arc<dyn Journal>) -> Self {
+        Self {
+            run: Run::new(id, journal),
+            kept: Vec::new(),
+        }
+    }
+
+    /// The requests that the store has kept of the run. They are made known to the script; those that have not ended are sent once
+    /// [`Registry::take_in`] is called with them, which is the store's to do. By default there are none.
+    #[must_use]
+    pub fn kept(mut self, requests: Vec<Kept>) -> Self {
+        self.kept = requests;
+        self
+    }
+
+    /// The run's id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.run.id()
+    }
+
+    /// The session that the script is to run in, for [`run_script`]. [`Inflight::run`](crate::Inflight::run) makes it by itself.
+    #[must_use]
+    pub fn session(&self, registry: &Registry) -> Session {
+        self.run.session(registry, registry.session_limits(), self.kept.clone())
+    }
+}
+
+impl fmt::Debug for ScriptRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScriptRun")
+            .field("id", &self.id())
+            .field("kept", &self.kept.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ScriptOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ScriptOptions")
             .field("time_limit", &self.time_limit)
             .finish_non_exhaustive()
@@ -49,12 +126,15 @@ impl std::fmt::Debug for ScriptOptions {
 }
 
 /// When the run is dropped before its end, what it has not sent is called back; what was sent goes on, since its effect may be
-/// real. At a run's end nothing is left to call back.
-struct CancelOnDrop(Session);
+/// real. At a run's end nothing is left to call back. What a replayable run has not sent stays: the next start of the run goes on
+/// with it.
+struct CancelOnDrop(Option<Session>);
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
-        self.0.cancel_unsent();
+        if let Some(session) = &self.0 {
+            session.cancel_unsent();
+        }
     }
 }
 
@@ -71,6 +151,9 @@ pub struct ScriptReport {
     pub unfinished: usize,
     /// How long it took, from its start to the end of its last request.
     pub wall_time: Duration,
+    /// Whether this is a [run](ScriptRun) that was stopped before its end: started again, it goes on. Its requests are as they were;
+    /// nothing was called back.
+    pub resumable: bool,
 }
 
 impl ScriptReport {
@@ -83,15 +166,20 @@ impl ScriptReport {
             counts: Counts::default(),
             unfinished: 0,
             wall_time: Duration::ZERO,
+            resumable: false,
         }
     }
 }
 
 /// Runs a script in its session and then, also after an uncaught error, lets its pending requests finish within the time limit.
 /// The session is closed at the end.
+///
+/// A [run](ScriptRun) that is stopped ends at once and leaves its requests as they are: the session is the one that it gives, and the
+/// store has what is to be done.
 pub async fn run_script(script: &Script, session: Session, options: ScriptOptions) -> ScriptReport {
     let started = Instant::now();
-    let _dropped = CancelOnDrop(session.clone());
+    let is_run = options.run.is_some();
+    let _dropped = CancelOnDrop((!is_run).then(|| session.clone()));
     let mut locals = Locals::for_session(session.clone());
     #[cfg(feature = "metrics")]
     let mut counted = options.metrics.map(|metrics| {
@@ -103,6 +191,9 @@ pub async fn run_script(script: &Script, session: Session, options: ScriptOption
     }
     if let Some(priority) = options.priority {
         locals.set(DefaultPriority(priority));
+    }
+    if let Some(run) = options.run {
+        locals.set(run.run);
     }
     if let Some(output) = options.output {
         locals = locals.with_output(output);
@@ -127,26 +218,29 @@ pub async fn run_script(script: &Script, session: Session, options: ScriptOption
     let mut warnings = fiber.take_warnings();
     // Stopped where it is, if it has not ended.
     drop(fiber);
-    let cancelled = matches!(&result, Err(error) if error.kind() == ScriptErrorKind::Cancelled);
+    let stopped = result
+        .as_ref()
+        .err()
+        .map(ScriptError::kind)
+        .filter(|kind| stops_a_run(*kind));
+    let cancelled = stopped == Some(ScriptErrorKind::Cancelled);
     let limit = if cancelled {
         Some(FINISH_AFTER_CANCEL)
     } else {
         options.time_limit.map(|limit| limit.saturating_sub(started.elapsed()))
     };
-    if cancelled {
+    if cancelled && !is_run {
         session.cancel_unsent();
     }
-    let unfinished = finish_requests(&session, limit, &options.cancel).await;
-    warnings.extend(unobserved_failures(&session));
-    if unfinished > 0 {
-        let requests = if unfinished == 1 {
-            "1 request was"
-        } else {
-            &format!("{unfinished} requests were")
-        };
-        warnings.push(format!(
-            "{requests} sent and had not been answered when the script's time was over: what became of them is unknown"
-        ));
+    let finished = match (is_run, stopped) {
+        (true, Some(_)) => None,
+        (true, None) => finish_run(&session, limit, &options.cancel).await,
+        (false, _) => Some(finish_requests(&session, limit, &options.cancel).await),
+    };
+    // What a run leaves behind that goes on later is nobody's news.
+    if let Some(unfinished) = finished {
+        warnings.extend(unobserved_failures(&session));
+        warnings.extend(unfinished_requests(unfinished));
     }
     // A script may have thrown anything.
     let warnings = warnings.iter().map(|warning| redacted(warning).into_owned());
@@ -154,8 +248,9 @@ pub async fn run_script(script: &Script, session: Session, options: ScriptOption
         result,
         warnings: warnings.collect(),
         counts: session.counts(),
-        unfinished,
+        unfinished: finished.unwrap_or_else(|| session.pending()),
         wall_time: started.elapsed(),
+        resumable: finished.is_none(),
     };
     session.close();
     #[cfg(feature = "metrics")]
@@ -163,6 +258,15 @@ pub async fn run_script(script: &Script, session: Session, options: ScriptOption
         counted.ended(report.result.as_ref().err().map(ScriptError::kind));
     }
     report
+}
+
+/// Whether an error of this kind is no end of a run: what a crash at the same moment would have left, the next start finds too.
+fn stops_a_run(kind: ScriptErrorKind) -> bool {
+    use ScriptErrorKind as Kind;
+    matches!(
+        kind,
+        Kind::Cancelled | Kind::ReplayDiverged | Kind::Store | Kind::Admission
+    )
 }
 
 /// A script may have thrown an object with its client secret, or a key.
@@ -212,6 +316,27 @@ async fn finish_requests(session: &Session, limit: Option<Duration>, cancel: &Ca
     }
     session.cancel_unsent();
     session.pending()
+}
+
+/// As [`finish_requests`], for a run. `None` where it was cancelled: then nothing is called back.
+async fn finish_run(session: &Session, limit: Option<Duration>, cancel: &CancellationToken) -> Option<usize> {
+    let not_cancelled = CancellationToken::new();
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => None,
+        unfinished = finish_requests(session, limit, &not_cancelled) => Some(unfinished),
+    }
+}
+
+fn unfinished_requests(unfinished: usize) -> Option<String> {
+    let requests = match unfinished {
+        0 => return None,
+        1 => "1 request was".to_owned(),
+        several => format!("{several} requests were"),
+    };
+    Some(format!(
+        "{requests} sent and had not been answered when the script's time was over: what became of them is unknown"
+    ))
 }
 
 fn unobserved_failures(session: &Session) -> Vec<String> {

@@ -4,6 +4,7 @@ use std::future::Future;
 
 use rhai::{Dynamic, Engine, EvalAltResult, FuncRegistration, Module, NativeCallContext};
 
+use crate::outside::Call;
 use crate::wait::wait;
 
 #[cfg(not(feature = "sync"))]
@@ -42,8 +43,16 @@ macro_rules! async_fn {
             fn register(self, name: &str, module: &mut Module) {
                 FuncRegistration::new(name).in_global_namespace().set_into_module(
                     module,
-                    move |_ctx: NativeCallContext, $($arg: $arg),*| -> Result<Dynamic, Box<EvalAltResult>> {
-                        wait(self($($arg),*))?.map(Dynamic::from).map_err(Into::into)
+                    {
+                        let name = name.to_owned();
+                        move |ctx: NativeCallContext, $($arg: $arg),*| -> Result<Dynamic, Box<EvalAltResult>> {
+                            let call = Call::new(&ctx, &name).waits();
+                            $(let call = call.value_of(&$arg);)*
+                            call.answer(|| {
+                                let given = wait(self($($arg),*))?.map_err(Into::into)?;
+                                Ok(Dynamic::from(given).into())
+                            })
+                        }
                     },
                 );
             }

@@ -3,16 +3,17 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use inflight_core::{
-    Effect, Failure, IdempotencyKey, OnFailure, Outcome, Progress, Request, RequestId, Session, State,
-};
-use rhai::{Dynamic, FnPtr, FuncRegistration, INT, ImmutableString, Map, Module, NativeCallContext, Shared};
+use inflight_core::{Failure, OnFailure, Outcome, Progress, RequestId, Session};
+use rhai::{Dynamic, FnPtr, FuncRegistration, INT, ImmutableString, Map, Module, NativeCallContext, Position, Shared};
 
+use crate::answer::Told;
 use crate::collect::{collect, is_collecting, refused};
 use crate::combine::{Names, failure_of, invalid, settled_map};
-use crate::error::{failure_map, not_submitted, script_error};
-use crate::heap::{Charge, Hosted, uncharged};
+use crate::error::{failure_map, script_error};
+use crate::heap::{Hosted, uncharged};
+use crate::outside::{Call, announce_again, end_run, recorded, refusal, was_submitted};
 use crate::package::{Answer, duration, function, session_of};
+use crate::sent::{Kept, Sent};
 use crate::settings::{BATCH_OPTIONS, Settings};
 use crate::wait::{wait, within};
 
@@ -25,43 +26,9 @@ struct Inner {
     /// Empty where the requests are listed.
     names: Vec<ImmutableString>,
     requests: Vec<Kept>,
+    /// Whether it is on its way to being sent, or is.
+    submitted: bool,
     sent: Option<Sent>,
-}
-
-/// A request, to be sent and perhaps sent again.
-struct Kept {
-    request: Hosted<Request>,
-    _charge: Charge,
-}
-
-/// What was submitted.
-struct Sent {
-    session: Session,
-    /// The latest round; those before it have ended.
-    batch: Hosted<inflight_core::Batch>,
-    /// Each request's latest id.
-    ids: Vec<RequestId>,
-}
-
-impl Kept {
-    fn new(request: Hosted<Request>) -> Self {
-        let charge = Charge::new(size_of(&request));
-        Self {
-            request,
-            _charge: charge,
-        }
-    }
-}
-
-/// About what a request takes in memory.
-fn size_of(request: &Request) -> usize {
-    let headers = request.headers.iter().map(|(name, value)| name.len() + value.len());
-    let key = match &request.idempotency_key {
-        IdempotencyKey::Given(key) => key.len(),
-        _ => 0,
-    };
-    let body = request.body.as_ref().map_or(0, |body| body.bytes.len());
-    size_of_val(request) + request.target.len() + body + headers.sum::<usize>() + key
 }
 
 impl std::fmt::Debug for Batch {
@@ -76,6 +43,7 @@ impl Batch {
             settings: Settings::of(options, &BATCH_OPTIONS)?,
             names: Vec::new(),
             requests: Vec::new(),
+            submitted: false,
             sent: None,
         }))))
     }
@@ -111,66 +79,123 @@ impl Batch {
             return Err(refused("a batch cannot be submitted"));
         }
         let session = session_of(ctx)?;
-        let ids = self.with(|inner| {
-            if inner.sent.is_some() {
+        let call = self.with(|inner| {
+            if std::mem::replace(&mut inner.submitted, true) {
                 return Err(script_error(
                     "already_submitted",
                     "the batch was submitted: resubmit_failed() sends again what failed, and batch() makes a new one",
                 ));
             }
-            let batch = inner.send(&session, 0..inner.requests.len())?;
-            let ids = batch.ids().to_vec();
-            inner.sent = Some(Sent {
-                session: session.clone(),
-                batch,
-                ids: ids.clone(),
-            });
-            Ok(ids)
+            let requests = inner.requests.iter().map(|kept| &*kept.request);
+            let call = Call::new(ctx, "submit_async").requests(inner.requests.len());
+            Ok(call.all(requests).waits())
         })?;
-        recorded(&session, &ids)
+        let all: Vec<usize> = (0..self.with(|inner| inner.requests.len())).collect();
+        let answered = call.answered(|| {
+            let batch = self.send(&session, &all, ctx.call_position())?;
+            let ids = batch.ids().to_vec();
+            self.with(|inner| inner.sent(&session, &all, batch));
+            recorded_all(&session, &ids)?;
+            Ok(Dynamic::UNIT.into())
+        });
+        if answered.answer.is_err() {
+            self.with(|inner| inner.submitted = inner.sent.is_some());
+        } else if let Some(replayed) = answered.replayed {
+            let batch = self.restored(&session, replayed.request_ids(all.len()));
+            self.with(|inner| inner.sent(&session, &all, batch));
+        }
+        answered.answer.map(|_| ())
     }
 
     /// Submits again, all or none, what has failed or was called back without an effect. Gives how many.
-    fn resubmit(&self) -> Answer<INT> {
+    fn resubmit(&self, ctx: &NativeCallContext) -> Answer<INT> {
         if is_collecting() {
             return Err(refused("a batch cannot be submitted"));
         }
-        let (session, ids) = self.with(|inner| {
-            let sent = inner.sent()?;
-            let progress = sent.progress();
-            if progress.done < progress.total {
-                return Err(script_error(
-                    "not_completed",
-                    "the batch has not ended: use await_batch before resubmit_failed",
+        let session = session_of(ctx)?;
+        let call = Call::new(ctx, "resubmit_failed").waits().lists_requests();
+        let answered = call.answered(|| {
+            let again = self.with(|inner| inner.sent_ones()?.to_resubmit())?;
+            if !again.is_empty() {
+                let batch = self.send(&session, &again, ctx.call_position())?;
+                let ids = batch.ids().to_vec();
+                self.with(|inner| inner.sent(&session, &again, batch));
+                recorded_all(&session, &ids)?;
+            }
+            let again = again
+                .into_iter()
+                .map(|index| INT::try_from(index).unwrap_or(INT::MAX).into());
+            Ok(again.collect::<Vec<Dynamic>>().into())
+        });
+        if answered.replayed.is_some() {
+            self.look_again();
+        }
+        let again = answered.answer?.into_array().unwrap_or_default();
+        if let Some(replayed) = answered.replayed
+            && !again.is_empty()
+        {
+            let places = again
+                .iter()
+                .filter_map(|index| usize::try_from(index.as_int().ok()?).ok());
+            let batch = self.restored(&session, replayed.request_ids(again.len()));
+            self.with(|inner| inner.sent(&session, &places.collect::<Vec<_>>(), batch));
+        }
+        Ok(INT::try_from(again.len()).unwrap_or(INT::MAX))
+    }
+
+    /// Submits the requests in these places, all or none.
+    fn send(&self, session: &Session, which: &[usize], position: Position) -> Answer<Hosted<inflight_core::Batch>> {
+        let submit = || {
+            self.with(|inner| {
+                uncharged(|| {
+                    let requests = which.iter().map(|index| (*inner.requests[*index].request).clone());
+                    session
+                        .submit_batch(requests.collect(), inner.settings.batch)
+                        .map(Hosted::new)
+                        .map_err(|error| error.kind())
+                })
+            })
+        };
+        let mut submitted = submit();
+        if submitted.as_ref().is_err_and(|kind| kind.is_temporary()) && was_submitted(session) {
+            // They have their places already, until they have ended.
+            wait(session.drained())?;
+            announce_again();
+            submitted = submit();
+            if submitted.as_ref().is_err_and(|kind| kind.is_temporary()) {
+                return Err(end_run(
+                    "there is no room to take up a batch again that was submitted before: start the run again later",
+                    position,
                 ));
             }
-            let session = sent.session.clone();
-            let again = sent.failures().into_iter();
-            let again: Vec<usize> = again
-                .filter(|(_, failure)| failure.effect == Effect::None)
-                .map(|(index, _)| index)
-                .collect();
-            if again.is_empty() {
-                return Ok((session, Vec::new()));
-            }
-            let batch = inner.send(&session, again.iter().copied())?;
-            let ids = batch.ids().to_vec();
-            if let Some(sent) = &mut inner.sent {
-                for (index, id) in again.iter().zip(&ids) {
-                    sent.ids[*index] = *id;
-                }
-                sent.batch = batch;
-            }
-            Ok((session, ids))
-        })?;
-        recorded(&session, &ids)?;
-        Ok(INT::try_from(ids.len()).unwrap_or(INT::MAX))
+        }
+        submitted.map_err(|kind| refusal(session, kind, "submit_async", position))
+    }
+
+    /// What an earlier run has submitted.
+    fn restored(&self, session: &Session, ids: Vec<RequestId>) -> Hosted<inflight_core::Batch> {
+        let options = self.with(|inner| inner.settings.batch);
+        Hosted::new(uncharged(|| session.restore_batch(ids.clone(), options)))
+    }
+
+    fn await_results(&self, ctx: &NativeCallContext, limit: Option<Duration>) -> Answer<Dynamic> {
+        let call = Call::new(ctx, "await_batch").limit(limit).waits();
+        let answered = call.answered(|| self.results(limit).map(Told::from));
+        if answered.replayed.is_some() {
+            self.look_again();
+        }
+        answered.answer
+    }
+
+    /// What was looked at the first time counts as looked at in the run that replays it.
+    fn look_again(&self) {
+        self.with(|inner| inner.sent.as_ref().map(|sent| drop(sent.outcomes())));
     }
 
     /// The results, in the shape in which the requests were given. The first failure throws, where one stops the others; with
     /// `carry_on` there is a map for each, as `await_settled` gives them.
     fn results(&self, limit: Option<Duration>) -> Answer<Dynamic> {
-        let waiting = self.with(|inner| inner.sent().map(|sent| sent.batch.wait()))?;
+        let waiting = self.with(|inner| inner.sent_ones().map(|sent| sent.batch.wait()))?;
         if within(limit, waiting)?.is_none() {
             let seconds = limit.unwrap_or_default().as_secs_f64();
             return Err(script_error(
@@ -179,7 +204,7 @@ impl Batch {
             ));
         }
         self.with(|inner| {
-            let outcomes = inner.sent()?.outcomes();
+            let outcomes = inner.sent_ones()?.outcomes();
             let names = inner.shape();
             if inner.settings.batch.on_failure == OnFailure::CarryOn {
                 let settled = outcomes.iter().map(|outcome| settled_map(outcome));
@@ -199,7 +224,7 @@ impl Batch {
 
     fn cancel(&self) -> Answer<INT> {
         let cancelled = self.with(|inner| {
-            let sent = inner.sent()?;
+            let sent = inner.sent_ones()?;
             Answer::Ok(uncharged(|| sent.batch.cancel()))
         })?;
         Ok(INT::try_from(cancelled).unwrap_or(INT::MAX))
@@ -207,7 +232,7 @@ impl Batch {
 
     fn report(&self) -> Answer<Map> {
         self.with(|inner| {
-            let sent = inner.sent()?;
+            let sent = inner.sent_ones()?;
             let mut report = progress_map(sent.progress());
             let failures = sent.failures().into_iter().map(|(index, failure)| {
                 let request = &inner.requests[index].request;
@@ -228,7 +253,7 @@ impl Batch {
     /// The requests' ids, in the shape in which they were given.
     fn ids(&self) -> Answer<Dynamic> {
         self.with(|inner| {
-            let ids = inner.sent()?.ids.iter().map(|id| id.to_string().into());
+            let ids = inner.sent_ones()?.ids.iter().map(|id| id.to_string().into());
             Ok(inner.shape().all(ids.collect()))
         })
     }
@@ -248,7 +273,7 @@ impl Batch {
 
 impl Inner {
     fn check_addition(&self, name: Option<&ImmutableString>, most: usize) -> Answer<()> {
-        if self.sent.is_some() {
+        if self.submitted {
             return Err(script_error(
                 "already_submitted",
                 "the batch was submitted and takes no more requests: batch() makes a new one",
@@ -282,54 +307,30 @@ impl Inner {
         }
     }
 
-    fn sent(&self) -> Answer<&Sent> {
+    fn sent_ones(&self) -> Answer<&Sent> {
         self.sent
             .as_ref()
             .ok_or_else(|| script_error("not_submitted", "the batch was not submitted: call submit_async first"))
     }
 
-    fn send(&self, session: &Session, which: impl Iterator<Item = usize>) -> Answer<Hosted<inflight_core::Batch>> {
-        let submitted = uncharged(|| {
-            let requests = which.map(|index| (*self.requests[index].request).clone()).collect();
-            session
-                .submit_batch(requests, self.settings.batch)
-                .map_err(|error| error.kind())
-        });
-        submitted.map(Hosted::new).map_err(not_submitted)
-    }
-}
-
-impl Sent {
-    /// Asking does not count as having looked at a failure.
-    fn progress(&self) -> Progress {
-        let mut progress = Progress::default();
-        progress.total = self.ids.len() as u64;
-        for id in &self.ids {
-            match self.session.state(*id) {
-                Some(State::Completed) => progress.completed += 1,
-                Some(State::Failed(_) | State::Timeout(_)) => progress.failed += 1,
-                Some(State::Cancelled) => progress.cancelled += 1,
-                _ => continue,
+    /// The requests in these places are sent.
+    fn sent(&mut self, session: &Session, which: &[usize], batch: Hosted<inflight_core::Batch>) {
+        let ids = batch.ids().to_vec();
+        match &mut self.sent {
+            Some(sent) => {
+                for (index, id) in which.iter().zip(ids) {
+                    sent.ids[*index] = id;
+                }
+                sent.batch = batch;
             }
-            progress.done += 1;
+            None => {
+                self.sent = Some(Sent {
+                    session: session.clone(),
+                    batch,
+                    ids,
+                });
+            }
         }
-        progress
-    }
-
-    /// How those ended that have ended.
-    fn outcomes(&self) -> Vec<std::sync::Arc<Outcome>> {
-        self.ids.iter().filter_map(|id| self.session.result(*id).ok()).collect()
-    }
-
-    /// What failed or was called back, so far.
-    fn failures(&self) -> Vec<(usize, Failure)> {
-        let outcomes = self.ids.iter().enumerate();
-        outcomes
-            .filter_map(|(index, id)| {
-                let outcome = self.session.result(*id).ok()?;
-                Some((index, (*outcome).as_ref().err()?.clone()))
-            })
-            .collect()
     }
 }
 
@@ -338,13 +339,8 @@ fn is_cancelled(failure: &Failure) -> bool {
 }
 
 /// With a durable store, a request counts as submitted when it is written down.
-fn recorded(session: &Session, ids: &[RequestId]) -> Answer<()> {
-    for id in ids {
-        if let Some(recorded) = session.recorded(*id) {
-            wait(recorded)?;
-        }
-    }
-    Ok(())
+fn recorded_all(session: &Session, ids: &[RequestId]) -> Answer<()> {
+    ids.iter().try_for_each(|id| recorded(session, *id))
 }
 
 /// Progress as a script sees it.
@@ -360,6 +356,8 @@ pub(crate) fn progress_map(progress: Progress) -> Map {
     counts.map(|(name, count)| (name.into(), number(count))).into()
 }
 
+type Question = fn(&Batch) -> Answer<Dynamic>;
+
 // The batch is taken by value: `await_batch(batch)` then locks no captured variable while a task waits.
 pub(crate) fn register(module: &mut Module) {
     module.set_custom_type::<Batch>("Batch");
@@ -371,39 +369,55 @@ pub(crate) fn register(module: &mut Module) {
     function(module, "submit_async", |ctx: NativeCallContext, batch: Batch| {
         batch.submit(&ctx)
     });
-    function(module, "resubmit_failed", |_: NativeCallContext, batch: Batch| {
-        batch.resubmit()
+    function(module, "resubmit_failed", |ctx: NativeCallContext, batch: Batch| {
+        batch.resubmit(&ctx)
     });
-    function(module, "await_batch", |_: NativeCallContext, batch: Batch| {
-        batch.results(None)
+    function(module, "await_batch", |ctx: NativeCallContext, batch: Batch| {
+        batch.await_results(&ctx, None)
     });
     function(
         module,
         "await_batch",
-        |_: NativeCallContext, batch: Batch, seconds: INT| {
-            batch.results(Some(duration(seconds as f64, "the timeout")?))
+        |ctx: NativeCallContext, batch: Batch, seconds: INT| {
+            batch.await_results(&ctx, Some(duration(seconds as f64, "the timeout")?))
         },
     );
     function(
         module,
         "await_batch",
-        |_: NativeCallContext, batch: Batch, seconds: f64| batch.results(Some(duration(seconds, "the timeout")?)),
+        |ctx: NativeCallContext, batch: Batch, seconds: f64| {
+            batch.await_results(&ctx, Some(duration(seconds, "the timeout")?))
+        },
     );
-    function(module, "cancel", |_: NativeCallContext, batch: Batch| batch.cancel());
-    function(module, "report", |_: NativeCallContext, batch: Batch| batch.report());
-    function(module, "ids", |_: NativeCallContext, batch: Batch| batch.ids());
-    function(
-        module,
-        "progress",
-        |_: NativeCallContext, batch: Batch| -> Answer<Map> { Ok(progress_map(batch.progress())) },
-    );
+    let questions: [(&str, Question); 4] = [
+        ("cancel", |batch| batch.cancel().map(Dynamic::from)),
+        ("report", |batch| batch.report().map(Dynamic::from)),
+        ("ids", Batch::ids),
+        ("progress", |batch| Ok(progress_map(batch.progress()).into())),
+    ];
+    for (name, ask) in questions {
+        function(
+            module,
+            name,
+            move |ctx: NativeCallContext, batch: Batch| -> Answer<Dynamic> {
+                let answered = Call::new(&ctx, name).answered(|| ask(&batch).map(Told::from));
+                if answered.replayed.is_some() && name == "report" {
+                    batch.look_again();
+                }
+                answered.answer
+            },
+        );
+    }
     for name in ["to_string", "print", "to_debug", "debug"] {
         FuncRegistration::new(name)
             .in_global_namespace()
             .with_purity(true)
-            .set_into_module(module, |batch: &mut Batch| {
-                let progress = batch.progress();
-                ImmutableString::from(format!("batch: {} of {} requests done", progress.done, progress.total))
+            .set_into_module(module, |batch: &mut Batch| -> Answer<Dynamic> {
+                Call::at(Position::NONE, "to_string").answer(|| {
+                    let progress = batch.progress();
+                    let text = format!("batch: {} of {} requests done", progress.done, progress.total);
+                    Ok(Dynamic::from(ImmutableString::from(text)).into())
+                })
             });
     }
 }

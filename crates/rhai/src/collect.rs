@@ -2,12 +2,13 @@
 
 use std::cell::RefCell;
 
-use inflight_core::{Priority, Request};
+use inflight_core::{Priority, Request, RequestId, Session, SubmitError};
 use rhai::{Dynamic, EvalAltResult, ImmutableString, NativeCallContext};
 
 use crate::coroutine::running;
-use crate::error::{script_error, submit_error};
+use crate::error::script_error;
 use crate::heap::{Hosted, uncharged};
+use crate::outside::{Call, numbered, recorded, refusal, was_submitted};
 use crate::package::{Answer, session_of};
 use crate::wait::wait;
 
@@ -121,14 +122,26 @@ pub fn submit_request(ctx: &NativeCallContext, request: Request) -> Answer<Immut
             None => Ok("not submitted yet".into()),
         };
     }
-    let session = session_of(ctx)?;
-    let submitted = Hosted::new(uncharged(|| session.submit(request.into_inner())));
-    let id = match &*submitted {
-        Ok(id) => *id,
-        Err(error) => return Err(submit_error(error)),
-    };
-    if let Some(recorded) = session.recorded(id) {
-        wait(recorded)?;
+    let operation = request.operation.clone();
+    let id = Call::submitting(ctx, &operation, &request).answer(|| {
+        let session = session_of(ctx)?;
+        let submitted = Hosted::new(submit(&session, request)?);
+        let id = match &*submitted {
+            Ok(id) => *id,
+            Err(error) => return Err(refusal(&session, error.kind(), &operation, ctx.call_position())),
+        };
+        recorded(&session, id)?;
+        Ok(Dynamic::from(ImmutableString::from(id.to_string())).into())
+    })?;
+    Ok(id.into_immutable_string().unwrap_or_default())
+}
+
+/// Submits at once; what an earlier run has submitted already, as soon as there is room for it.
+fn submit(session: &Session, request: Hosted<Request>) -> Answer<Result<RequestId, SubmitError>> {
+    if was_submitted(session) {
+        return wait(uncharged(|| {
+            Box::pin(numbered(session.submit_when_room(request.into_inner())))
+        }));
     }
-    Ok(id.to_string().into())
+    Ok(uncharged(|| session.submit(request.into_inner())))
 }

@@ -11,10 +11,12 @@ use futures_util::stream::{FuturesUnordered, Stream};
 use inflight_core::{Effect, Outcome, Wait};
 use rhai::{Array, Dynamic, EvalAltResult, INT, ImmutableString, Map, Module, NativeCallContext};
 
+use crate::answer::Told;
 use crate::error::{error_map, error_text, failure_map, script_error, thrown};
 use crate::heap::uncharged;
 use crate::object::result_value;
-use crate::package::{Answer, duration, function, known, ran_out, unknown};
+use crate::outside::Call;
+use crate::package::{Answer, duration, function, known, locals_of, look_again, ran_out, unknown};
 use crate::wait::within;
 
 /// How a script names the requests, and so gets the answers back.
@@ -291,6 +293,16 @@ fn out_of_time(limit: Option<Duration>) -> Box<EvalAltResult> {
     ran_out(limit.unwrap_or_default())
 }
 
+/// The texts in a list or a map.
+fn texts(ids: &Dynamic) -> Vec<ImmutableString> {
+    let text = |value: &Dynamic| value.read_lock::<ImmutableString>().map(|text| text.clone());
+    let list = ids.read_lock::<Array>();
+    let map = ids.read_lock::<Map>();
+    let of_list = list.iter().flat_map(|list| list.iter()).filter_map(text);
+    let of_map = map.iter().flat_map(|map| map.values()).filter_map(text);
+    of_list.chain(of_map).collect()
+}
+
 type Combinator = fn(&NativeCallContext, &Dynamic, Option<Duration>) -> Answer<Dynamic>;
 
 pub(crate) fn register(module: &mut Module) {
@@ -301,21 +313,29 @@ pub(crate) fn register(module: &mut Module) {
         ("await_race", await_race),
     ];
     for (name, combinator) in all {
+        let wait = move |ctx: &NativeCallContext, ids: &Dynamic, limit: Option<Duration>| {
+            let call = Call::new(ctx, name).value(ids).limit(limit).waits();
+            let answered = call.answered(|| combinator(ctx, ids, limit).map(Told::from));
+            if answered.replayed.is_some() {
+                look_again(&locals_of(ctx)?, texts(ids).iter().map(ImmutableString::as_str));
+            }
+            answered.answer
+        };
         function(module, name, move |ctx: NativeCallContext, ids: Dynamic| {
-            combinator(&ctx, &ids, None)
+            wait(&ctx, &ids, None)
         });
         function(
             module,
             name,
             move |ctx: NativeCallContext, ids: Dynamic, seconds: INT| {
-                combinator(&ctx, &ids, Some(duration(seconds as f64, "the timeout")?))
+                wait(&ctx, &ids, Some(duration(seconds as f64, "the timeout")?))
             },
         );
         function(
             module,
             name,
             move |ctx: NativeCallContext, ids: Dynamic, seconds: f64| {
-                combinator(&ctx, &ids, Some(duration(seconds, "the timeout")?))
+                wait(&ctx, &ids, Some(duration(seconds, "the timeout")?))
             },
         );
     }
@@ -323,8 +343,16 @@ pub(crate) fn register(module: &mut Module) {
         module,
         "detach",
         |ctx: NativeCallContext, id: ImmutableString| -> Answer<()> {
-            let (session, request) = known(&ctx, &id)?;
-            session.detach(request).ok_or_else(unknown)
+            let detach = || {
+                let (session, request) = known(&ctx, &id)?;
+                session.detach(request).ok_or_else(unknown)
+            };
+            let call = Call::new(&ctx, "detach").text(&id);
+            let answered = call.answered(|| detach().map(|()| Dynamic::UNIT.into()));
+            if answered.replayed.is_some() {
+                let _ = detach();
+            }
+            answered.answer.map(|_| ())
         },
     );
 }

@@ -20,6 +20,7 @@ use corosensei::stack::{DefaultStack, Stack};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
 use crate::heap;
+use crate::replay::{MAIN, Ticket};
 use crate::state::{ScriptState, Stop};
 use crate::ticker;
 use crate::wakeups::{Alarm, WakeUps};
@@ -45,6 +46,10 @@ pub(crate) enum Role {
 pub(crate) struct Context {
     pub(crate) script: Rc<ScriptState>,
     pub(crate) role: Role,
+    /// In whose name calls are made just now: the number of a run's task or callback.
+    pub(crate) task: Cell<u32>,
+    /// The call that is being made in fact just now, where the script is a run.
+    pub(crate) call: Cell<Option<Ticket>>,
     waker: RefCell<Waker>,
     /// Where somebody wants to know how long it takes from a wake-up to a resumption.
     alarm: Option<(Arc<Alarm>, Waker)>,
@@ -232,6 +237,8 @@ impl<T: 'static> Fibre<T> {
         let context = Rc::new(Context {
             script: Rc::clone(script),
             role,
+            task: Cell::new(MAIN),
+            call: Cell::new(None),
             waker: RefCell::new(Waker::noop().clone()),
             alarm: script.locals.get::<WakeUps>().map(|listener| {
                 let alarm = Alarm::new(listener);

@@ -3,81 +3,74 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::task::Poll;
-use std::vec;
 
-use inflight_core::{DEFAULT_KEPT_FAILURES, Effect, Feeder, OnFailure, Outcome, Progress, RequestId, SubmitErrorKind};
-use rhai::{Array, Dynamic, EvalAltResult, FnPtr, INT, Map, Module, NativeCallContext};
+use inflight_core::{
+    DEFAULT_KEPT_FAILURES, Effect, FailureKind, Feeder, OnFailure, Outcome, Progress, Request, RequestId,
+    SubmitErrorKind,
+};
+use rhai::{Array, Dynamic, EvalAltResult, FnPtr, INT, ImmutableString, Map, Module, NativeCallContext};
 
 use crate::batch::progress_map;
 use crate::collect::{collect, is_collecting, refused};
-use crate::combine::{invalid, settled_map};
-use crate::error::{describe, error_map, failure_map, submit_error, thrown};
+use crate::combine::settled_map;
+use crate::error::{describe, error_map, failure_map, thrown};
 use crate::heap::{Hosted, uncharged};
+use crate::outside::{Call, end_run, is_run, numbered, refusal};
 use crate::package::{Answer, function, session_of};
 use crate::settings::{EACH_OPTIONS, Settings};
+use crate::source::Source;
 use crate::wait::wait;
-
-/// Where the items come from.
-enum Source {
-    List(vec::IntoIter<Dynamic>),
-    Range(Range<INT>),
-    Inclusive(RangeInclusive<INT>),
-    /// A function that gives `()` when there is nothing more.
-    Function(FnPtr),
-}
-
-impl Source {
-    fn of(value: Dynamic) -> Answer<Self> {
-        if let Some(range) = value.read_lock::<Range<INT>>() {
-            return Ok(Self::Range(range.clone()));
-        }
-        if let Some(range) = value.read_lock::<RangeInclusive<INT>>() {
-            return Ok(Self::Inclusive(range.clone()));
-        }
-        let kind = value.type_name();
-        match value.flatten().try_cast_result::<Array>() {
-            Ok(array) => Ok(Self::List(array.into_iter())),
-            Err(value) => match value.try_cast::<FnPtr>() {
-                Some(function) => Ok(Self::Function(function)),
-                None => Err(invalid(&format!(
-                    "each goes through an array, a range, or a function that gives () at the end, not {kind}"
-                ))),
-            },
-        }
-    }
-
-    /// How many items there are, where that is known.
-    fn len(&self) -> Option<u64> {
-        let between = |start: INT, end: INT| u64::try_from(i128::from(end) - i128::from(start)).unwrap_or(0);
-        match self {
-            Self::List(items) => Some(items.len() as u64),
-            Self::Range(range) => Some(between(range.start, range.end)),
-            Self::Inclusive(range) if range.is_empty() => Some(0),
-            Self::Inclusive(range) => Some(between(*range.start(), *range.end()).saturating_add(1)),
-            Self::Function(_) => None,
-        }
-    }
-
-    fn next(&mut self, ctx: &NativeCallContext) -> Answer<Option<Dynamic>> {
-        Ok(match self {
-            Self::List(items) => items.next(),
-            Self::Range(range) => range.next().map(Dynamic::from),
-            Self::Inclusive(range) => range.next().map(Dynamic::from),
-            Self::Function(function) => {
-                let item: Dynamic = function.call_within_context(ctx, ())?;
-                (!item.is_unit()).then_some(item)
-            }
-        })
-    }
-}
 
 /// An item whose request is on its way.
 struct OnItsWay {
     item: Dynamic,
     operation: Cow<'static, str>,
+    id: RequestId,
+}
+
+/// What comes next: an outside decision, since it depends on what has ended by now.
+enum Step {
+    /// The next item is taken.
+    Take,
+    /// Nothing comes any more.
+    Over,
+    Ended(Ended),
+}
+
+/// A request that has ended.
+struct Ended {
+    index: u64,
+    /// The map of its failure.
+    failure: Option<Map>,
+    /// What the script's `on_result` is given, if there is one.
+    result: Dynamic,
+}
+
+impl Step {
+    fn into_value(self) -> Dynamic {
+        match self {
+            Self::Take => Dynamic::TRUE,
+            Self::Over => Dynamic::FALSE,
+            Self::Ended(Ended { index, failure, result }) => {
+                let failure = failure.map_or(Dynamic::UNIT, Dynamic::from);
+                vec![number(index), failure, result].into()
+            }
+        }
+    }
+
+    fn of(value: Dynamic) -> Option<Self> {
+        if let Ok(takes) = value.as_bool() {
+            return Some(if takes { Self::Take } else { Self::Over });
+        }
+        let [index, failure, result] = <[Dynamic; 3]>::try_from(value.into_array().ok()?).ok()?;
+        Some(Self::Ended(Ended {
+            index: u64::try_from(index.as_int().ok()?).ok()?,
+            failure: failure.try_cast::<Map>(),
+            result,
+        }))
+    }
 }
 
 /// One item that failed.
@@ -96,6 +89,10 @@ struct Run<'a, 'c> {
     feeder: Hosted<Feeder<u64>>,
     /// By their place in the source.
     on_their_way: HashMap<u64, OnItsWay>,
+    /// The places of those that an earlier run of the script has submitted and that the feeder does not know yet.
+    restored: Vec<u64>,
+    /// How the requests ended that the script was told of.
+    ended: Progress,
     /// How many items the source has, where that is known.
     expected: Option<u64>,
     taken: u64,
@@ -112,23 +109,22 @@ struct Run<'a, 'c> {
 impl Run<'_, '_> {
     fn go(&mut self, source: &mut Source, make: &FnPtr) -> Answer<()> {
         loop {
-            while let Poll::Ready(Some(ended)) = self.poll_ended()? {
-                self.settle(ended)?;
-            }
-            let over = self.exhausted || self.feeder.is_stopped();
-            if over && self.feeder.is_idle() {
-                return Ok(());
-            }
-            if over || !self.feeder.has_place() {
-                let feeder = &mut self.feeder;
-                if let Some(ended) = wait(poll_fn(|cx| feeder.poll_ended(cx)))? {
+            let step = Call::new(self.ctx, "each").number(self.taken).waits();
+            let step = step.answered(|| Ok(self.step()?.into_value().into()));
+            let is_replayed = step.replayed.is_some();
+            match Step::of(step.answer?) {
+                Some(Step::Ended(ended)) => {
+                    if is_replayed {
+                        self.forget_again(&ended)?;
+                    }
                     self.settle(ended)?;
                 }
-                continue;
-            }
-            match source.next(self.ctx)? {
-                None => self.exhausted = true,
-                Some(item) => self.feed(item, make)?,
+                Some(Step::Take) => match source.next(self.ctx)? {
+                    None => self.exhausted = true,
+                    Some(item) => self.feed(item, make)?,
+                },
+                Some(Step::Over) => return Ok(()),
+                None => return Err(end_run("the run's journal is damaged", self.ctx.call_position())),
             }
             if let Some(expected) = self.expected {
                 self.feeder.expect(expected.saturating_sub(self.taken));
@@ -136,10 +132,63 @@ impl Run<'_, '_> {
         }
     }
 
-    /// Looks for an ending, without waiting.
-    fn poll_ended(&mut self) -> Answer<Poll<Option<Ended>>> {
+    fn step(&mut self) -> Answer<Step> {
+        self.take_up_restored();
         let feeder = &mut self.feeder;
-        wait(poll_fn(|cx| Poll::Ready(feeder.poll_ended(cx))))
+        if let Poll::Ready(Some(ended)) = wait(poll_fn(|cx| Poll::Ready(feeder.poll_ended(cx))))? {
+            return Ok(self.ended(ended));
+        }
+        let over = self.exhausted || self.feeder.is_stopped();
+        if over && self.on_their_way.is_empty() {
+            return Ok(Step::Over);
+        }
+        if !over && self.feeder.has_place() {
+            return Ok(Step::Take);
+        }
+        let feeder = &mut self.feeder;
+        match wait(poll_fn(|cx| feeder.poll_ended(cx)))? {
+            Some(ended) => Ok(self.ended(ended)),
+            None => Err(end_run(
+                "requests that an earlier run of the script has submitted are not known any more",
+                self.ctx.call_position(),
+            )),
+        }
+    }
+
+    /// What the session has forgotten the first time, which is all but what is in doubt.
+    fn forget_again(&self, ended: &Ended) -> Answer<()> {
+        let Some(OnItsWay { id, .. }) = self.on_their_way.get(&ended.index) else {
+            return Ok(());
+        };
+        let session = session_of(self.ctx)?;
+        let effect = ended.failure.as_ref().and_then(|failure| text_of(failure, "effect"));
+        if effect.as_deref() == Some(Effect::Unknown.as_str()) {
+            let _ = session.detach(*id);
+        } else {
+            uncharged(|| drop(session.take_result(*id)));
+        }
+        Ok(())
+    }
+
+    /// The journal is used up: what it does not say the end of is waited for.
+    fn take_up_restored(&mut self) {
+        for index in std::mem::take(&mut self.restored) {
+            if let Some(waiting) = self.on_their_way.get(&index) {
+                uncharged(|| self.feeder.restore(waiting.id, index));
+            }
+        }
+    }
+
+    fn ended(&self, (_, index, outcome): (RequestId, u64, Arc<Outcome>)) -> Step {
+        let outcome = Hosted::new(outcome);
+        Step::Ended(Ended {
+            index,
+            failure: (**outcome).as_ref().err().map(failure_map),
+            result: match &self.settings.on_result {
+                Some(_) => settled_map(&outcome),
+                None => Dynamic::UNIT,
+            },
+        })
     }
 
     /// Makes the request for this item and submits it as soon as there is room.
@@ -159,23 +208,46 @@ impl Run<'_, '_> {
             }
         };
         let operation = request.operation.clone();
-        let submission = self.feeder.submit(request.into_inner());
-        let submitted = Hosted::new(wait(submission)?);
-        match &*submitted {
+        match self.submit(request, &operation, index) {
             Ok(id) => {
-                uncharged(|| self.feeder.note(*id, index));
-                self.on_their_way.insert(index, OnItsWay { item, operation });
+                self.on_their_way.insert(index, OnItsWay { item, operation, id });
                 Ok(())
             }
+            Err(error) if is_final(&error) => Err(error),
             Err(error) => {
-                if error.kind() == SubmitErrorKind::Closed {
-                    uncharged(|| self.feeder.stop());
-                }
-                let error = submit_error(error);
                 let error_map = caught(ctx, &error);
                 self.not_sent(index, item, Some(operation), error_map, error)
             }
         }
+    }
+
+    fn submit(&mut self, request: Hosted<Request>, operation: &str, index: u64) -> Answer<RequestId> {
+        let (ctx, feeder) = (self.ctx, &mut self.feeder);
+        let mut id = None;
+        let answered = Call::submitting(ctx, operation, &request).answered(|| {
+            let submission = feeder.submit(request.into_inner());
+            let submitted = Hosted::new(wait(numbered(submission))?);
+            match &*submitted {
+                Ok(accepted) => {
+                    uncharged(|| feeder.note(*accepted, index));
+                    id = Some(*accepted);
+                    Ok(Dynamic::UNIT.into())
+                }
+                Err(error) => {
+                    if error.kind() == SubmitErrorKind::Closed {
+                        uncharged(|| feeder.stop());
+                    }
+                    let session = session_of(ctx)?;
+                    Err(refusal(&session, error.kind(), operation, ctx.call_position()))
+                }
+            }
+        });
+        answered.answer.map(|_| ())?;
+        if let Some(replayed) = answered.replayed {
+            self.restored.push(index);
+            id = replayed.request_ids(1).pop();
+        }
+        id.ok_or_else(|| end_run("the request has no id", ctx.call_position()))
     }
 
     /// No request of this item was submitted.
@@ -205,35 +277,50 @@ impl Run<'_, '_> {
     }
 
     /// A request has ended.
-    fn settle(&mut self, (id, index, outcome): Ended) -> Answer<()> {
-        let outcome = Hosted::new(outcome);
-        let Some(OnItsWay { item, operation }) = self.on_their_way.remove(&index) else {
+    fn settle(&mut self, ended: Ended) -> Answer<()> {
+        let index = ended.index;
+        let Some(OnItsWay { item, operation, id }) = self.on_their_way.remove(&index) else {
             return Ok(());
         };
         let shown = item.clone();
-        if let Err(failure) = &**outcome {
-            let error = failure_map(failure);
-            let is_cancelled = failure.kind == inflight_core::FailureKind::Cancelled;
-            if self.settings.batch.on_failure == OnFailure::Stop && !is_cancelled && self.cause.is_none() {
-                let mut cause = error.clone();
-                cause.insert("index".into(), number(index));
-                cause.insert("item".into(), item.clone());
-                cause.insert("message".into(), format!("[{index}]: {}", failure.message).into());
-                self.cause = Some(thrown(cause));
+        self.ended.done += 1;
+        match ended.failure {
+            None => self.ended.completed += 1,
+            Some(error) => {
+                let is_cancelled = text_of(&error, "kind").as_deref() == Some(FailureKind::Cancelled.as_str());
+                let count = if is_cancelled {
+                    &mut self.ended.cancelled
+                } else {
+                    &mut self.ended.failed
+                };
+                *count += 1;
+                if self.settings.batch.on_failure == OnFailure::Stop && !is_cancelled {
+                    self.stop_at(index, &item, &error);
+                }
+                self.failed(Failed {
+                    index,
+                    item,
+                    operation: Some(operation),
+                    id: Some(id),
+                    error,
+                });
             }
-            self.failed(Failed {
-                index,
-                item,
-                operation: Some(operation),
-                id: Some(id),
-                error,
-            });
         }
-        let result = match &self.settings.on_result {
-            Some(_) => settled_map(&outcome),
-            None => Dynamic::UNIT,
-        };
-        self.tell(shown, result)
+        self.tell(shown, ended.result)
+    }
+
+    /// A failure stops the rest, and is thrown at the end.
+    fn stop_at(&mut self, index: u64, item: &Dynamic, error: &Map) {
+        uncharged(|| self.feeder.stop());
+        if self.cause.is_some() {
+            return;
+        }
+        let mut cause = error.clone();
+        let message = text_of(error, "message").unwrap_or_default();
+        cause.insert("index".into(), number(index));
+        cause.insert("item".into(), item.clone());
+        cause.insert("message".into(), format!("[{index}]: {message}").into());
+        self.cause = Some(thrown(cause));
     }
 
     /// Calls what the script wants to be called with.
@@ -271,7 +358,7 @@ impl Run<'_, '_> {
     }
 
     fn progress(&self) -> Progress {
-        let mut progress = self.feeder.progress();
+        let mut progress = self.ended;
         progress.total = self.expected.unwrap_or(self.taken);
         progress.done += self.unsent;
         progress.failed += self.unsent;
@@ -293,8 +380,6 @@ impl Run<'_, '_> {
     }
 }
 
-type Ended = (RequestId, u64, Arc<Outcome>);
-
 trait IntoDynamic {
     fn into_dynamic(self) -> Dynamic;
 }
@@ -303,6 +388,10 @@ impl IntoDynamic for Option<&str> {
     fn into_dynamic(self) -> Dynamic {
         self.map_or(Dynamic::UNIT, Into::into)
     }
+}
+
+fn text_of(map: &Map, name: &str) -> Option<ImmutableString> {
+    map.get(name)?.read_lock::<ImmutableString>().map(|text| text.clone())
 }
 
 fn number(count: u64) -> Dynamic {
@@ -339,6 +428,8 @@ fn each(ctx: &NativeCallContext, source: Dynamic, make: &FnPtr, options: &Map) -
         settings,
         feeder: Hosted::new(feeder),
         on_their_way: HashMap::new(),
+        restored: Vec::new(),
+        ended: Progress::default(),
         expected: source.len(),
         taken: 0,
         unsent: 0,
@@ -348,7 +439,12 @@ fn each(ctx: &NativeCallContext, source: Dynamic, make: &FnPtr, options: &Map) -
         exhausted: false,
         cause: None,
     };
-    run.go(&mut source, make)?;
+    if let Err(error) = run.go(&mut source, make) {
+        if is_run() && is_final(&error) {
+            run.feeder.leave_unsent();
+        }
+        return Err(error);
+    }
     let report = run.report();
     let Some(mut cause) = run.cause.take() else {
         return Ok(report);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
 
-use rhai::{AST, Dynamic, Engine, EvalAltResult, FuncArgs, ModuleResolver, Scope, Variant};
+use rhai::{AST, Dynamic, Engine, EvalAltResult, FuncArgs, ModuleResolver, Position, Scope, Variant};
 
 use crate::coroutine::{on_operation, running};
 use crate::error::{ScriptError, ScriptErrorKind};
@@ -13,6 +13,7 @@ use crate::fiber::{Fiber, Limits};
 use crate::heap::uncharged;
 use crate::locals::Locals;
 use crate::modules::ConfinedModules;
+use crate::outside::Call;
 use crate::ticker;
 use crate::vm::{Code, Evaluator};
 use crate::wait::token;
@@ -252,7 +253,15 @@ fn typed<T: Variant + Clone>(value: Dynamic) -> Result<T, ScriptError> {
 
 fn print(text: &str) {
     match running() {
-        Some(context) => uncharged(|| context.script.locals.print(text)),
+        // What an earlier run has printed is not printed again.
+        Some(context) => {
+            let print = || uncharged(|| context.script.locals.print(text));
+            // A script that is to stop does so at its next operation.
+            let _ = Call::at(Position::NONE, "print").answer(|| {
+                print();
+                Ok(Dynamic::UNIT.into())
+            });
+        }
         None => println!("{text}"),
     }
 }

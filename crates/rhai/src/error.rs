@@ -168,11 +168,15 @@ pub enum ScriptErrorKind {
     Panic,
     /// No stack could be had for it: too many scripts live at once.
     Admission,
+    /// It is a run that is replayed, and it has changed since the run began: it asks for something else in the same place.
+    ReplayDiverged,
+    /// It is a run, and its journal cannot be read or written.
+    Store,
 }
 
 impl ScriptErrorKind {
     /// All kinds.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Syntax,
         Self::Runtime,
         Self::TimeLimit,
@@ -182,9 +186,12 @@ impl ScriptErrorKind {
         Self::Cancelled,
         Self::Panic,
         Self::Admission,
+        Self::ReplayDiverged,
+        Self::Store,
     ];
 
-    /// `syntax`, `runtime`, `time_limit`, `operation_limit`, `stack_limit`, `heap_limit`, `cancelled`, `panic` or `admission`.
+    /// `syntax`, `runtime`, `time_limit`, `operation_limit`, `stack_limit`, `heap_limit`, `cancelled`, `panic`, `admission`,
+    /// `replay_diverged` or `store_error`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -197,6 +204,8 @@ impl ScriptErrorKind {
             Self::Cancelled => "cancelled",
             Self::Panic => "panic",
             Self::Admission => "admission",
+            Self::ReplayDiverged => "replay_diverged",
+            Self::Store => "store_error",
         }
     }
 }

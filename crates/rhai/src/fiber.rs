@@ -16,6 +16,7 @@ use crate::engine::RunOptions;
 use crate::error::{ScriptError, ScriptErrorKind};
 use crate::heap;
 use crate::locals::Locals;
+use crate::replay::unwritten;
 use crate::state::{ScriptState, Stop};
 use crate::tasks::RunningTask;
 use crate::unordered::Unordered;
@@ -150,7 +151,8 @@ impl<T: 'static> New<T> {
             limits.operations.unwrap_or(u64::MAX),
             limits.stack_bytes.max(SMALLEST_STACK),
             limits.heap_bytes,
-        );
+        )
+        .map_err(unwritten)?;
         let (body, inner) = (self.body, Rc::clone(&script));
         let main = Fibre::new(&script, Role::Main, move || {
             if inner.stopped().is_some() {
@@ -211,7 +213,7 @@ impl<T: 'static> Running<T> {
             // A task may have registered a callback, which the main coroutine waits for.
             let main_again =
                 self.ending.is_none() && self.main.may_run() && (held_back || self.script.callbacks.take_added());
-            if !main_again && !self.script.tasks.has_new() {
+            if !main_again && !self.script.tasks.has_new() && !self.end_stuck_replay() {
                 break;
             }
         }
@@ -222,6 +224,20 @@ impl<T: 'static> Running<T> {
                 Poll::Pending
             }
         }
+    }
+
+    /// Stops a run of which all coroutines wait for what does not come: the script has changed. Gives whether it did.
+    fn end_stuck_replay(&self) -> bool {
+        let Some(replay) = &self.script.replay else {
+            return false;
+        };
+        let coroutines = usize::from(self.ending.is_none()) + self.tasks.len();
+        let stuck = self.script.stopped().is_none() && replay.is_stuck(coroutines);
+        if stuck {
+            replay.fail(replay.missed());
+            self.script.stop(Stop::Replay);
+        }
+        stuck
     }
 
     /// The main coroutine ran the callbacks that there were at its end; tasks may have registered further ones since.
@@ -242,6 +258,13 @@ impl<T: 'static> Running<T> {
         while let Poll::Ready(Some(())) = self.tasks.poll_next(cx) {
             self.tasks.extend(self.script.tasks.take_new());
         }
+    }
+
+    /// Why the run could not go on, if it is one.
+    fn replay_failure(&self) -> Option<ScriptError> {
+        let replay = self.script.replay.as_ref()?;
+        let cut_short = self.script.stopped().is_none() && !replay.is_over();
+        replay.take_failure().or_else(|| cut_short.then(|| replay.missed()))
     }
 
     /// What the script's author should know.
@@ -291,10 +314,12 @@ impl<T: 'static> Future for Fiber<T> {
         let ending = std::task::ready!(running.run(cx));
         let stopped = running.script.stopped();
         let stopped_at = running.script.stopped_at();
+        let failure = running.replay_failure();
         this.warnings = running.warnings();
         this.state = FiberState::Ended;
         Poll::Ready(match ending {
             Err(panic) => Err(panicked(&*panic)),
+            Ok(_) if failure.is_some() => failure.map_or_else(|| Err(ScriptError::cancelled()), Err),
             Ok(ended) => match (ended, stopped) {
                 (Err(error), Some(stop)) => Err(stop_error(stop, &this.limits, error.raw_position())),
                 // A limit counts also where it cut off only tasks or callbacks, or a callback's error was swallowed.
@@ -347,6 +372,7 @@ fn stop_error(stop: Stop, limits: &Limits, position: rhai::Position) -> ScriptEr
                 limits.heap_bytes.unwrap_or(usize::MAX)
             ),
         ),
+        Stop::Replay => (ScriptErrorKind::ReplayDiverged, "the run cannot go on".to_owned()),
     };
     ScriptError::new(kind, message).at(position)
 }

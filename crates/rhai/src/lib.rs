@@ -30,6 +30,7 @@
 #![warn(unsafe_code)]
 
 mod admission;
+mod answer;
 mod arrays;
 mod async_fn;
 mod batch;
@@ -49,9 +50,14 @@ mod heap;
 mod locals;
 mod modules;
 mod object;
+mod outside;
 mod package;
 mod pool;
+mod replay;
+mod run;
+mod sent;
 mod settings;
+mod source;
 mod state;
 mod stored_call;
 mod tasks;
@@ -78,8 +84,10 @@ pub use heap::{ScriptAllocator, uncharged};
 pub use locals::{Locals, Output};
 pub use modules::{ConfinedModules, ModuleFolder};
 pub use object::from_json;
-pub use package::{InflightPackage, await_request, duration, locals_of, session_of};
+pub use outside::journalled;
+pub use package::{InflightPackage, call_for_text, call_request, duration, locals_of, session_of};
 pub use pool::{FiberPool, ScriptHandle};
+pub use run::Run;
 pub use settings::{BATCH_OPTIONS, EACH_OPTIONS};
 pub use tasks::Task;
 pub use text::{MAX_DEPTH, value_json, value_text};

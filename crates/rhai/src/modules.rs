@@ -7,9 +7,10 @@ use std::future::poll_fn;
 use std::path::{Component, Path, PathBuf};
 use std::task::{Poll, Waker};
 
-use rhai::{Engine, EvalAltResult, Module, ModuleResolver, Position, Scope, Shared};
+use rhai::{Dynamic, Engine, EvalAltResult, Module, ModuleResolver, Position, Scope, Shared};
 
 use crate::coroutine::running;
+use crate::outside::{Call, end_run};
 use crate::wait::wait;
 
 /// A larger file is no module: compiling is native work that cannot be preempted.
@@ -60,18 +61,53 @@ impl Loaded {
         if own(&self.loading.borrow()) {
             return Ok(None);
         }
-        wait(poll_fn(|cx| {
-            if let Some(module) = self.modules.borrow().get(file) {
-                return Poll::Ready(Some(Begun::Loaded(module.clone())));
-            }
-            let mut loading = self.loading.borrow_mut();
-            if loading.iter().any(|(_, path)| path == file) {
+        wait(poll_fn(|cx| match self.begin_now(coroutine, file) {
+            Some(begun) => Poll::Ready(Some(begun)),
+            None => {
                 self.waiting.borrow_mut().push(cx.waker().clone());
-                return Poll::Pending;
+                Poll::Pending
             }
-            loading.push((coroutine, file.to_owned()));
-            Poll::Ready(Some(Begun::Loading))
         }))
+    }
+
+    /// `None` where another coroutine is loading the module.
+    fn begin_now(&self, coroutine: usize, file: &Path) -> Option<Begun> {
+        if let Some(module) = self.modules.borrow().get(file) {
+            return Some(Begun::Loaded(module.clone()));
+        }
+        let mut loading = self.loading.borrow_mut();
+        if loading.iter().any(|(_, path)| path == file) {
+            return None;
+        }
+        loading.push((coroutine, file.to_owned()));
+        Some(Begun::Loading)
+    }
+
+    /// As [`begin`](Self::begin), in the order in which the first run of the script loaded its modules: what another coroutine is
+    /// loading is waited for.
+    fn begin_in_turn(
+        &self,
+        coroutine: usize,
+        file: &Path,
+        path: &str,
+        position: Position,
+    ) -> Result<Option<Begun>, Box<EvalAltResult>> {
+        let mut begun = None;
+        let turn = Call::at(position, "import").text(path).waits().answered(|| {
+            begun = self.begin(coroutine, file)?;
+            Ok(Dynamic::from(begun.is_some()).into())
+        });
+        let went_on = turn.answer?.as_bool().unwrap_or(false);
+        if turn.replayed.is_none() || !went_on {
+            return Ok(begun);
+        }
+        match self.begin_now(coroutine, file) {
+            Some(begun) => Ok(Some(begun)),
+            None => Err(end_run(
+                "the modules are not loaded in the order of the first run",
+                position,
+            )),
+        }
     }
 
     /// The module is loaded, or has failed to.
@@ -113,7 +149,7 @@ impl ModuleResolver for ConfinedModules {
             .ok_or_else(|| failed("this script has no folder to import modules from".into()))?;
         let file = confined(&folder.0, path).map_err(failed)?;
         let loaded = &context.script.modules;
-        match loaded.begin(context.id(), &file)? {
+        match loaded.begin_in_turn(context.id(), &file, path, position)? {
             Some(Begun::Loaded(module)) => return Ok(module),
             Some(Begun::Loading) => {}
             None => return Err(failed(format!("the module `{path}` imports itself"))),

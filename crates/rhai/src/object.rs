@@ -1,33 +1,41 @@
 //! Answers as script values, made only when a script asks for them.
 
 use inflight_core::{Effect, Response, Success};
-use rhai::{Dynamic, EvalAltResult, Map};
+use rhai::{Dynamic, EvalAltResult, ImmutableString, Map};
 
+use crate::answer::Told;
 use crate::error::{error_map, thrown};
 
 /// What `get_result` gives: the object's id, or the whole answer where it is not about one object (a list).
 pub(crate) fn result_value(success: &Success) -> Result<Dynamic, Box<EvalAltResult>> {
+    result_told(success).map(Told::into_value)
+}
+
+/// As [`result_value`], with the text that it is made of.
+pub(crate) fn result_told(success: &Success) -> Result<Told, Box<EvalAltResult>> {
     match &success.object_id {
-        Some(id) => Ok(id.as_ref().into()),
-        None => object_value(success),
+        Some(id) => Ok(Dynamic::from(ImmutableString::from(id.as_ref())).into()),
+        None => object_told(success),
     }
 }
 
 /// The whole answer as a map; as bytes (a blob) where its content type says that it is not JSON, and as text where it is none all
 /// the same.
-pub(crate) fn object_value(success: &Success) -> Result<Dynamic, Box<EvalAltResult>> {
+pub(crate) fn object_told(success: &Success) -> Result<Told, Box<EvalAltResult>> {
     let body = &success.response.body;
     if is_file(success) {
         crate::bounded::reserve(body.len())?;
-        return Ok(Dynamic::from_blob(body.to_vec()));
+        return Ok(Dynamic::from_blob(body.to_vec()).into());
     }
     if body.is_empty() {
-        return Ok(Dynamic::UNIT);
+        return Ok(Dynamic::UNIT.into());
     }
     match serde_json::from_slice::<Dynamic>(body) {
-        Ok(value) => Ok(value),
+        Ok(value) => Ok(Told::json(value, body.clone())),
         Err(error) => match std::str::from_utf8(body) {
-            Ok(text) if !text.trim_start().starts_with(['{', '[']) => Ok(text.into()),
+            Ok(text) if !text.trim_start().starts_with(['{', '[']) => {
+                Ok(Dynamic::from(ImmutableString::from(text)).into())
+            }
             _ => Err(unreadable(&success.response, &error)),
         },
     }
@@ -83,7 +91,7 @@ mod tests {
                 object_id: Some("x".into()),
                 response: Response::new(200, body.to_owned()),
             };
-            let error = object_value(&success).expect_err(body);
+            let error = object_told(&success).map(Told::into_value).expect_err(body);
             let EvalAltResult::ErrorRuntime(thrown, _) = *error else {
                 panic!("{error}")
             };

@@ -1,16 +1,21 @@
 //! The script functions for requests in flight, as a Rhai package.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use inflight_core::{Outcome, RequestId, Session};
+use inflight_core::{Outcome, Request, RequestId, Session};
 use rhai::packages::Package;
-use rhai::{Dynamic, EvalAltResult, FuncRegistration, INT, ImmutableString, Module, NativeCallContext, Shared};
+use rhai::{
+    Dynamic, EvalAltResult, FuncRegistration, INT, ImmutableString, Module, NativeCallContext, Position, Shared,
+};
 
+use crate::answer::Told;
 use crate::error::{failure_error, result_error, script_error};
 use crate::fiber::{current_deadline, current_locals};
+use crate::heap::{Hosted, uncharged};
 use crate::locals::Locals;
-use crate::object::{object_value, response_value, result_value};
+use crate::object::{object_told, response_value, result_told};
+use crate::outside::{Answered, Call, is_run, numbered, refusal};
 use crate::wait::{wait, within};
 
 pub(crate) type Answer<T> = Result<T, Box<EvalAltResult>>;
@@ -80,48 +85,94 @@ impl Package for InflightPackage {
 }
 
 fn register_questions(module: &mut Module) {
-    function(module, "is_complete", |ctx: NativeCallContext, id: ImmutableString| {
-        let (session, id) = known(&ctx, &id)?;
-        session.is_complete(id).ok_or_else(unknown)
-    });
+    function(
+        module,
+        "is_complete",
+        |ctx: NativeCallContext, id: ImmutableString| -> Answer<Dynamic> {
+            Call::new(&ctx, "is_complete").text(&id).answer(|| {
+                let (session, id) = known(&ctx, &id)?;
+                session.is_complete(id).map(Told::from).ok_or_else(unknown)
+            })
+        },
+    );
     function(
         module,
         "status",
-        |ctx: NativeCallContext, id: ImmutableString| -> Answer<ImmutableString> {
-            let (session, id) = known(&ctx, &id)?;
-            let status = session.status(id).ok_or_else(unknown)?;
-            Ok(status.as_str().into())
+        |ctx: NativeCallContext, id: ImmutableString| -> Answer<Dynamic> {
+            looking(&ctx, "status", &id, |session, id| {
+                let status = session.status(id).ok_or_else(unknown)?;
+                Ok(status.as_str().into())
+            })
         },
     );
-    function(module, "get_result", |ctx: NativeCallContext, id: ImmutableString| {
-        let (session, id) = known(&ctx, &id)?;
-        settled(&*session.result(id).map_err(result_error)?, result_value)
-    });
-    function(module, "get_object", |ctx: NativeCallContext, id: ImmutableString| {
-        let (session, id) = known(&ctx, &id)?;
-        settled(&*session.result(id).map_err(result_error)?, object_value)
-    });
+    for (name, value) in [("get_result", result_told as fn(&_) -> _), ("get_object", object_told)] {
+        function(
+            module,
+            name,
+            move |ctx: NativeCallContext, id: ImmutableString| -> Answer<Dynamic> {
+                looking(&ctx, name, &id, |session, id| {
+                    settled(&*session.result(id).map_err(result_error)?, value)
+                })
+            },
+        );
+    }
     // Of a failed request too: `()` where no answer came.
     function(
         module,
         "get_response",
         |ctx: NativeCallContext, id: ImmutableString| -> Answer<Dynamic> {
-            let (session, id) = known(&ctx, &id)?;
-            let outcome = session.result(id).map_err(result_error)?;
-            let response = match &*outcome {
-                Ok(success) => Some(&success.response),
-                Err(failure) => failure.response.as_ref(),
-            };
-            Ok(response.map_or(Dynamic::UNIT, response_value))
+            looking(&ctx, "get_response", &id, |session, id| {
+                let outcome = session.result(id).map_err(result_error)?;
+                let response = match &*outcome {
+                    Ok(success) => Some(&success.response),
+                    Err(failure) => failure.response.as_ref(),
+                };
+                Ok(response.map_or(Dynamic::UNIT, response_value).into())
+            })
         },
     );
-    function(module, "metrics", |ctx: NativeCallContext| {
-        session_of(&ctx).map(|session| metrics_of(&session))
+    function(module, "metrics", |ctx: NativeCallContext| -> Answer<Dynamic> {
+        Call::new(&ctx, "metrics").answer(|| session_of(&ctx).map(|session| Dynamic::from(metrics_of(&session)).into()))
     });
-    function(module, "cancel", |ctx: NativeCallContext, id: ImmutableString| {
-        let (session, id) = known(&ctx, &id)?;
-        session.cancel(id).ok_or_else(unknown)
+    function(
+        module,
+        "cancel",
+        |ctx: NativeCallContext, id: ImmutableString| -> Answer<Dynamic> {
+            Call::new(&ctx, "cancel").text(&id).answer(|| {
+                let (session, id) = known(&ctx, &id)?;
+                session.cancel(id).map(Told::from).ok_or_else(unknown)
+            })
+        },
+    );
+}
+
+/// Asks how a request ended, which counts as having looked at it.
+fn looking(
+    ctx: &NativeCallContext,
+    operation: &str,
+    id: &str,
+    ask: impl FnOnce(&Session, RequestId) -> Answer<Told>,
+) -> Answer<Dynamic> {
+    let answered = Call::new(ctx, operation).text(id).answered(|| {
+        let (session, id) = known(ctx, id)?;
+        ask(&session, id)
     });
+    if answered.replayed.is_some() {
+        look_again(&locals_of(ctx)?, [id]);
+    }
+    answered.answer
+}
+
+/// What was looked at the first time counts as looked at in the run that replays it.
+pub(crate) fn look_again<'a>(locals: &Locals, ids: impl IntoIterator<Item = &'a str>) {
+    let Some(session) = locals.session() else { return };
+    for id in ids {
+        if let Ok(id) = id.parse()
+            && session.is_complete(id) == Some(true)
+        {
+            let _ = session.detach(id);
+        }
+    }
 }
 
 /// What has happened in a session, as a script sees it.
@@ -143,26 +194,32 @@ fn metrics_of(session: &Session) -> rhai::Map {
 
 fn register_waits(module: &mut Module) {
     for (name, value) in [
-        ("await_result", result_value as fn(&_) -> _),
-        ("await_object", object_value),
+        ("await_result", result_told as fn(&_) -> _),
+        ("await_object", object_told),
     ] {
+        let wait = move |ctx: &NativeCallContext, id: &str, limit: Option<Duration>| {
+            let call = Call::new(ctx, name).text(id).limit(limit).waits();
+            let answered = call.answered(|| settled(&*outcome_within(ctx, id, limit)?, value));
+            if answered.replayed.is_some() {
+                look_again(&locals_of(ctx)?, [id]);
+            }
+            answered.answer
+        };
         function(module, name, move |ctx: NativeCallContext, id: ImmutableString| {
-            settled(&*outcome_within(&ctx, &id, None)?, value)
+            wait(&ctx, &id, None)
         });
         function(
             module,
             name,
             move |ctx: NativeCallContext, id: ImmutableString, seconds: INT| {
-                let limit = duration(seconds as f64, "the timeout")?;
-                settled(&*outcome_within(&ctx, &id, Some(limit))?, value)
+                wait(&ctx, &id, Some(duration(seconds as f64, "the timeout")?))
             },
         );
         function(
             module,
             name,
             move |ctx: NativeCallContext, id: ImmutableString, seconds: f64| {
-                let limit = duration(seconds, "the timeout")?;
-                settled(&*outcome_within(&ctx, &id, Some(limit))?, value)
+                wait(&ctx, &id, Some(duration(seconds, "the timeout")?))
             },
         );
     }
@@ -170,34 +227,47 @@ fn register_waits(module: &mut Module) {
 
 fn register_sleep(module: &mut Module) {
     // An integer is milliseconds, as the design's scripts mean it; a float is seconds, as Rhai's own `sleep` counts them.
-    function(module, "sleep", |_: NativeCallContext, milliseconds: INT| {
-        sleep_for(duration(milliseconds as f64 / 1e3, "the time to sleep")?)
+    function(module, "sleep", |ctx: NativeCallContext, milliseconds: INT| {
+        sleep_for(&ctx, duration(milliseconds as f64 / 1e3, "the time to sleep")?)
     });
-    function(module, "sleep", |_: NativeCallContext, seconds: f64| {
-        sleep_for(duration(seconds, "the time to sleep")?)
+    function(module, "sleep", |ctx: NativeCallContext, seconds: f64| {
+        sleep_for(&ctx, duration(seconds, "the time to sleep")?)
     });
-    function(module, "sleep_ms", |_: NativeCallContext, milliseconds: INT| {
-        sleep_for(duration(milliseconds as f64 / 1e3, "the time to sleep")?)
+    function(module, "sleep_ms", |ctx: NativeCallContext, milliseconds: INT| {
+        sleep_for(&ctx, duration(milliseconds as f64 / 1e3, "the time to sleep")?)
     });
-    function(module, "sleep_ms", |_: NativeCallContext, milliseconds: f64| {
-        sleep_for(duration(milliseconds / 1e3, "the time to sleep")?)
+    function(module, "sleep_ms", |ctx: NativeCallContext, milliseconds: f64| {
+        sleep_for(&ctx, duration(milliseconds / 1e3, "the time to sleep")?)
     });
 }
 
+fn now_ms() -> INT {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |time| INT::try_from(time.as_millis()).unwrap_or(INT::MAX))
+}
+
 /// `now_ms()`: the time of day in milliseconds since 1970. `deadline()`: when the script's time limit passes, on the same scale; `()`
-/// where it has none.
+/// where it has none. `timestamp()`: Rhai's own, which no journal can keep.
 fn register_time(module: &mut Module) {
-    fn now_ms() -> INT {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        since.map_or(0, |time| INT::try_from(time.as_millis()).unwrap_or(INT::MAX))
-    }
-    function(module, "now_ms", |_: NativeCallContext| -> Answer<INT> { Ok(now_ms()) });
-    function(module, "deadline", |_: NativeCallContext| -> Answer<Dynamic> {
-        let left = current_deadline().map(|deadline| {
-            let now = tokio::time::Instant::now().into_std();
-            INT::try_from(deadline.saturating_duration_since(now).as_millis()).unwrap_or(INT::MAX)
-        });
-        Ok(left.map_or(Dynamic::UNIT, |left| now_ms().saturating_add(left).into()))
+    function(module, "now_ms", |ctx: NativeCallContext| -> Answer<Dynamic> {
+        Call::new(&ctx, "now_ms").answer(|| Ok(now_ms().into()))
+    });
+    function(module, "deadline", |ctx: NativeCallContext| -> Answer<Dynamic> {
+        Call::new(&ctx, "deadline").answer(|| {
+            let left = current_deadline().map(|deadline| {
+                let now = tokio::time::Instant::now().into_std();
+                INT::try_from(deadline.saturating_duration_since(now).as_millis()).unwrap_or(INT::MAX)
+            });
+            let at = left.map_or(Dynamic::UNIT, |left| now_ms().saturating_add(left).into());
+            Ok(at.into())
+        })
+    });
+    function(module, "timestamp", |_: NativeCallContext| -> Answer<Instant> {
+        if is_run() {
+            let message = "a timestamp means nothing after a restart: a run that is replayed counts with now_ms()";
+            return Err(script_error("not_replayable", message));
+        }
+        Ok(Instant::now())
     });
 }
 
@@ -250,18 +320,63 @@ pub(crate) fn unknown() -> Box<EvalAltResult> {
     result_error(inflight_core::ResultError::Unknown)
 }
 
-/// Waits, without a limit of time but the request's own deadline, until a request of the calling script has ended: for
-/// functions that look blocking to a script. Gives the whole object as a map, or the object's id as a text.
+/// Submits a request as soon as there is room, and waits for its ending, without a limit of time but the request's own deadline: for
+/// functions that look blocking to a script. Gives the whole object as a map, or the object's id as a text. The session forgets the
+/// request: the script never learns its id.
 ///
 /// # Errors
-/// What the request failed with, as a script catches it.
-pub fn await_request(ctx: &NativeCallContext, id: RequestId, whole_object: bool) -> Answer<Dynamic> {
-    let ending = session_of(ctx)?.wait_async(id).ok_or_else(unknown)?;
-    let value = if whole_object { object_value } else { result_value };
-    settled(&*wait(ending)?, value)
+/// What the request failed with, as a script catches it, and where it is not accepted.
+pub fn call_request(ctx: &NativeCallContext, request: Request, whole_object: bool) -> Answer<Dynamic> {
+    let request = Hosted::new(request);
+    let operation = request.operation.clone();
+    let value = if whole_object { object_told } else { result_told };
+    let session = session_of(ctx)?;
+    let answered = Call::submitting(ctx, &operation, &request).answered(|| {
+        let outcome = carry_out(&session, request.into_inner(), &operation, ctx.call_position())?;
+        settled(&outcome, value)
+    });
+    forget_again(&session, answered)
 }
 
-fn settled(outcome: &Outcome, value: impl Fn(&inflight_core::Success) -> Answer<Dynamic>) -> Answer<Dynamic> {
+/// What the session has forgotten the first time it forgets in the run that replays it.
+fn forget_again(session: &Session, answered: Answered) -> Answer<Dynamic> {
+    for id in answered.replayed.iter().flat_map(|replayed| replayed.request_ids(1)) {
+        uncharged(|| drop(session.take_result(id)));
+    }
+    answered.answer
+}
+
+/// Submits a request, waits for its ending, and forgets it.
+fn carry_out(session: &Session, request: Request, operation: &str, position: Position) -> Answer<Hosted<Outcome>> {
+    let id = wait(numbered(session.submit_when_room(request)))?
+        .map_err(|error| refusal(session, error.kind(), operation, position))?;
+    let outcome = wait(session.wait_async(id).ok_or_else(unknown)?)?;
+    uncharged(|| {
+        drop(session.take_result(id));
+        Ok(Hosted::new(Arc::unwrap_or_clone(outcome)))
+    })
+}
+
+/// The body of the answer to a request that a script makes without knowing, such as for a page of a list.
+///
+/// # Errors
+/// As [`call_request`].
+pub fn call_for_text(session: &Session, request: Request) -> Answer<ImmutableString> {
+    let request = Hosted::new(request);
+    let operation = request.operation.clone();
+    let call = Call::at(Position::NONE, &operation).waits().requests(1);
+    let answered = call.all(std::iter::once(&*request)).answered(|| {
+        let outcome = carry_out(session, request.into_inner(), &operation, Position::NONE)?;
+        settled(&outcome, |success| {
+            let text = String::from_utf8_lossy(&success.response.body);
+            Ok(Dynamic::from(ImmutableString::from(&*text)).into())
+        })
+    });
+    let text = forget_again(session, answered)?;
+    Ok(text.into_immutable_string().unwrap_or_default())
+}
+
+fn settled(outcome: &Outcome, value: impl Fn(&inflight_core::Success) -> Answer<Told>) -> Answer<Told> {
     match outcome {
         Ok(success) => value(success),
         Err(failure) => Err(failure_error(failure)),
@@ -307,8 +422,19 @@ pub fn duration(seconds: f64, what: &str) -> Answer<Duration> {
     Ok(Duration::from_secs_f64(seconds.min(LONGEST)))
 }
 
-fn sleep_for(time: Duration) -> Answer<()> {
-    // Nothing is waited for but the time.
-    within(Some(time), std::future::pending::<()>())?;
-    Ok(())
+/// Nothing is waited for but the time. A run that is replayed sleeps what is left of it.
+fn sleep_for(ctx: &NativeCallContext, time: Duration) -> Answer<()> {
+    let call = |operation| Call::new(ctx, operation).limit(Some(time));
+    let mut left = time;
+    if is_run() {
+        let begun = call("sleep").answer(|| Ok(now_ms().into()))?;
+        let passed = now_ms().saturating_sub(begun.as_int().unwrap_or(INT::MAX));
+        let passed = Duration::from_millis(u64::try_from(passed).unwrap_or(0));
+        left = time.saturating_sub(passed);
+    }
+    let slept = call("slept").waits().answer(|| {
+        within(Some(left), std::future::pending::<()>())?;
+        Ok(Dynamic::UNIT.into())
+    });
+    slept.map(|_| ())
 }

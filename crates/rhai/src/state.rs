@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::Instant;
 
+use inflight_core::StoreError;
 use rhai::{Engine, Position};
 
 use crate::callbacks::Callbacks;
@@ -12,6 +13,8 @@ use crate::collect::Collection;
 use crate::heap::HeapState;
 use crate::locals::Locals;
 use crate::modules::Loaded;
+use crate::replay::Replay;
+use crate::run::Run;
 use crate::tasks::Tasks;
 
 /// Further warnings of one script are not kept: it could make them without end.
@@ -30,6 +33,8 @@ pub(crate) enum Stop {
     Stack,
     /// The script holds more memory than it may.
     Heap,
+    /// The run cannot go on, for the reason that its replay has noted.
+    Replay,
 }
 
 /// One running script.
@@ -44,6 +49,8 @@ pub(crate) struct ScriptState {
     pub(crate) tasks: Tasks,
     pub(crate) callbacks: Callbacks,
     pub(crate) modules: Loaded,
+    /// Where the script stands in its journal, if it is a run that has one.
+    pub(crate) replay: Option<Replay>,
     /// What takes the next request instead of the queue.
     pub(crate) collection: RefCell<Option<Collection>>,
     stop: Cell<Option<Stop>>,
@@ -64,8 +71,10 @@ impl ScriptState {
         operations: u64,
         stack_bytes: usize,
         heap_bytes: Option<usize>,
-    ) -> Rc<Self> {
-        Rc::new(Self {
+    ) -> Result<Rc<Self>, StoreError> {
+        let run = locals.get::<Run>();
+        let replay = run.map(|run| Replay::begin(Run::clone(&run))).transpose()?;
+        Ok(Rc::new(Self {
             engine,
             locals,
             deadline,
@@ -75,13 +84,14 @@ impl ScriptState {
             tasks: Tasks::default(),
             callbacks: Callbacks::default(),
             modules: Loaded::default(),
+            replay,
             collection: RefCell::default(),
             stop: Cell::new(None),
             stopped_at: Cell::new(Position::NONE),
             preempted: Cell::new(None),
             deferred: RefCell::default(),
             warnings: RefCell::default(),
-        })
+        }))
     }
 
     /// Says that the script is to stop, at its next operation or in the wait that it is in.

@@ -19,7 +19,9 @@ use crate::admission::{Place, try_enter_task};
 use crate::coroutine::{Fibre, Role, running};
 use crate::error::{describe, line_with_place, script_error};
 use crate::heap::uncharged;
+use crate::outside::Call;
 use crate::package::{Answer, duration, function};
+use crate::replay::Replay;
 use crate::state::ScriptState;
 use crate::stored_call::StoredCall;
 use crate::wait::within;
@@ -203,6 +205,13 @@ impl Tasks {
         }
     }
 
+    /// The first run has joined it.
+    fn note_joined(&self, id: u64) {
+        if let Some(result) = self.results.borrow_mut().get_mut(&id) {
+            result.joined = true;
+        }
+    }
+
     /// Whether `task` waits, itself or through those it waits for, for `joiner`: then the two would wait for ever.
     fn waits_for(&self, task: u64, joiner: u64) -> bool {
         let joins = self.joins.borrow();
@@ -242,12 +251,14 @@ fn unjoined(id: u64, failure: &str) -> String {
 pub(crate) fn register(module: &mut Module) {
     module.set_custom_type::<Task>("Task");
     function(module, "start", |ctx: NativeCallContext, body: FnPtr| start(&ctx, body));
-    function(module, "join", |_: NativeCallContext, task: Task| join(&task, None));
-    function(module, "join", |_: NativeCallContext, task: Task, seconds: INT| {
-        join(&task, Some(seconds as f64))
+    function(module, "join", |ctx: NativeCallContext, task: Task| {
+        join(&ctx, &task, None)
     });
-    function(module, "join", |_: NativeCallContext, task: Task, seconds: f64| {
-        join(&task, Some(seconds))
+    function(module, "join", |ctx: NativeCallContext, task: Task, seconds: INT| {
+        join(&ctx, &task, Some(seconds as f64))
+    });
+    function(module, "join", |ctx: NativeCallContext, task: Task, seconds: f64| {
+        join(&ctx, &task, Some(seconds))
     });
     for name in ["to_string", "print", "to_debug", "debug"] {
         FuncRegistration::new(name)
@@ -275,12 +286,20 @@ fn start(ctx: &NativeCallContext, body: FnPtr) -> Answer<Task> {
         ));
     }
     // Waiting for a place would hold the script's own: an error says it.
-    let place = try_enter_task().ok_or_else(|| {
-        script_error(
-            "too_many_tasks",
-            "there is no room for the task: too many scripts and tasks live at once",
-        )
-    })?;
+    let mut place = None;
+    let entered = Call::new(ctx, "start").answer(|| {
+        place = try_enter_task();
+        match &place {
+            Some(_) => Ok(Dynamic::UNIT.into()),
+            None => Err(script_error(
+                "too_many_tasks",
+                "there is no room for the task: too many scripts and tasks live at once",
+            )),
+        }
+    });
+    entered.map(|_| ())?;
+    let number = script.replay.as_ref().map(Replay::number_task);
+    let begun = ctx.call_position();
     let id = tasks.next.get() + 1;
     let call = StoredCall::new(ctx, body);
     let inner = Rc::clone(&script);
@@ -289,7 +308,7 @@ fn start(ctx: &NativeCallContext, body: FnPtr) -> Answer<Task> {
         if inner.stopped().is_some() {
             return;
         }
-        let ended = call.call(&inner.engine, ());
+        let ended = begin(number, begun).and_then(|()| call.call(&inner.engine, ()));
         if ended.is_err() {
             inner.note_place(call.position());
         }
@@ -308,7 +327,7 @@ fn start(ctx: &NativeCallContext, body: FnPtr) -> Answer<Task> {
         tasks.new.borrow_mut().push(RunningTask {
             id,
             fibre,
-            _place: Some(place),
+            _place: place.take(),
             script: Rc::clone(&script),
         });
         Ok(())
@@ -327,6 +346,16 @@ fn start(ctx: &NativeCallContext, body: FnPtr) -> Answer<Task> {
     Ok(Task(Shared::new(Handle(id))))
 }
 
+/// A task of a run begins when it is its turn, and makes its calls in its own name.
+fn begin(number: Option<u32>, position: Position) -> Answer<()> {
+    let (Some(number), Some(context)) = (number, running()) else {
+        return Ok(());
+    };
+    context.task.set(number);
+    let begun = Call::at(position, "begin").waits();
+    begun.answer(|| Ok(Dynamic::UNIT.into())).map(|_| ())
+}
+
 /// What a script catches: the value that was thrown, or an error of Rhai's own as text.
 fn thrown_value(script: &ScriptState, error: &EvalAltResult) -> Dynamic {
     let mut inner = error;
@@ -339,7 +368,7 @@ fn thrown_value(script: &ScriptState, error: &EvalAltResult) -> Dynamic {
     }
 }
 
-fn join(task: &Task, seconds: Option<f64>) -> Answer<Dynamic> {
+fn join(ctx: &NativeCallContext, task: &Task, seconds: Option<f64>) -> Answer<Dynamic> {
     let id = task.0.0;
     let limit = seconds.map(|seconds| duration(seconds, "the timeout")).transpose()?;
     let context = running().ok_or_else(|| script_error("no_fiber", "this task belongs to no script that runs here"))?;
@@ -360,15 +389,21 @@ fn join(task: &Task, seconds: Option<f64>) -> Answer<Dynamic> {
     if let Some(joiner) = unlimited {
         uncharged(|| script.tasks.joins.borrow_mut().insert(joiner, id));
     }
-    let waited = within(limit, poll_fn(|cx| script.tasks.poll_ended(id, cx)));
+    let joined = Call::new(ctx, "join").number(id).limit(limit).waits().answered(|| {
+        match within(limit, poll_fn(|cx| script.tasks.poll_ended(id, cx)))? {
+            Some(_) => Ok(Dynamic::UNIT.into()),
+            None => Err(script_error(
+                "wait_timeout",
+                "the task has not ended in that time; it goes on, and can be joined again",
+            )),
+        }
+    });
     if let Some(joiner) = unlimited {
         script.tasks.joins.borrow_mut().remove(&joiner);
     }
-    if waited?.is_none() {
-        return Err(script_error(
-            "wait_timeout",
-            "the task has not ended in that time; it goes on, and can be joined again",
-        ));
+    joined.answer.map(|_| ())?;
+    if joined.replayed.is_some() {
+        script.tasks.note_joined(id);
     }
     match script.tasks.ended(id) {
         Some(Ok(value)) => Ok(value),

@@ -23,12 +23,17 @@ thread_local! {
 ///
 /// # Errors
 /// Where the script is to stop (cancelled, out of time): give the error on, a script cannot catch it. And on a tokio thread
-/// outside a fiber, as said; and while a batch takes a request.
+/// outside a fiber, as said; while a batch takes a request; and in a [`Run`](crate::Run), except from within
+/// [`journalled`](crate::journalled): what a script learns there has to be written down.
 pub fn wait<F: Future>(future: F) -> Result<F::Output, Box<EvalAltResult>> {
     if is_collecting() {
         return Err(refused("nothing can be waited for"));
     }
     match running() {
+        Some(context) if context.script.replay.is_some() && context.call.get().is_none() => Err(script_error(
+            "not_replayable",
+            "a function of the host's waits, and a run that is replayed has to know what for: the host is to use `journalled`",
+        )),
         Some(context) => context.run_to_end(future).map_err(terminated),
         None => {
             may_park()?;
@@ -93,6 +98,7 @@ pub(crate) fn token(stop: Stop) -> Dynamic {
         Stop::Operations => "operation limit",
         Stop::Stack => "stack limit",
         Stop::Heap => "heap limit",
+        Stop::Replay => "replay",
     }
     .into()
 }

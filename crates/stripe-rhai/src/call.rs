@@ -1,14 +1,13 @@
 //! What a script calls as a request: by a builder, by `stripe::…::…()` and by `stripe::raw`.
 
 use inflight_core::Request;
-use inflight_rhai::{locals_of, submit_request, uncharged};
+use inflight_rhai::{call_request, locals_of, submit_request, uncharged};
 use inflight_stripe::{Method, Operation, Params, RequestOptions, raw};
 use rhai::{Dynamic, EvalAltResult, ImmutableString, NativeCallContext};
 
 use crate::configure::invalid;
 use crate::host::{StripeConfig, StripeHost};
 use crate::key::ApiKey;
-use crate::send;
 
 type Answer<T> = Result<T, Box<EvalAltResult>>;
 
@@ -52,7 +51,7 @@ impl Call<'_> {
     /// Submits the request as soon as there is room, and waits for its ending: what a script sees as a blocking call. Gives the whole
     /// object as a map, or its id.
     pub(crate) fn wait(self, ctx: &NativeCallContext, host: &StripeHost, whole_object: bool) -> Answer<Dynamic> {
-        send::call(ctx, uncharged(|| self.request(ctx, host))?, whole_object)
+        call_request(ctx, uncharged(|| self.request(ctx, host))?, whole_object)
     }
 
     fn request(self, ctx: &NativeCallContext, host: &StripeHost) -> Answer<Request> {

@@ -36,7 +36,6 @@ mod opaque;
 mod options;
 mod package;
 mod pages;
-mod send;
 mod upload;
 mod webhook;
 

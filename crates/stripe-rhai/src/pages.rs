@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use inflight_core::Session;
-use inflight_rhai::{failure_error, locals_of, script_error, session_of, uncharged, wait};
+use inflight_rhai::{call_for_text, failure_error, locals_of, script_error, session_of, uncharged, wait};
 use inflight_stripe::pages::{FetchError, PageError, PageFetch, Pages};
 use inflight_stripe::{Operation, Params, RequestOptions, Resource};
 use rhai::{Dynamic, EvalAltResult, FuncRegistration, INT, ImmutableString, Map, Module, NativeCallContext};
@@ -35,8 +35,16 @@ pub struct StripePages {
 
 struct Walk {
     pages: Pages,
-    fetch: Option<PageFetch>,
+    fetch: Option<Fetch>,
     prefetch: bool,
+}
+
+/// How pages come.
+enum Fetch {
+    /// The next one is asked for before the last one is used up.
+    Ahead(PageFetch),
+    /// In a run that can be replayed: one after another, so that each is asked for in the same place of the script.
+    InTurn(Session),
 }
 
 impl StripePages {
@@ -89,42 +97,64 @@ fn in_use() -> Box<EvalAltResult> {
 
 impl Walk {
     fn new(pages: Pages, session: Session, prefetch: bool) -> Self {
+        let fetch = if session.is_of_run() {
+            Fetch::InTurn(session)
+        } else {
+            Fetch::Ahead(PageFetch::new(session))
+        };
         Self {
             pages,
-            fetch: Some(PageFetch::new(session)),
+            fetch: Some(fetch),
             prefetch,
         }
     }
 
     fn next(&mut self) -> Option<Answer<Dynamic>> {
-        let fetch = self.fetch.as_mut()?;
         loop {
             if let Some(object) = self.pages.next_object() {
-                if self.prefetch && self.pages.is_running_low() {
+                if self.prefetch
+                    && let Some(Fetch::Ahead(fetch)) = &mut self.fetch
+                    && self.pages.is_running_low()
+                {
                     uncharged(|| fetch.start(&self.pages));
                 }
                 let object = serde_json::from_str(object.get())
                     .map_err(|error| self.error(&PageError::NotAPage(error.to_string()).into()));
                 return Some(object);
             }
-            // Requests and answers come from and go to other threads: they are not the script's memory. What is kept of them is.
-            let pages = &self.pages;
-            let fetched = match wait(poll_fn(|cx| uncharged(|| fetch.poll(pages, cx)))) {
-                Ok(fetched) => fetched,
-                Err(stopped) => return Some(Err(stopped)),
-            };
-            match fetched {
-                Ok(None) => return None,
-                Ok(Some(body)) => {
-                    let accepted = self.pages.accept(&body);
-                    uncharged(|| drop(body));
-                    if let Err(error) = accepted {
-                        return Some(Err(self.error(&error.into())));
-                    }
-                }
-                Err(error) => return Some(Err(self.error(&error))),
+            match self.fetch_page() {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => return Some(Err(error)),
             }
         }
+    }
+
+    /// Gives whether there was a further page.
+    fn fetch_page(&mut self) -> Answer<bool> {
+        let pages = &self.pages;
+        let accepted = match &mut self.fetch {
+            None => return Ok(false),
+            Some(Fetch::Ahead(fetch)) => {
+                // Requests and answers come from and go to other threads: they are not the script's memory. What is kept of them is.
+                let fetched = wait(poll_fn(|cx| uncharged(|| fetch.poll(pages, cx))))?;
+                let Some(body) = fetched.map_err(|error| self.error(&error))? else {
+                    return Ok(false);
+                };
+                let accepted = self.pages.accept(&body);
+                uncharged(|| drop(body));
+                accepted
+            }
+            Some(Fetch::InTurn(session)) => {
+                let session = session.clone();
+                let request = uncharged(|| pages.next_request()).map_err(|error| self.error(&error.into()))?;
+                let Some(request) = request else { return Ok(false) };
+                let body = call_for_text(&session, request).map_err(|error| self.with_cursor(error))?;
+                self.pages.accept(body.as_bytes())
+            }
+        };
+        accepted.map_err(|error| self.error(&error.into()))?;
+        Ok(true)
     }
 
     /// What a script catches: as of any request, with the cursor to go on from.
@@ -135,6 +165,10 @@ impl Walk {
             FetchError::Page(error) => script_error("invalid_response", &error.to_string()),
             other => script_error("shutdown", &other.to_string()),
         };
+        self.with_cursor(thrown)
+    }
+
+    fn with_cursor(&self, thrown: Box<EvalAltResult>) -> Box<EvalAltResult> {
         with_field(thrown, "cursor", self.pages.cursor().into())
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use inflight_core::Request;
-use inflight_rhai::{from_json, locals_of, script_error, submit_request};
+use inflight_rhai::{call_request, from_json, journalled, locals_of, script_error, submit_request};
 use inflight_stripe::webhook::{
     DEFAULT_TOLERANCE, Event, EventNotification, SignatureError, Webhook, WebhookError, WebhookSecret,
 };
@@ -15,7 +15,6 @@ use serde_json::Value;
 use crate::configure::{invalid, timeout_of};
 use crate::error::with_field;
 use crate::host::{StripeConfig, StripeHost};
-use crate::send;
 
 type Answer<T> = Result<T, Box<EvalAltResult>>;
 
@@ -60,20 +59,31 @@ fn register_reading(module: &mut Module) {
     ] {
         FuncRegistration::new(name).set_into_module(
             module,
-            move |payload: Dynamic, header: Dynamic, secret: Dynamic| {
-                verified(&payload, &header, &secret, Some(DEFAULT_TOLERANCE), read)
+            move |ctx: NativeCallContext, payload: Dynamic, header: Dynamic, secret: Dynamic| {
+                // How old the delivery is depends on when it is asked.
+                journalled(&ctx, name, &[payload.clone(), header.clone()], || {
+                    verified(&payload, &header, &secret, Some(DEFAULT_TOLERANCE), read)
+                })
             },
         );
         FuncRegistration::new(name).set_into_module(
             module,
-            move |payload: Dynamic, header: Dynamic, secret: Dynamic, tolerance: Dynamic| {
-                verified(&payload, &header, &secret, tolerance_of(&tolerance)?, read)
+            move |ctx: NativeCallContext, payload: Dynamic, header: Dynamic, secret: Dynamic, tolerance: Dynamic| {
+                let asked = [payload.clone(), header.clone(), tolerance.clone()];
+                journalled(&ctx, name, &asked, || {
+                    verified(&payload, &header, &secret, tolerance_of(&tolerance)?, read)
+                })
             },
         );
     }
-    FuncRegistration::new("sign").set_into_module(module, |payload: Dynamic, secret: Dynamic| {
-        signed(&payload, &secret, SystemTime::now())
-    });
+    FuncRegistration::new("sign").set_into_module(
+        module,
+        |ctx: NativeCallContext, payload: Dynamic, secret: Dynamic| {
+            journalled(&ctx, "sign", std::slice::from_ref(&payload), || {
+                signed(&payload, &secret, SystemTime::now()).map(Dynamic::from)
+            })
+        },
+    );
     FuncRegistration::new("sign").set_into_module(module, |payload: Dynamic, secret: Dynamic, timestamp: i64| {
         let since =
             u64::try_from(timestamp).map_err(|_| invalid("the timestamp must be zero or more seconds since 1970"))?;
@@ -147,7 +157,7 @@ fn register_fetching(module: &mut Module, host: &Arc<StripeHost>) {
         let (now, later) = (Arc::clone(host), Arc::clone(host));
         FuncRegistration::new(name).set_into_module(module, move |ctx: NativeCallContext, notification: Map| {
             match request(&ctx, &now, &notification, fetch)? {
-                Some(request) => send::call(&ctx, request, true),
+                Some(request) => call_request(&ctx, request, true),
                 None => Ok(Dynamic::UNIT),
             }
         });
@@ -208,9 +218,11 @@ fn register_duplicates(module: &mut Module, host: &Arc<StripeHost>) {
     let (asked, forgetting) = (Arc::clone(host), Arc::clone(host));
     FuncRegistration::new("is_duplicate").set_into_module(
         module,
-        move |ctx: NativeCallContext, event: Dynamic| -> Answer<bool> {
+        move |ctx: NativeCallContext, event: Dynamic| -> Answer<Dynamic> {
             let id = id_of(&ctx, &asked, &event)?;
-            Ok(!inflight_rhai::uncharged(|| asked.seen_events().first_time(&id)))
+            // Also where the answer is known from an earlier run: this process has not seen the event yet.
+            let is_first = inflight_rhai::uncharged(|| asked.seen_events().first_time(&id));
+            journalled(&ctx, "is_duplicate", &[event_id(&event)], || Ok((!is_first).into()))
         },
     );
     FuncRegistration::new("forget").set_into_module(
@@ -225,17 +237,21 @@ fn register_duplicates(module: &mut Module, host: &Arc<StripeHost>) {
 
 /// The event's id, within what the script is configured as: one tenant's ids say nothing of another's.
 fn id_of(ctx: &NativeCallContext, host: &StripeHost, event: &Dynamic) -> Answer<String> {
-    let id = match event.read_lock::<Map>() {
-        Some(map) => map
-            .get("id")
-            .and_then(|id| id.read_lock::<ImmutableString>().map(|id| id.clone())),
-        None => event.read_lock::<ImmutableString>().map(|id| id.clone()),
-    };
+    let id = event_id(event);
+    let id = id.read_lock::<ImmutableString>().map(|id| id.clone());
     let id = id
         .filter(|id| !id.is_empty())
         .ok_or_else(|| invalid("an event, or the id of one, is needed"))?;
     let config = StripeConfig::of(&locals_of(ctx)?, host);
     Ok(format!("{} {id}", config.tenant()))
+}
+
+/// What an event's id is, by the event or by the id itself.
+fn event_id(event: &Dynamic) -> Dynamic {
+    match event.read_lock::<Map>() {
+        Some(map) => map.get("id").cloned().unwrap_or_default(),
+        None => event.clone(),
+    }
 }
 
 fn bytes_of(payload: &Dynamic) -> Answer<Vec<u8>> {

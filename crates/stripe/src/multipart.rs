@@ -1,6 +1,6 @@
 //! `multipart/form-data`: a form with a file in it. <https://docs.stripe.com/file-upload>
 
-use uuid::Uuid;
+use sha2::{Digest, Sha256};
 
 use crate::form::{self, EncodeError};
 use crate::value::{Params, Upload, Value};
@@ -11,22 +11,46 @@ pub(crate) struct Multipart {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Writes parameters as parts. The boundary is drawn once, at random, so that no content can hold it; a request that is sent
-/// again sends the same bytes.
+/// Writes parameters as parts. The boundary is a digest of what it separates, so that no content can hold it, and the same request
+/// has the same bytes whenever it is made.
 pub(crate) fn encode(params: &Params) -> Result<Multipart, EncodeError> {
-    encode_with(params, &Uuid::new_v4().to_string())
+    let mut digest = Sha256::new();
+    let mut add = |bytes: &[u8]| {
+        digest.update((bytes.len() as u64).to_le_bytes());
+        digest.update(bytes);
+    };
+    for (name, text) in form::pairs(&without_files(params))? {
+        add(name.as_bytes());
+        add(text.as_bytes());
+    }
+    for (name, value) in params.iter() {
+        if let Value::File(file) = value {
+            for text in [name, file.name(), file.content_type()] {
+                add(text.as_bytes());
+            }
+            add(file.bytes());
+        }
+    }
+    let boundary = digest.finalize().iter().take(16).fold(String::new(), |mut text, byte| {
+        text.push_str(&format!("{byte:02x}"));
+        text
+    });
+    encode_with(params, &boundary)
+}
+
+fn without_files(params: &Params) -> Params {
+    let mut plain = Params::new();
+    for (name, value) in params.iter() {
+        if !matches!(value, Value::File(_)) {
+            plain.set(name, value.clone());
+        }
+    }
+    plain
 }
 
 fn encode_with(params: &Params, boundary: &str) -> Result<Multipart, EncodeError> {
     let mut bytes = Vec::new();
-    let mut plain = Params::new();
-    for (name, value) in params.iter() {
-        match value {
-            Value::File(_) => {}
-            other => plain.set(name, other.clone()),
-        }
-    }
-    for (name, text) in form::pairs(&plain)? {
+    for (name, text) in form::pairs(&without_files(params))? {
         part(&mut bytes, boundary, &name, None, text.as_bytes());
     }
     for (name, value) in params.iter() {
@@ -88,8 +112,17 @@ mod tests {
     }
 
     #[test]
-    fn boundaries_differ() {
-        let body = || encode(&Params::new().with("purpose", "x")).unwrap().content_type;
-        assert_ne!(body(), body());
+    fn the_same_content_has_the_same_bytes_and_other_content_another_boundary() {
+        let body = |purpose: &str, file: &[u8]| {
+            let file = Upload::new("a.pdf", file);
+            encode(&Params::new().with("purpose", purpose).with("file", file)).unwrap()
+        };
+        let first = body("x", b"1");
+        let again = body("x", b"1");
+        assert_eq!((&first.content_type, &first.bytes), (&again.content_type, &again.bytes));
+        assert_ne!(first.content_type, body("y", b"1").content_type);
+        assert_ne!(first.content_type, body("x", b"2").content_type);
+        let boundary = first.content_type.split_once("boundary=").unwrap().1;
+        assert_eq!(boundary.len(), 32);
     }
 }

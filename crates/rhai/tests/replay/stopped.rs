@@ -1,0 +1,64 @@
+//! Runs that are stopped, and journals that cannot be written.
+
+use inflight_rhai::ScriptErrorKind;
+
+use crate::log::Log;
+use crate::support::{Server, first, run, run_until};
+
+#[test]
+fn what_is_stopped_goes_on() {
+    let scripts = [
+        r#"let caught = 0; try { each(0..20, |i| make_async(`item-${i}`), #{ concurrency: 5 }); } catch { caught = 1; } caught"#,
+        r#"let b = batch(#{ concurrency: 2 }); for i in 0..9 { b.add(thing(`item-${i}`)); } b.submit_async(); b.await_batch().len()"#,
+        r#"let ids = []; for i in 0..9 { ids.push(make_async(`item-${i}`)); } sleep(20); await_all(ids).len()"#,
+    ];
+    for script in scripts {
+        let whole = first(script);
+        let value = whole.result.unwrap_or_else(|error| panic!("{script}: {error}"));
+        for turns in 0..12 {
+            let log = Log::default();
+            // Stopped, not killed: the script is unwound in order, and what it has not sent must stay.
+            let stopped = run_until(script, &log, Server::default(), turns);
+            if let Err(error) = &stopped.result {
+                assert_eq!(error.kind(), ScriptErrorKind::Cancelled, "{script}");
+            }
+            let again = run(script, &log, stopped.server);
+            assert_eq!(again.result.unwrap(), value, "{script}, {turns} turns");
+            assert_eq!(again.server.effects, whole.server.effects, "{script}, {turns} turns");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_sent_after_a_write_that_failed() {
+    let script = r#"
+        let made = [];
+        try { made.push(thing("a").create()); print("one"); made.push(thing("b").create()); print("two"); }
+        catch { thing("caught").create(); }
+        thing("c").create();
+        made
+    "#;
+    let whole = first(script);
+    for writes in 0..whole.log.events().len() {
+        let log = Log::until(writes);
+        let ended = run(script, &log, Server::default());
+        let error = ended.result.unwrap_err();
+        // A request that cannot be written is a failure; what the script does about it cannot be written either.
+        assert_eq!(error.kind(), ScriptErrorKind::Store, "after {writes} writes: {error}");
+        assert!(error.message().contains("the process is dead"), "{error}");
+        assert!(!ended.server.effects.contains_key("caught"), "after {writes} writes");
+    }
+}
+
+#[test]
+fn a_sleep_that_had_begun_is_slept_to_its_end_only() {
+    let script = "let begun = now_ms(); print(begun); sleep(100000); begun";
+    let whole = first(script);
+    let value = whole.result.unwrap();
+    assert_eq!(whole.lines.join("\n"), value, "what was printed is what is given");
+    for writes in 2..=whole.log.events().len() {
+        let again = run(script, &whole.log.cut(writes), Server::default());
+        assert_eq!(again.result.unwrap(), value, "after {writes} writes");
+        assert!(again.lines.is_empty());
+    }
+}
