@@ -133,6 +133,23 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) metrics: Option<SocketAddr>,
 
+    /// Write requests down before they are sent, so that a crash loses none: sqlite:FILE, or postgres://USER@HOST/DATABASE for several
+    /// machines (a password may come from PGPASSWORD). What an earlier process has left there is sent too
+    #[arg(long, value_name = "STORE")]
+    pub(crate) store: Option<String>,
+
+    /// Make the scripts a run of this name, which goes on where it was when it is started again: nothing is sent or printed twice
+    #[arg(long, value_name = "ID", requires = "store", value_parser = parse_run_id)]
+    pub(crate) run_id: Option<String>,
+
+    /// How long a process on the same PostgreSQL may be silent before others take its requests over
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    pub(crate) lease: Duration,
+
+    /// How many attempts a second the account may make, over all processes on the store
+    #[arg(long, value_name = "N", requires = "store", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) store_pace: Option<u32>,
+
     /// Show neither progress nor the table, only the scripts' own output
     #[arg(long, short)]
     pub(crate) quiet: bool,
@@ -143,6 +160,16 @@ fn parse_when_down(text: &str) -> Result<WhenOpen, String> {
         "wait" => Ok(WhenOpen::Wait),
         "fail" => Ok(WhenOpen::Fail),
         _ => Err("it is either wait or fail".into()),
+    }
+}
+
+/// A run's name is part of ids and is shown: one short line.
+fn parse_run_id(text: &str) -> Result<String, String> {
+    let fits = (1..=200).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err("it has between 1 and 200 characters, on one line".into())
     }
 }
 

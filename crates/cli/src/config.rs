@@ -14,6 +14,7 @@ use toml::{Table, Value};
 use url::{Host, Url};
 
 use crate::args::Arguments;
+use crate::durable::shown;
 
 /// The file that is read if it is there.
 const FILE: &str = "inflight.toml";
@@ -251,7 +252,8 @@ fn in_effect(command: &'static str, arg: &Arg, matches: &ArgMatches, settings: O
     };
     let value = matches.get_raw(id).map(|values| {
         let texts: Vec<_> = values.map(|value| value.to_string_lossy()).collect();
-        texts.join(" ")
+        let text = texts.join(" ");
+        if long == "store" { shown(&text) } else { text }
     });
     Some(Effective {
         command,

@@ -10,6 +10,7 @@ mod check;
 mod config;
 mod dashboard;
 mod descriptors;
+mod durable;
 mod duration;
 mod http;
 mod metrics;

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::args::RunArguments;
 use crate::dashboard::{Dashboard, TOKEN_MIN, Token};
 use crate::descriptors::concurrency_within_limit;
+use crate::durable::{self, Runs};
 use crate::metrics::{self, Exposition};
 use crate::monitor::Monitor;
 use crate::page::page;
@@ -50,13 +51,15 @@ type Failure = Box<dyn std::error::Error>;
 
 /// Runs the scripts and gives the exit status.
 pub(crate) fn run(arguments: &RunArguments) -> Result<u8, Failure> {
-    let plan = Arc::new(Plan::new(
+    let target = Target::of(arguments)?;
+    let store = durable::open(arguments, &target)?;
+    let plan = Plan::new(
         arguments.scripts.clone(),
         read_all(&arguments.scripts),
         arguments.copies,
         arguments.priority,
-    ));
-    let target = Target::of(arguments)?;
+    );
+    let plan = Arc::new(plan.runs(Runs::of(arguments, store.as_ref())));
     // After everything that may be wrong with the command line and the key: a mistake there costs no earlier results.
     let token = dashboard_token()?;
     let json = arguments.json.as_deref().map(open_json).transpose()?;
@@ -72,6 +75,9 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<u8, Failure> {
     let mut builder = configure(arguments, &target, concurrency)?.observer(Arc::clone(&monitor) as _);
     if let Some(exposition) = &exposition {
         builder = builder.metrics(exposition.metrics());
+    }
+    if let Some(store) = &store {
+        builder = builder.store(store.clone());
     }
     let inflight = Arc::new(builder.build()?);
     let metrics_server = arguments.metrics.zip(exposition.clone()).map(|(address, exposition)| {

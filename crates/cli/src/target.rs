@@ -87,6 +87,16 @@ impl Target {
         if self.simulator.is_some() { 2 } else { 1 }
     }
 
+    /// Which world of requests this is, as a store keeps them apart: what was meant for a test must never reach real money.
+    pub(crate) fn mode(&self) -> &'static str {
+        match (&self.simulator, self.live, self.key.is_live()) {
+            (Some(_), ..) => "simulator",
+            (None, false, _) => "other",
+            (None, true, false) => "test",
+            (None, true, true) => "live",
+        }
+    }
+
     /// The target in a few words.
     pub(crate) fn describe(&self) -> String {
         match (&self.simulator, &self.base_url) {

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use inflight::core::{Priority, Registry, Session};
 use inflight::rhai::{FiberEngine, Script, ScriptError, ScriptErrorKind, max_live_fibers};
-use inflight::{Inflight, Metrics, ScriptOptions, ScriptReport, run_script};
+use inflight::{Inflight, Metrics, ScriptOptions, ScriptReport, ScriptRun, run_script};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::durable::{Begun, Runs, finish};
 use crate::monitor::Monitor;
 use crate::run::output::Output;
 use crate::script::ScriptFile;
@@ -25,6 +26,8 @@ pub(crate) struct Plan {
     pub(crate) scripts: Vec<ScriptFile>,
     pub(crate) copies: u32,
     pub(crate) priority: Option<Priority>,
+    /// Where the copies' runs are kept, if they are any.
+    pub(crate) runs: Option<Runs>,
 }
 
 /// How one copy of a script ended.
@@ -43,7 +46,13 @@ impl Plan {
             scripts,
             copies,
             priority,
+            runs: None,
         }
+    }
+
+    /// Makes the copies runs that go on where they were.
+    pub(crate) fn runs(self, runs: Option<Runs>) -> Self {
+        Self { runs, ..self }
     }
 
     pub(crate) fn total(&self) -> usize {
@@ -174,10 +183,7 @@ impl Feed {
                 Ok(compiled) => {
                     let feed = self.clone();
                     running.spawn_local(async move {
-                        let session = feed.registry.session();
-                        let id = session.id();
-                        let report = feed.run_copy(&compiled, script, copy, session).await;
-                        feed.report(script, copy, Some(id), report);
+                        feed.run_in_session(&compiled, script, copy).await;
                         drop(place);
                     });
                     // It runs to its first wait before the next is considered: what it submits counts then.
@@ -212,7 +218,37 @@ impl Feed {
         }
     }
 
-    async fn run_copy(&self, script: &Script, number: usize, copy: u32, session: Session) -> ScriptReport {
+    /// Runs a copy in a session of its own, or in its run's.
+    async fn run_in_session(&self, script: &Script, number: usize, copy: u32) {
+        let begun = match &self.plan.runs {
+            None => None,
+            Some(runs) => Some(runs.begin(&self.plan.label(number, copy), self.plan.total() == 1).await),
+        };
+        let (session, report) = match begun {
+            None => {
+                let session = self.registry.session();
+                let id = session.id();
+                (id, self.run_copy(script, number, copy, session, None).await)
+            }
+            Some(Begun::Ended(report)) => return self.report(number, copy, None, report),
+            Some(Begun::Goes(kept, run)) => {
+                let session = run.session(&self.registry);
+                let id = session.id();
+                let report = self.run_copy(script, number, copy, session, Some(run)).await;
+                (id, finish(kept, report).await)
+            }
+        };
+        self.report(number, copy, Some(session), report);
+    }
+
+    async fn run_copy(
+        &self,
+        script: &Script,
+        number: usize,
+        copy: u32,
+        session: Session,
+        run: Option<ScriptRun>,
+    ) -> ScriptReport {
         let output = Arc::clone(&self.output);
         let label = self.plan.label(number, copy);
         self.monitor.script_began(&label, &session);
@@ -227,6 +263,7 @@ impl Feed {
                 folder => folder.to_owned(),
             }),
             cancel: self.cancel.clone(),
+            run,
             ..ScriptOptions::default()
         };
         run_script(script, session, options).await

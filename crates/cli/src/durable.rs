@@ -1,0 +1,217 @@
+//! Requests and runs that survive the program: `--store` and `--run-id`.
+
+use std::sync::Arc;
+
+use inflight::core::Journal;
+use inflight::rhai::{ScriptError, ScriptErrorKind};
+use inflight::store::{DurableStore, OpenError, Run, RunStart, RunState};
+use inflight::{ScriptReport, ScriptRun, store_options};
+use serde_json::{Value, json};
+
+use crate::args::RunArguments;
+use crate::target::Target;
+
+#[derive(Debug, thiserror::Error)]
+#[error("--store {address}: {source}")]
+pub(crate) struct StoreError {
+    address: String,
+    source: OpenError,
+}
+
+/// The store that the command line names.
+pub(crate) fn open(arguments: &RunArguments, target: &Target) -> Result<Option<DurableStore>, StoreError> {
+    let Some(url) = &arguments.store else { return Ok(None) };
+    let mut options = store_options(target.mode());
+    options.lease = arguments.lease;
+    options.pace = arguments.store_pace.map(f64::from);
+    options.prefetch = usize::try_from(arguments.concurrency).unwrap_or(usize::MAX);
+    open_store(url, options).map(Some)
+}
+
+/// Opens a store, with an error that names it without its password.
+pub(crate) fn open_store(url: &str, options: inflight::store::StoreOptions) -> Result<DurableStore, StoreError> {
+    DurableStore::open(url, options).map_err(|source| StoreError {
+        address: shown(url),
+        source,
+    })
+}
+
+/// A store's address without what may be a password.
+pub(crate) fn shown(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return crate::text::printable(url).into_owned();
+    };
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+    let rest = rest.split('?').next().unwrap_or(rest);
+    crate::text::printable(&format!("{scheme}://{rest}")).into_owned()
+}
+
+/// Where the runs of one start are kept.
+#[derive(Clone)]
+pub(crate) struct Runs {
+    store: DurableStore,
+    id: String,
+    /// What starts them again.
+    command: String,
+}
+
+/// What a script has to do in its run.
+pub(crate) enum Begun {
+    Goes(Arc<Run>, ScriptRun),
+    /// It has ended before.
+    Ended(ScriptReport),
+}
+
+impl Runs {
+    /// `None` where the scripts are no runs.
+    pub(crate) fn of(arguments: &RunArguments, store: Option<&DurableStore>) -> Option<Self> {
+        let (store, id) = (store?.clone(), arguments.run_id.clone()?);
+        let line: Vec<_> = std::env::args_os()
+            .skip(1)
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        let scripts: Vec<_> = arguments
+            .scripts
+            .iter()
+            .map(|script| script.display().to_string())
+            .collect();
+        let command = json!({"script": scripts.join(" "), "line": without_store(&line)}).to_string();
+        Some(Self { store, id, command })
+    }
+
+    /// Begins the run of one copy, or goes on with it. The first copy of the only script has the run's own name.
+    pub(crate) async fn begin(&self, label: &str, is_only: bool) -> Begun {
+        let id = if is_only {
+            self.id.clone()
+        } else {
+            format!("{}/{label}", self.id)
+        };
+        let (store, command) = (self.store.clone(), self.command.clone());
+        // It asks the database, and waits.
+        let begun = tokio::task::spawn_blocking(move || store.begin_run(&id, &command)).await;
+        match begun {
+            Ok(Ok(RunStart::New(run) | RunStart::Resumed(run))) => goes(run),
+            Ok(Ok(RunStart::Finished(_, result))) => Begun::Ended(ended(result.as_deref())),
+            Ok(Err(error)) => Begun::Ended(ScriptReport::failed(ScriptError::of_kind(
+                ScriptErrorKind::Store,
+                &error.to_string(),
+            ))),
+            Err(error) => Begun::Ended(ScriptReport::failed(ScriptError::of_kind(
+                ScriptErrorKind::Panic,
+                &error.to_string(),
+            ))),
+        }
+    }
+}
+
+fn goes(mut run: Run) -> Begun {
+    let kept = run.take_kept();
+    let run = Arc::new(run);
+    let script = ScriptRun::new(run.id(), Arc::clone(&run) as Arc<dyn Journal>).kept(kept);
+    Begun::Goes(run, script)
+}
+
+/// Writes how a run has ended, unless it goes on later. Gives the report back, which says so where that is not written.
+pub(crate) async fn finish(run: Arc<Run>, mut report: ScriptReport) -> ScriptReport {
+    if report.resumable {
+        return report;
+    }
+    let (state, result) = match &report.result {
+        Ok(value) => (RunState::Completed, json!({"value": value})),
+        Err(error) => {
+            let error = json!({"kind": error.kind().as_str(), "message": error.message(), "at": error.position()});
+            (RunState::Failed, json!({"error": error}))
+        }
+    };
+    let written = tokio::task::spawn_blocking(move || run.finish(state, Some(result.to_string()))).await;
+    if let Ok(Err(error)) = written {
+        report
+            .warnings
+            .push(format!("that the run has ended is not written: {error}"));
+    }
+    report
+}
+
+/// How a run ended that has ended before.
+fn ended(result: Option<&str>) -> ScriptReport {
+    let kept: Value = result
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default();
+    let mut report = ScriptReport::failed(ScriptError::of_kind(
+        ScriptErrorKind::Store,
+        "the run has ended, and how is not kept",
+    ));
+    if let Some(value) = kept.get("value") {
+        report.result = Ok(value.clone());
+    } else if let Some(error) = kept.get("error") {
+        let kind = ScriptErrorKind::ALL
+            .into_iter()
+            .find(|kind| error["kind"] == kind.as_str());
+        let message = error["message"].as_str().unwrap_or_default();
+        let mut failed = ScriptError::of_kind(kind.unwrap_or(ScriptErrorKind::Runtime), message);
+        let place = |index: usize| error["at"][index].as_u64().and_then(|at| u16::try_from(at).ok());
+        if let (Some(line), Some(column)) = (place(0), place(1)) {
+            failed = failed.at_line(line.into(), column.into());
+        }
+        report.result = Err(failed);
+    }
+    report
+}
+
+/// A command line that starts a run again, without the store: it may have a password, and who starts the run again names it.
+fn without_store(line: &[String]) -> Vec<String> {
+    let mut kept = Vec::new();
+    let mut words = line.iter();
+    while let Some(word) = words.next() {
+        if word == "--store" {
+            words.next();
+        } else if !word.starts_with("--store=") {
+            kept.push(word.clone());
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_is_shown_without_its_password() {
+        assert_eq!(
+            shown("postgres://shop:LEAKMARK@db/shop?password=LEAKMARK"),
+            "postgres://db/shop"
+        );
+        assert_eq!(shown("sqlite:a.db"), "sqlite:a.db");
+    }
+
+    #[test]
+    fn a_kept_command_line_has_no_store() {
+        let line = [
+            "run",
+            "--store",
+            "postgres://a:LEAKMARK@b/c",
+            "--run-id",
+            "x",
+            "--store=y",
+            "a.rhai",
+        ];
+        let kept = without_store(&line.map(String::from));
+        assert_eq!(kept, ["run", "--run-id", "x", "a.rhai"]);
+    }
+
+    #[test]
+    fn what_is_kept_of_an_end_comes_back() {
+        let report = ended(Some(r#"{"value":42}"#));
+        assert_eq!(report.result.ok(), Some(json!(42)));
+        let report = ended(Some(
+            r#"{"error":{"kind":"time_limit","message":"too slow","at":[3,4]}}"#,
+        ));
+        let error = report.result.err();
+        let error = error
+            .as_ref()
+            .map(|error| (error.kind(), error.message(), error.position()));
+        assert_eq!(error, Some((ScriptErrorKind::TimeLimit, "too slow", Some((3, 4)))));
+        assert!(ended(None).result.is_err());
+    }
+}
