@@ -174,6 +174,27 @@ pub enum ScriptErrorKind {
     Store,
 }
 
+impl ScriptErrorKind {
+    /// The kind in one word: `syntax`, `runtime`, `time_limit`, `operation_limit`, `stack_limit`, `heap_limit`, `cancelled`, `panic`,
+    /// `admission`, `replay_diverged` or `store_error`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Syntax => "syntax",
+            Self::Runtime => "runtime",
+            Self::TimeLimit => "time_limit",
+            Self::OperationLimit => "operation_limit",
+            Self::StackLimit => "stack_limit",
+            Self::HeapLimit => "heap_limit",
+            Self::Cancelled => "cancelled",
+            Self::Panic => "panic",
+            Self::Admission => "admission",
+            Self::ReplayDiverged => "replay_diverged",
+            Self::Store => "store_error",
+        }
+    }
+}
+
 /// Why a script did not end well, as one readable line with its position.
 #[derive(Debug)]
 pub struct ScriptError {
