@@ -108,7 +108,7 @@ function show(latest, all) {
   pause.hidden = Boolean(report) || latest.has_ended;
   setText(pause, latest.is_paused ? "Resume sending" : "Pause sending");
   showFigures(figuresOf(latest));
-  drawCharts(points, latest.step_ms);
+  drawCharts(points);
   showFailures(latest.failures);
   showTables(latest);
 }

@@ -2,10 +2,9 @@
 const SVG = "http://www.w3.org/2000/svg";
 
 class Chart {
-  // `lines`: { name, color, dash, value(point, seconds) }; `show` turns a value into text.
+  // `lines`: { name, color, dash, value(point) }; `show` turns a value into text.
   constructor(figure, title, lines, show) {
     Object.assign(this, { lines, show, points: [], at: null });
-    this.seconds = 0.25;
     this.legend = lines.map((line) => {
       const key = element("i");
       key.style.borderTopColor = `var(${line.color})`;
@@ -57,9 +56,9 @@ class Chart {
     this.describe();
   }
 
-  draw(points, seconds) {
-    Object.assign(this, { points, seconds });
-    const values = this.lines.map((line) => points.map((point) => line.value(point, seconds)));
+  draw(points) {
+    this.points = points;
+    const values = this.lines.map((line) => points.map((point) => line.value(point)));
     const top = Math.max(1e-9, ...values.map((list) => list.reduce((most, value) => Math.max(most, value), 0)));
     const last = Math.max(1, points.length - 1);
     this.lines.forEach((line, index) => {
@@ -79,7 +78,7 @@ class Chart {
   describe() {
     const place = Math.min(this.at ?? Infinity, this.points.length - 1);
     const point = this.points[place];
-    const texts = this.lines.map((line) => (point ? this.show(line.value(point, this.seconds)) : ""));
+    const texts = this.lines.map((line) => (point ? this.show(line.value(point)) : ""));
     this.lines.forEach((line, index) => setText(line.shown, texts[index]));
     const moment = point ? `at ${time(point.at_ms)}: ` : "";
     const said = this.lines.map((line, index) => `${line.name} ${texts[index]}`).join(", ");
@@ -89,10 +88,12 @@ class Chart {
   }
 }
 
+const perSecond = (point, number) => (number * 1000) / Math.max(1, point.took_ms);
+
 const charts = {
   throughput: new Chart(byId("throughput"), "Requests ended per second", [
-    { name: "completed", color: "--good", value: (point, seconds) => point.completed / seconds },
-    { name: "failed", color: "--bad", dash: "6 3", value: (point, seconds) => point.failed / seconds },
+    { name: "completed", color: "--good", value: (point) => perSecond(point, point.completed) },
+    { name: "failed", color: "--bad", dash: "6 3", value: (point) => perSecond(point, point.failed) },
   ], rate),
   latency: new Chart(byId("latency"), "Latency, from submission to the end", [
     { name: "p50", color: "--one", value: (point) => point.p50_ms },
@@ -107,10 +108,10 @@ const charts = {
   limits: new Chart(byId("limits"), "In flight, waiting to be sent again, rate limited per second", [
     { name: "in flight", color: "--one", value: (point) => point.in_flight },
     { name: "waiting", color: "--two", dash: "6 3", value: (point) => point.waiting },
-    { name: "rate limited", color: "--bad", dash: "2 2", value: (point, seconds) => point.rate_limited / seconds },
+    { name: "rate limited", color: "--bad", dash: "2 2", value: (point) => perSecond(point, point.rate_limited) },
   ], rate),
 };
 
-function drawCharts(points, stepMs) {
-  for (const chart of Object.values(charts)) chart.draw(points, stepMs / 1000);
+function drawCharts(points) {
+  for (const chart of Object.values(charts)) chart.draw(points);
 }

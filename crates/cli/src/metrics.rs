@@ -8,8 +8,8 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use inflight::core::Registry;
-use inflight::{BUCKETS, Metrics};
-use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use inflight::{BUCKETS, Metrics, WAKE_UP_BUCKETS};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::http::{Answer, Handler, Server, Trust, answer, text};
 
@@ -28,7 +28,11 @@ pub(crate) struct Exposition {
 
 impl Exposition {
     pub(crate) fn new() -> Result<Self, BuildError> {
-        let recorder = PrometheusBuilder::new().set_buckets(&BUCKETS)?.build_recorder();
+        let wake_ups = Matcher::Full("inflight_wakeup_seconds".to_owned());
+        let recorder = PrometheusBuilder::new()
+            .set_buckets(&BUCKETS)?
+            .set_buckets_for_metric(wake_ups, &WAKE_UP_BUCKETS)?
+            .build_recorder();
         let rendered = recorder.handle();
         Ok(Self {
             metrics: Metrics::with_recorder(Arc::new(recorder)),
@@ -36,8 +40,8 @@ impl Exposition {
         })
     }
 
-    /// What is to be told of requests.
-    pub(crate) fn observer(&self) -> Arc<Metrics> {
+    /// What is to be told of scripts and requests.
+    pub(crate) fn metrics(&self) -> Arc<Metrics> {
         Arc::clone(&self.metrics)
     }
 

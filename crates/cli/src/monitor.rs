@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use inflight::core::{
     AttemptBegan, AttemptEnded, Effect, Ended, Failure, FailureKind, Observer, Registry, RequestId, RequestStatus,
-    Session, Settled, State, Submitted,
+    Session, Settled, State, Submitted, Throttle,
 };
 use inflight::stripe::redacted;
 use serde::Serialize;
@@ -27,6 +27,9 @@ use series::{Gauges, Point, Series};
 
 /// How many of the last points a client of the page is sent each time: it has the earlier ones.
 const POINTS_EACH: usize = 40;
+
+/// A limit that an answer 429 does not name, as the metrics call it.
+const OTHER_LIMIT: &str = "other";
 
 /// A request whose script is not known is shown under this name.
 const NO_SCRIPT: &str = "-";
@@ -263,8 +266,9 @@ impl Observer for Monitor {
             *state.retries.entry(reason).or_default() += 1;
             state.series.retried();
         }
-        if let Some(throttle) = result.throttle {
-            *state.rate_limited.entry(throttle.as_str()).or_default() += 1;
+        if result.throttle.is_some() || result.status == Some(429) {
+            let limit = result.throttle.map_or(OTHER_LIMIT, Throttle::as_str);
+            *state.rate_limited.entry(limit).or_default() += 1;
             state.series.rate_limited();
         }
         state.replays += u64::from(result.replayed);
@@ -301,7 +305,7 @@ impl Observer for Monitor {
                 .outcome
                 .as_ref()
                 .ok()
-                .and_then(|success| success.object_id.clone()),
+                .and_then(|success| success.object_id.as_deref().map(shown)),
             failure: seen.clone(),
         };
         let state = &mut *self.state();

@@ -13,11 +13,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use inflight::Inflight;
-use inflight::core::Observer;
 use inflight::stripe::RetrySettings;
 use inflight::stripe_rhai::HostOptions;
 use inflight::transport::CircuitBreaker;
+use inflight::{Inflight, InflightBuilder};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -70,9 +69,11 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<u8, Failure> {
     let monitor = Arc::new(Monitor::new(plan.total(), target.describe()));
     let is_measured = arguments.metrics.is_some() || arguments.dashboard.is_some();
     let exposition = is_measured.then(Exposition::new).transpose()?;
-    let mut observers: Vec<Arc<dyn Observer>> = vec![Arc::clone(&monitor) as _];
-    observers.extend(exposition.iter().map(|exposition| exposition.observer() as _));
-    let inflight = Arc::new(assemble(arguments, &target, concurrency, observers)?);
+    let mut builder = configure(arguments, &target, concurrency)?.observer(Arc::clone(&monitor) as _);
+    if let Some(exposition) = &exposition {
+        builder = builder.metrics(exposition.metrics());
+    }
+    let inflight = Arc::new(builder.build()?);
     let metrics_server = arguments.metrics.zip(exposition.clone()).map(|(address, exposition)| {
         metrics::serve(address, exposition, inflight.registry().clone()).map_err(|source| ServeError::Listen {
             what: "metrics",
@@ -182,12 +183,7 @@ async fn drain(streams: &Streams, signals: &mut Signals, interrupted: &mut Optio
     }
 }
 
-fn assemble(
-    arguments: &RunArguments,
-    target: &Target,
-    concurrency: u32,
-    observers: Vec<Arc<dyn Observer>>,
-) -> Result<Inflight, Failure> {
+fn configure(arguments: &RunArguments, target: &Target, concurrency: u32) -> Result<InflightBuilder, Failure> {
     let mut builder = Inflight::builder()
         .host_options(HostOptions {
             api_key: Some(target.key.clone()),
@@ -207,16 +203,13 @@ fn assemble(
             max_retries: arguments.retries,
             ..RetrySettings::default()
         });
-    for observer in observers {
-        builder = builder.observer(observer);
-    }
     if let Some(url) = &target.base_url {
         builder = builder.base_url(url);
     }
     if let Some(on) = arguments.pace {
         builder = builder.pace(on);
     }
-    Ok(builder.build()?)
+    Ok(builder)
 }
 
 struct Finished {

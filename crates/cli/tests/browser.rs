@@ -15,18 +15,6 @@ use support::*;
 
 const TOKEN: &str = "a-token-of-the-browser-test";
 
-/// A thousand of these keep the run going until it is stopped.
-const BUSY: &[u8] = br#"
-loop {
-    new_customer().name("A customer").create();
-    try {
-        stripe::payment_intent::create(#{
-            amount: 500, currency: "usd", payment_method: "pm_card_chargeDeclined", payment_method_types: ["card"], confirm: true,
-        });
-    } catch {}
-}
-"#;
-
 fn chromium() -> Option<String> {
     let named = env::var("INFLIGHT_TEST_CHROMIUM").ok();
     let usual = ["chromium", "chromium-browser", "google-chrome"].map(str::to_owned);

@@ -11,18 +11,6 @@ use std::time::Instant;
 use serde_json::Value;
 use support::*;
 
-/// A script that goes on until it is stopped, with requests that succeed and requests that are declined.
-const BUSY: &[u8] = br#"
-loop {
-    new_customer().name("A customer").create();
-    try {
-        stripe::payment_intent::create(#{
-            amount: 500, currency: "usd", payment_method: "pm_card_chargeDeclined", payment_method_types: ["card"], confirm: true,
-        });
-    } catch {}
-}
-"#;
-
 /// A run with its page.
 struct Watched {
     running: Running,

@@ -17,15 +17,15 @@ struct Serving {
 
 impl Serving {
     fn start(script: &str) -> Self {
+        Self::start_with(script, &[])
+    }
+
+    fn start_with(script: &str, flags: &[&str]) -> Self {
         let scripts = Scripts::new(&[("waiting.rhai", script.as_bytes())]);
         let mut child = Command::new(env!("CARGO_BIN_EXE_inflight"))
-            .args([
-                "run",
-                "--quiet",
-                "--metrics",
-                "127.0.0.1:0",
-                &scripts.path("waiting.rhai"),
-            ])
+            .args(["run", "--quiet", "--metrics", "127.0.0.1:0"])
+            .args(flags)
+            .arg(scripts.path("waiting.rhai"))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -81,6 +81,61 @@ fn metrics_are_served_while_scripts_run() {
         "{answer}"
     );
     assert!(!answer.contains("sk_test"), "{answer}");
+}
+
+#[test]
+fn scripts_that_ended_and_wake_ups_are_counted() {
+    let scripts = Scripts::new(&[("wrong.rhai", b"let = 1"), ("throws.rhai", b"throw 1")]);
+    let waiting = "for i in 0..3 { new_product().name(`Mug`).create(); } \
+                   print(`ready`); sleep(600.0)";
+    // Two threads, so that the others end while this one goes on.
+    let serving = Serving::start_with(
+        waiting,
+        &[
+            "--threads",
+            "2",
+            &scripts.path("wrong.rhai"),
+            &scripts.path("throws.rhai"),
+        ],
+    );
+    let until = std::time::Instant::now() + PATIENCE;
+    let counted =
+        |answer: &str, result: &str| answer.contains(&format!(r#"stripe_script_runs_total{{result="{result}"}} 1"#));
+    let mut answer = serving.get("/metrics");
+    while !(counted(&answer, "syntax") && counted(&answer, "runtime")) {
+        assert!(std::time::Instant::now() < until, "{answer}");
+        answer = serving.get("/metrics");
+    }
+    assert!(
+        answer.contains(r#"stripe_script_runs_total{result="ok"} 0"#),
+        "{answer}"
+    );
+    assert!(
+        answer.contains(r#"inflight_wakeup_seconds_bucket{le="0.00001"}"#),
+        "{answer}"
+    );
+    let woken = answer
+        .lines()
+        .find_map(|line| line.strip_prefix("inflight_wakeup_seconds_count "));
+    assert!(
+        woken.expect("its count").parse::<u32>().expect("a number") >= 3,
+        "{answer}"
+    );
+}
+
+#[test]
+fn a_runs_priority_is_that_of_all_its_requests_that_name_none() {
+    let script = "new_product().name(`Mug`).create(); for p in new_product().list_all() {} \
+                  new_product().name(`Cup`).priority(`high`).create(); print(`ready`); sleep(600.0)";
+    let serving = Serving::start_with(script, &["--priority", "low"]);
+    let answer = serving.get("/metrics");
+    for (priority, requests) in [("low", 2), ("normal", 0), ("high", 1)] {
+        let line = format!(r#"stripe_queue_wait_seconds_count{{priority="{priority}"}} {requests}"#);
+        assert!(answer.contains(&line), "{line}: {answer}");
+    }
+    let wrong = run(&["run", "--priority", "urgent", "none.rhai"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(stderr(&wrong).contains("high, normal or low"), "{}", stderr(&wrong));
 }
 
 #[test]

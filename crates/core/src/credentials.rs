@@ -119,6 +119,13 @@ impl MemoryCredentials {
         before - by_name.len()
     }
 
+    /// The names of all credentials.
+    #[must_use]
+    pub fn names(&self) -> Vec<Arc<str>> {
+        let by_name = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
+        by_name.keys().cloned().collect()
+    }
+
     /// How many credentials there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -50,6 +50,12 @@ impl Session {
             fingerprint: kept.request.fingerprint(),
         };
         self.restored_requests().lock().insert(kept.id, restored);
+        let taken_in = self.account().registry.taken_in(kept.id);
+        if let Some(entry) = taken_in.filter(|_| kept.ended.is_none()) {
+            // The store was quicker: it is on its way already, or has ended since.
+            let replaced = self.shard(kept.id).lock().insert(kept.id, entry);
+            return drop(replaced);
+        }
         let entry = self.make_known(&kept);
         match kept.ended {
             None => {
@@ -152,6 +158,14 @@ impl Registry {
     #[must_use]
     pub fn elsewhere(&self) -> Vec<RequestId> {
         self.shared.elsewhere.lock().keys().copied().collect()
+    }
+
+    /// Tells whoever waits here for requests that are sent elsewhere that this process will not learn how they end: it leaves the store.
+    pub fn leave_elsewhere(&self) {
+        let all = std::mem::take(&mut *self.shared.elsewhere.lock());
+        for entry in all.into_values() {
+            entry.leave();
+        }
     }
 
     /// How many more requests the queue has room for.

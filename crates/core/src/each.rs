@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use crate::group::Group;
@@ -26,6 +27,8 @@ pub struct Feeder<T> {
     group: Arc<Group>,
     limit: usize,
     tags: HashMap<RequestId, T>,
+    /// How many requests are still to come.
+    expected: u64,
     key: Option<u64>,
     leaves: bool,
 }
@@ -48,6 +51,7 @@ impl<T> Feeder<T> {
             ),
             limit: options.concurrency.unwrap_or(default).max(1),
             tags: HashMap::new(),
+            expected: 0,
             key: None,
             leaves: false,
         }
@@ -85,6 +89,15 @@ impl<T> Feeder<T> {
     /// Calls back what was not sent, and whatever is pushed from now on. Gives how many.
     pub fn stop(&self) -> usize {
         self.group.stop()
+    }
+
+    /// Says how many requests are still to come, for whoever shows how far the registry's work has come: its
+    /// [`expected`](crate::Registry::expected) counts them until something else is said or the feeder is dropped.
+    pub fn expect(&mut self, requests: u64) {
+        let all = &self.session.account().registry.expected;
+        // The others' part stays as it is, though the counter wraps in between.
+        all.fetch_add(requests.wrapping_sub(self.expected), Ordering::Relaxed);
+        self.expected = requests;
     }
 
     /// The future of a request's submission, as soon as the queue has room. Its id is to be [noted](Self::note).
@@ -134,6 +147,7 @@ impl<T> Drop for Feeder<T> {
         if let Some(key) = self.key {
             self.group.waiters.forget(key);
         }
+        self.expect(0);
         if !self.leaves {
             self.group.stop();
         }
@@ -285,6 +299,7 @@ impl<I: Iterator<Item = Result<Request, Failure>> + Unpin> Each<I> {
             };
             self.submitting = None;
             self.submitted(index, submitted);
+            self.expect_rest();
             return true;
         }
         if self.report.exhausted || self.feeder.is_stopped() || !self.feeder.has_place() {
@@ -301,7 +316,17 @@ impl<I: Iterator<Item = Result<Request, Failure>> + Unpin> Each<I> {
                 }
             }
         }
+        self.expect_rest();
         true
+    }
+
+    /// Where the iterator knows how many it will give.
+    fn expect_rest(&mut self) {
+        let left = match self.requests.size_hint() {
+            (least, Some(most)) if least == most => most as u64,
+            _ => 0,
+        };
+        self.feeder.expect(left + u64::from(self.submitting.is_some()));
     }
 }
 
@@ -320,6 +345,7 @@ impl<I: Iterator<Item = Result<Request, Failure>> + Unpin> Future for Each<I> {
             if !(over && this.submitting.is_none() && this.feeder.is_idle()) {
                 return Poll::Pending;
             }
+            this.feeder.expect(0);
             this.report.progress = this.progress();
             return Poll::Ready(std::mem::take(&mut this.report));
         }

@@ -22,10 +22,6 @@ use crate::store::written;
 use crate::sync::Mutex;
 use crate::{Effect, Failure, FailureKind, Priority, Request, StoreError, Transport};
 
-/// One in this many takes starts at the lowest priority, and one at the middle one, so that neither starves.
-const LOWER_FIRST_EVERY: u32 = 16;
-const MIDDLE_FIRST: u32 = LOWER_FIRST_EVERY / 2;
-
 /// Overdue jobs are looked for at most this often: a look walks the whole queue.
 const EXPIRY_GRANULARITY: Duration = Duration::from_millis(5);
 
@@ -58,16 +54,11 @@ impl Queue {
         }
     }
 
-    /// Takes the next job: the oldest of the highest priority, now and then one of a lower priority.
+    /// Takes the next job: the oldest of the highest priority, now and then one of a lower priority ([`Priority::order`]).
     pub fn pop(&mut self) -> Option<Job> {
         self.takes = self.takes.wrapping_add(1);
-        let first = match self.takes % LOWER_FIRST_EVERY {
-            0 => 2,
-            MIDDLE_FIRST => 1,
-            _ => 0,
-        };
-        let mut order = [first, 0, 1, 2].into_iter();
-        order.find_map(|lane| self.pop_from(lane))
+        let mut order = Priority::order(self.takes).into_iter();
+        order.find_map(|priority| self.pop_from(lane_of(priority)))
     }
 
     /// Takes the oldest job of a priority above this one.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 
 use crate::counters::Counters;
+use crate::entry::Entry;
 use crate::observer::Observers;
 use crate::queue::{Job, Queue, lane_of};
 use crate::session::{Entries, Session, SessionLimits, WeakSession};
@@ -20,6 +21,9 @@ use crate::{
     Calls, Clock, Counts, Observer, Outcome, Request, RequestId, RequestStatus, ResultError, Store, SubmitError,
     SystemClock, Transport, WaitError,
 };
+
+/// The number of the session that has what the store handed out.
+const TAKEN_IN: u64 = u64::MAX;
 
 /// How many unsent requests the queue holds, unless the builder says otherwise.
 pub const DEFAULT_QUEUE_CAPACITY: usize = 10_000;
@@ -58,6 +62,8 @@ pub(crate) struct RegistryShared {
     pub(crate) unsent: AtomicUsize,
     /// The same by priority. It follows the bound's count by a moment, and is for looking at only.
     pub(crate) queued: [AtomicUsize; 3],
+    /// Requests that feeders will submit and have not: see [`Registry::expected`].
+    pub(crate) expected: AtomicU64,
     /// Requests that are sent and have not ended.
     pub(crate) sent: AtomicUsize,
     /// Requests that are back in the queue, to be sent again: part of the unsent ones.
@@ -108,6 +114,12 @@ impl RegistryShared {
         if let Some(transport) = self.transport.get() {
             transport.notify();
         }
+    }
+
+    /// A request that the store handed out and no session here had submitted.
+    pub(crate) fn taken_in(&self, id: RequestId) -> Option<Arc<Entry>> {
+        let session = self.sessions.lock().get(&TAKEN_IN).cloned();
+        session?.entry(id)
     }
 
     pub(crate) fn retain_until_expired(&self, session: WeakSession) {
@@ -328,6 +340,12 @@ impl Registry {
             .map(|queued| queued.load(Ordering::Relaxed))
     }
 
+    /// How many requests are still to come, as far as those say who submit many ([`Feeder::expect`](crate::Feeder::expect)).
+    #[must_use]
+    pub fn expected(&self) -> u64 {
+        self.shared.expected.load(Ordering::Relaxed)
+    }
+
     /// How many requests wait for a further attempt, in all sessions: a part of the [unsent](Self::unsent) ones.
     #[must_use]
     pub fn waiting(&self) -> usize {
@@ -465,6 +483,7 @@ impl RegistryBuilder {
             counters: Counters::default(),
             pending: AtomicUsize::new(0),
             unsent: AtomicUsize::new(0),
+            expected: AtomicU64::default(),
             queued: Default::default(),
             sent: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
@@ -484,7 +503,7 @@ impl RegistryBuilder {
             unsent: capacity,
         };
         let root = Session::new(Arc::clone(&shared), 0, limits, ROOT_SHARDS, None);
-        let taken_in = Session::new(Arc::clone(&shared), u64::MAX, limits, 1, None);
+        let taken_in = Session::new(Arc::clone(&shared), TAKEN_IN, limits, 1, None);
         let queue = Queue::new([high_jobs, normal_jobs, low_jobs], Arc::clone(&shared));
         let registry = Registry { shared, root, taken_in };
         (registry, queue)

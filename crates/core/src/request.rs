@@ -76,6 +76,17 @@ impl Priority {
         }
     }
 
+    /// The order in which to look for work that waits by priority, at the take of this number: the most urgent first, but at one take
+    /// in sixteen [`Low`](Self::Low) and at one [`Normal`](Self::Normal), so that neither starves.
+    #[must_use]
+    pub fn order(take: u32) -> [Self; 3] {
+        match take % 16 {
+            0 => [Self::Low, Self::High, Self::Normal],
+            8 => [Self::Normal, Self::High, Self::Low],
+            _ => Self::ALL,
+        }
+    }
+
     /// The priority of that name, if there is one.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {

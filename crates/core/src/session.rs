@@ -91,6 +91,10 @@ impl WeakSession {
         Session(self.0.upgrade()?).cancel(id)
     }
 
+    pub(crate) fn entry(&self, id: RequestId) -> Option<Arc<Entry>> {
+        Session(self.0.upgrade()?).entry(id)
+    }
+
     pub(crate) fn forget_results(&self) -> usize {
         self.0.upgrade().map_or(0, |shared| {
             let session = Session(shared);

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::{Call, Outcome, Request, RequestId, RequestStatus};
+use crate::{Call, IdempotencyKey, Outcome, Request, RequestId, RequestStatus};
 
 /// Called once, when a store has written something or knows that it cannot. Dropping it uncalled counts as a failure.
 pub type Written = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -141,12 +141,32 @@ pub struct MemoryRecord {
     pub sent: u32,
     /// How it ended.
     pub ended: Option<RequestStatus>,
+    /// What came of it.
+    pub outcome: Option<Outcome>,
 }
 
 /// A store that forgets with the process. It writes at once; for tests, and as the simplest example.
 #[derive(Default)]
 pub struct MemoryStore {
-    records: Mutex<HashMap<RequestId, MemoryRecord>>,
+    kept: Mutex<MemoryRecords>,
+}
+
+#[derive(Default)]
+struct MemoryRecords {
+    by_id: HashMap<RequestId, MemoryRecord>,
+    /// Which request has a key of an account.
+    keys: HashMap<(Option<Arc<str>>, String), RequestId>,
+}
+
+impl MemoryRecords {
+    /// Notes the row's key. Gives `false` where another request of its account has it.
+    fn claim_key(&mut self, row: &Row) -> bool {
+        let IdempotencyKey::Given(key) = &row.request.idempotency_key else {
+            return true;
+        };
+        let key = (row.request.credential.clone(), key.clone());
+        *self.keys.entry(key).or_insert(row.id) == row.id
+    }
 }
 
 impl MemoryStore {
@@ -159,15 +179,15 @@ impl MemoryStore {
     /// What is known of this request.
     #[must_use]
     pub fn record(&self, id: RequestId) -> Option<MemoryRecord> {
-        self.records().get(&id).cloned()
+        self.records().by_id.get(&id).cloned()
     }
 
-    fn records(&self) -> MutexGuard<'_, HashMap<RequestId, MemoryRecord>> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    fn records(&self) -> MutexGuard<'_, MemoryRecords> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn update(&self, id: RequestId, change: impl FnOnce(&mut MemoryRecord)) -> Result<(), StoreError> {
-        match self.records().get_mut(&id) {
+        match self.records().by_id.get_mut(&id) {
             Some(record) => {
                 change(record);
                 Ok(())
@@ -180,7 +200,7 @@ impl MemoryStore {
 impl fmt::Debug for MemoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryStore")
-            .field("records", &self.records().len())
+            .field("records", &self.records().by_id.len())
             .finish()
     }
 }
@@ -188,19 +208,28 @@ impl fmt::Debug for MemoryStore {
 // Every `done` is called after the lock is released: it may come back with the next write.
 impl Store for MemoryStore {
     fn append(&self, rows: Vec<Row>, done: Written) {
-        {
+        let taken = {
             let mut records = self.records();
-            for row in rows {
+            let taken = !rows.iter().all(|row| records.claim_key(row));
+            for row in rows.into_iter().filter(|_| !taken) {
                 let id = row.id;
                 let record = MemoryRecord {
                     row,
                     sent: 0,
                     ended: None,
+                    outcome: None,
                 };
-                records.entry(id).or_insert(record);
+                records.by_id.entry(id).or_insert(record);
             }
-        }
-        done(Ok(()));
+            taken
+        };
+        done(if taken {
+            Err(StoreError::new(
+                "its idempotency key belongs to another request in the store",
+            ))
+        } else {
+            Ok(())
+        });
     }
 
     fn sent(&self, id: RequestId, attempt: u32, done: Written) {
@@ -208,8 +237,11 @@ impl Store for MemoryStore {
         done(written);
     }
 
-    fn ended(&self, id: RequestId, status: RequestStatus, _outcome: &Outcome, done: Written) {
-        let written = self.update(id, |record| record.ended = Some(status));
+    fn ended(&self, id: RequestId, status: RequestStatus, outcome: &Outcome, done: Written) {
+        let written = self.update(id, |record| {
+            record.ended = Some(status);
+            record.outcome = Some(outcome.clone());
+        });
         done(written);
     }
 

@@ -2,16 +2,22 @@
 
 use std::fmt;
 use std::sync::Arc;
+#[cfg(feature = "store")]
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use inflight_core::{Observer, Registry, Session};
 use inflight_rhai::{FiberEngine, FiberPool, ScriptError, ScriptErrorKind};
+#[cfg(feature = "store")]
+use inflight_store::{DurableStore, Working};
 use inflight_stripe::webhook::WebhookSecret;
 use inflight_stripe::{RetrySettings, StripePolicy, reconcile};
 use inflight_stripe_rhai::{ApiKey, HostOptions, StripeHost, StripePackage};
 use inflight_transport::{CircuitBreaker, RetryBudget, ShutdownReport, StartError, TokioClock, Worker, WorkerBuilder};
 use tokio_util::task::AbortOnDropHandle;
 
+#[cfg(feature = "metrics")]
+use crate::metrics::Metrics;
 use crate::run::{ScriptOptions, ScriptReport, run_script};
 use crate::telemetry::{AppInfo, Telemetry};
 
@@ -33,6 +39,17 @@ pub struct Inflight {
     worker: Worker,
     engines: Engines,
     pool: FiberPool,
+    #[cfg(feature = "metrics")]
+    metrics: Option<Arc<Metrics>>,
+    #[cfg(feature = "store")]
+    durable: Option<Durable>,
+}
+
+/// A store, and what supplies the registry from it until the shutdown.
+#[cfg(feature = "store")]
+struct Durable {
+    store: DurableStore,
+    working: Mutex<Option<Working>>,
 }
 
 /// How engines are made.
@@ -78,6 +95,13 @@ impl Inflight {
         &self.engines.host
     }
 
+    /// The durable store, if there is one.
+    #[cfg(feature = "store")]
+    #[must_use]
+    pub fn store(&self) -> Option<&DurableStore> {
+        self.durable.as_ref().map(|durable| &durable.store)
+    }
+
     /// A new session: what one script makes its requests in.
     #[must_use]
     pub fn session(&self) -> Session {
@@ -96,18 +120,36 @@ impl Inflight {
         &self.pool
     }
 
-    /// Runs a script on one of the threads, in a session of its own, or in that of its [run](crate::ScriptRun). It may be awaited on any executor; dropped, it stops the
-    /// script.
+    /// Where scripts and requests are counted, if they are.
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn metrics(&self) -> Option<&Arc<Metrics>> {
+        self.metrics.as_ref()
+    }
+
+    /// Runs a script on one of the threads, in a session of its own, or in that of its [run](crate::ScriptRun). It may be awaited on any
+    /// executor; dropped, it stops the script.
     pub fn run(&self, text: &str, options: ScriptOptions) -> impl Future<Output = ScriptReport> + Send + use<> {
         let session = match &options.run {
             Some(run) => run.session(&self.registry),
             None => self.session(),
         };
         let (text, resumable) = (text.to_owned(), options.run.is_some());
+        #[cfg(feature = "metrics")]
+        let options = ScriptOptions {
+            metrics: options.metrics.or_else(|| self.metrics.clone()),
+            ..options
+        };
         let task = AbortOnDropHandle::new(self.pool.spawn(move |engine| async move {
             match engine.compile_cached(&text) {
                 Ok(script) => run_script(&script, session, options).await,
-                Err(error) => ScriptReport::failed(error),
+                Err(error) => {
+                    #[cfg(feature = "metrics")]
+                    if let Some(metrics) = options.metrics {
+                        metrics.script_ended(Some(error.kind()));
+                    }
+                    ScriptReport::failed(error)
+                }
             }
         }));
         async move {
@@ -143,6 +185,12 @@ impl Inflight {
     /// Accepts no more requests, lets what is in flight finish within `limit`, and ends everything else. Not for a thread that
     /// drives an async runtime: it waits.
     pub fn shutdown(&self, limit: Duration) -> ShutdownReport {
+        #[cfg(feature = "store")]
+        if let Some(durable) = &self.durable {
+            // Nothing further is claimed.
+            let working = durable.working.lock().unwrap_or_else(PoisonError::into_inner).take();
+            drop(working);
+        }
         self.registry.close();
         self.worker.shutdown(limit)
     }
@@ -171,7 +219,11 @@ pub struct InflightBuilder {
     pace: Option<bool>,
     tag_requests: bool,
     observers: Vec<Arc<dyn Observer>>,
+    #[cfg(feature = "metrics")]
+    metrics: Option<Arc<Metrics>>,
     prepare: Option<Arc<Prepare>>,
+    #[cfg(feature = "store")]
+    store: Option<DurableStore>,
 }
 
 /// What a host adds to every engine.
@@ -192,7 +244,11 @@ impl Default for InflightBuilder {
             pace: None,
             tag_requests: false,
             observers: Vec::new(),
+            #[cfg(feature = "metrics")]
+            metrics: None,
             prepare: None,
+            #[cfg(feature = "store")]
+            store: None,
         }
     }
 }
@@ -340,10 +396,28 @@ impl InflightBuilder {
         self
     }
 
+    /// Where scripts and their requests are counted and measured. By default nowhere.
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn metrics(mut self, metrics: Arc<Metrics>) -> Self {
+        self.metrics = Some(metrics);
+        self
+    }
+
     /// What to register in every engine beside the bindings, such as functions of the host's own. It runs once on each thread.
     #[must_use]
     pub fn engine(mut self, prepare: impl Fn(&mut rhai::Engine) + Send + Sync + 'static) -> Self {
         self.prepare = Some(Arc::new(prepare));
+        self
+    }
+
+    /// Where requests are written before they are sent, so that they survive this process: see [`store_options`](crate::store_options) for
+    /// the options to open it with. What an earlier process has left there is sent as soon as the key that it needs is known here. By
+    /// default requests end with the process.
+    #[cfg(feature = "store")]
+    #[must_use]
+    pub fn store(mut self, store: DurableStore) -> Self {
+        self.store = Some(store);
         self
     }
 
@@ -368,14 +442,32 @@ impl InflightBuilder {
             registry = registry.observer(Arc::clone(&telemetry) as Arc<dyn Observer>);
             worker = worker.attempt_headers(Arc::new(move || telemetry.headers()));
         }
+        #[cfg(feature = "store")]
+        if let Some(store) = &self.store {
+            registry = registry.store(store.handle());
+        }
         for observer in self.observers {
             registry = registry.observer(observer);
+        }
+        #[cfg(feature = "metrics")]
+        if let Some(metrics) = &self.metrics {
+            registry = registry.observer(Arc::clone(metrics) as Arc<dyn Observer>);
         }
         let (registry, queue) = registry.build();
         let mut host = self.host;
         // What the real Stripe serves elsewhere, another server serves itself.
         host.separate_hosts |= self.is_real_stripe;
         let host = StripeHost::new(host);
+        #[cfg(feature = "store")]
+        let durable = self.store.map(|store| {
+            // Scripts name their keys as they go, so that it is asked each time.
+            let credentials = host.credentials();
+            let working = store.start(&registry, Some(Arc::new(move || credentials.names())));
+            Durable {
+                store,
+                working: Mutex::new(Some(working)),
+            }
+        });
         let worker = worker
             .policy(Arc::new(StripePolicy::new().retry(self.retry)))
             .pace(self.pace.unwrap_or(self.is_real_stripe))
@@ -394,6 +486,10 @@ impl InflightBuilder {
             worker,
             engines,
             pool,
+            #[cfg(feature = "store")]
+            durable,
+            #[cfg(feature = "metrics")]
+            metrics: self.metrics,
         })
     }
 }

@@ -43,6 +43,8 @@ pub use inflight_core as core;
 pub use inflight_rhai as rhai;
 #[cfg(feature = "sim")]
 pub use inflight_sim as sim;
+#[cfg(feature = "store")]
+pub use inflight_store as store;
 #[cfg(feature = "stripe")]
 pub use inflight_stripe as stripe;
 #[cfg(feature = "rhai")]
@@ -52,6 +54,8 @@ pub use inflight_transport as transport;
 
 #[cfg(all(feature = "rhai", feature = "transport"))]
 mod assembly;
+#[cfg(feature = "store")]
+mod durable;
 #[cfg(feature = "metrics")]
 mod metrics;
 #[cfg(feature = "rhai")]
@@ -63,8 +67,10 @@ mod traces;
 
 #[cfg(all(feature = "rhai", feature = "transport"))]
 pub use assembly::{BuildError, Inflight, InflightBuilder};
+#[cfg(feature = "store")]
+pub use durable::store_options;
 #[cfg(feature = "metrics")]
-pub use metrics::{BUCKETS, Metrics};
+pub use metrics::{BUCKETS, Metrics, WAKE_UP_BUCKETS};
 #[cfg(feature = "rhai")]
 pub use run::{ScriptOptions, ScriptReport, ScriptRun, run_script};
 #[cfg(feature = "traces")]

@@ -8,13 +8,19 @@ use inflight_core::{
     AttemptBegan, AttemptEnded, Effect, Ended, FailureKind, Method, Observer, Outcome, Priority, Registry,
     RequestStatus, RetryReason, Settled, Throttle,
 };
+use inflight_rhai::{ScriptErrorKind, WakeUps};
 use inflight_stripe::{Operation, operations, unnamed};
 use metrics::{Counter, Gauge, Histogram, Recorder, Unit, counter, gauge, histogram};
 
-/// The upper bounds of the buckets of every histogram, in seconds: those that OpenTelemetry names for HTTP, and up to the longest
+/// The upper bounds of the buckets of every histogram but `inflight_wakeup_seconds`, in seconds: those that OpenTelemetry names for HTTP, and up to the longest
 /// attempt's 80 s.
 pub const BUCKETS: [f64; 17] = [
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
+];
+
+/// The upper bounds of the buckets of `inflight_wakeup_seconds`, in seconds: a script runs on within microseconds.
+pub const WAKE_UP_BUCKETS: [f64; 13] = [
+    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1.0,
 ];
 
 /// What stands for every route that the catalogue does not know.
@@ -54,7 +60,8 @@ const ERRORS: [&str; 9] = [
 /// How requests end, as the label `outcome` says it. `unknown` is a failure or timeout of which nobody knows whether it was carried out.
 const OUTCOMES: [&str; 5] = ["completed", "failed", "timeout", "cancelled", "unknown"];
 
-/// Counts and measures requests: an [`Observer`] for [`InflightBuilder::observer`](crate::InflightBuilder::observer).
+/// Counts and measures requests and scripts, for [`InflightBuilder::metrics`](crate::InflightBuilder::metrics); an [`Observer`], too, for
+/// a registry without scripts.
 ///
 /// Labels are names and route templates from the catalogue, never ids, keys or messages, so that there is a bounded number of series.
 /// A series appears with its first event. Its handle is kept, so that an event formats no text and takes no lock.
@@ -75,6 +82,9 @@ pub struct Metrics {
     fibers_live: Gauge,
     fibers_queued: Gauge,
     preemptions: Counter,
+    wake_ups: Histogram,
+    /// Well ended, and by what ended them.
+    script_runs: (Counter, [Counter; ScriptErrorKind::ALL.len()]),
 }
 
 /// A method and a route template.
@@ -151,6 +161,11 @@ impl Metrics {
                 fibers_live: gauge!("inflight_fibers", "state" => "live"),
                 fibers_queued: gauge!("inflight_fibers", "state" => "queued"),
                 preemptions: counter!("inflight_preemptions_total"),
+                wake_ups: histogram!("inflight_wakeup_seconds"),
+                script_runs: (
+                    script_runs("ok"),
+                    ScriptErrorKind::ALL.map(|kind| script_runs(kind.as_str())),
+                ),
                 index,
                 routes: routes.into(),
                 target: target.clone(),
@@ -173,6 +188,22 @@ impl Metrics {
         }
     }
 
+    /// Who is told how long a script took to run on: for the [`Locals`](inflight_rhai::Locals) of a fiber that the host makes itself.
+    /// [`run_script`](crate::run_script) does it for its own.
+    #[must_use]
+    pub fn wake_ups(&self) -> WakeUps {
+        let wake_ups = self.wake_ups.clone();
+        WakeUps::new(move |latency| wake_ups.record(latency))
+    }
+
+    /// Counts a script that ended, by what ended it; `None` where it ended well. For a script that was never started:
+    /// [`run_script`](crate::run_script) counts its own.
+    pub fn script_ended(&self, error: Option<ScriptErrorKind>) {
+        let (ok, by_kind) = &self.script_runs;
+        let failed = error.and_then(|error| ScriptErrorKind::ALL.iter().position(|kind| *kind == error));
+        failed.map_or(ok, |at| &by_kind[at]).increment(1);
+    }
+
     fn route(&self, operation: &str, method: Method) -> (Label, &Route) {
         let at = self.index.get(&(operation, method)).copied();
         let at = at
@@ -186,6 +217,33 @@ impl Metrics {
             })
         });
         (*label, route)
+    }
+}
+
+fn script_runs(result: &'static str) -> Counter {
+    counter!("stripe_script_runs_total", "result" => result)
+}
+
+/// Counts one run of a script however it ends: dropped before its end, as cancelled.
+pub(crate) struct CountedRun {
+    metrics: Arc<Metrics>,
+    error: Option<ScriptErrorKind>,
+}
+
+impl CountedRun {
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
+        let error = Some(ScriptErrorKind::Cancelled);
+        Self { metrics, error }
+    }
+
+    pub(crate) fn ended(&mut self, error: Option<ScriptErrorKind>) {
+        self.error = error;
+    }
+}
+
+impl Drop for CountedRun {
+    fn drop(&mut self) {
+        self.metrics.script_ended(self.error);
     }
 }
 
@@ -238,6 +296,12 @@ fn describe() {
         "inflight_preemptions_total",
         "Times that a script that computed was stopped so that others go on."
     );
+    describe_histogram!(
+        "inflight_wakeup_seconds",
+        Unit::Seconds,
+        "Time from what a script waited for to the moment when it ran on."
+    );
+    describe_counter!("stripe_script_runs_total", "Scripts that ended.");
     describe_gauge!("stripe_inflight", "Requests with an attempt under way.");
     describe_gauge!("stripe_waiting", "Requests that wait for a further attempt.");
     describe_gauge!(

@@ -16,6 +16,9 @@ use rhai::Scope;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+#[cfg(feature = "metrics")]
+use crate::metrics::CountedRun;
+
 /// How long requests that are under way may take to finish after their script was cancelled.
 const FINISH_AFTER_CANCEL: Duration = Duration::from_secs(10);
 
@@ -28,6 +31,10 @@ pub struct ScriptOptions {
     pub output: Option<Output>,
     /// The priority of its requests that name none themselves. By default `normal`.
     pub priority: Option<Priority>,
+    /// Where the run is counted, and how long the script takes to run on after each wait. By default nowhere; with
+    /// [`Inflight::run`](crate::Inflight::run) where its [builder](crate::InflightBuilder::metrics) said.
+    #[cfg(feature = "metrics")]
+    pub metrics: Option<std::sync::Arc<crate::Metrics>>,
     /// Constants in the script's scope, such as the event that it is to handle. By default none.
     pub constants: serde_json::Map<String, serde_json::Value>,
     /// The folder that it may import modules from, it and those below it. By default it can import nothing.
@@ -174,6 +181,11 @@ pub async fn run_script(script: &Script, session: Session, options: ScriptOption
     let is_run = options.run.is_some();
     let _dropped = CancelOnDrop((!is_run).then(|| session.clone()));
     let mut locals = Locals::for_session(session.clone());
+    #[cfg(feature = "metrics")]
+    let mut counted = options.metrics.map(|metrics| {
+        locals.set(metrics.wake_ups());
+        CountedRun::new(metrics)
+    });
     if let Some(folder) = options.module_folder {
         locals.set(ModuleFolder::new(folder));
     }
@@ -241,6 +253,10 @@ pub async fn run_script(script: &Script, session: Session, options: ScriptOption
         resumable: finished.is_none(),
     };
     session.close();
+    #[cfg(feature = "metrics")]
+    if let Some(counted) = &mut counted {
+        counted.ended(report.result.as_ref().err().map(ScriptError::kind));
+    }
     report
 }
 

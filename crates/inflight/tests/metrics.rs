@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use inflight::core::testing::ManualTransport;
 use inflight::core::{Effect, Failure, FailureKind, Method, Registry, Request, Response, Success};
-use inflight::{BUCKETS, Metrics};
+use inflight::stripe_rhai::ApiKey;
+use inflight::{BUCKETS, Inflight, Metrics, ScriptOptions};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 struct Rig {
@@ -94,6 +95,49 @@ fn requests_are_counted_by_method_route_and_outcome() {
     }
     assert_eq!(rig.registry.cancel(waiting), Some(true));
     rig.assert_has(r#"stripe_requests_total{method="POST",route="/v1/products",outcome="cancelled"} 1"#);
+}
+
+#[test]
+fn scripts_are_counted_by_how_they_ended_and_their_wake_ups_measured() {
+    let simulator = inflight::sim::Simulator::builder().start().unwrap();
+    let recorder = PrometheusBuilder::new().set_buckets(&BUCKETS).unwrap().build_recorder();
+    let rendered = recorder.handle();
+    let inflight = Inflight::builder()
+        .base_url(simulator.url())
+        .api_key(ApiKey::new("sk_test_123456789").unwrap())
+        .metrics(Metrics::with_recorder(Arc::new(recorder)))
+        .build()
+        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let run = |script: &str| runtime.block_on(inflight.run(script, ScriptOptions::default()));
+    for _ in 0..2 {
+        run("new_product().name(`Mug`).create()").result.unwrap();
+    }
+    run("throw `nothing that a label may say`").result.unwrap_err();
+    run("let = 1").result.unwrap_err();
+    let cancelled = ScriptOptions::default();
+    cancelled.cancel.cancel();
+    let report = runtime.block_on(inflight.run("sleep(600)", cancelled));
+    report.result.unwrap_err();
+
+    let text = rendered.render();
+    let runs = |line: &&str| line.starts_with("stripe_script_runs_total");
+    let mut counted: Vec<_> = text.lines().filter(runs).filter(|line| !line.ends_with(" 0")).collect();
+    counted.sort_unstable();
+    let expected = [("cancelled", 1), ("ok", 2), ("runtime", 1), ("syntax", 1)];
+    assert_eq!(
+        counted,
+        expected.map(|(result, runs)| format!(r#"stripe_script_runs_total{{result="{result}"}} {runs}"#))
+    );
+    // One for each request; more, where the answer came after a look that found nothing yet.
+    let woken = text
+        .lines()
+        .find_map(|line| line.strip_prefix("inflight_wakeup_seconds_count "));
+    assert!(woken.unwrap().parse::<u32>().unwrap() >= 2, "{woken:?}");
+    assert!(text.contains(r#"stripe_requests_total{method="POST",route="/v1/products",outcome="completed"} 2"#));
 }
 
 #[test]

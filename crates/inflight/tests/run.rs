@@ -1,5 +1,7 @@
 //! Scripts on the assembled layers, against the simulator.
 
+#[path = "run/batches.rs"]
+mod batches;
 #[path = "run/pages.rs"]
 mod pages;
 #[path = "run/reliability.rs"]

@@ -12,6 +12,7 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
@@ -22,6 +23,7 @@ use crate::heap;
 use crate::replay::{MAIN, Ticket};
 use crate::state::{ScriptState, Stop};
 use crate::ticker;
+use crate::wakeups::{Alarm, WakeUps};
 
 /// How many stacks a thread keeps for later.
 const POOLED_STACKS: usize = 20_000;
@@ -49,6 +51,8 @@ pub(crate) struct Context {
     /// The call that is being made in fact just now, where the script is a run.
     pub(crate) call: Cell<Option<Ticket>>,
     waker: RefCell<Waker>,
+    /// Where somebody wants to know how long it takes from a wake-up to a resumption.
+    alarm: Option<(Arc<Alarm>, Waker)>,
     yielder: Cell<*const Yielder<(), ()>>,
     /// The lowest address that a script's evaluation may reach.
     stack_floor: usize,
@@ -132,7 +136,7 @@ impl Context {
             if let Some(stop) = self.script.stopped() {
                 return Err(stop);
             }
-            let waker = self.waker.borrow().clone();
+            let waker = self.set_alarm();
             let mut cx = std::task::Context::from_waker(&waker);
             // What the future allocates is the host's, and may be freed on another thread.
             if let std::task::Poll::Ready(output) = heap::uncharged(|| future.as_mut().poll(&mut cx)) {
@@ -140,6 +144,17 @@ impl Context {
             }
             if !(self.role == Role::Main && self.script.callbacks.run_ready(&mut cx, &self.script)) {
                 self.suspend();
+            }
+        }
+    }
+
+    /// What wakes this coroutine for what it waits for.
+    fn set_alarm(&self) -> Waker {
+        match &self.alarm {
+            None => self.waker.borrow().clone(),
+            Some((alarm, waker)) => {
+                alarm.set();
+                waker.clone()
             }
         }
     }
@@ -225,6 +240,10 @@ impl<T: 'static> Fibre<T> {
             task: Cell::new(MAIN),
             call: Cell::new(None),
             waker: RefCell::new(Waker::noop().clone()),
+            alarm: script.locals.get::<WakeUps>().map(|listener| {
+                let alarm = Alarm::new(listener);
+                (Arc::clone(&alarm), alarm.into())
+            }),
             yielder: Cell::new(std::ptr::null()),
             // A script's own recursion has the upper quarter; the rest is for native code that recurses over nested values.
             stack_floor: stack.limit().get() + size_of_stack(&stack) / 4 * 3,
@@ -251,6 +270,9 @@ impl<T: 'static> Fibre<T> {
             if !known.will_wake(waker) {
                 known.clone_from(waker);
             }
+        }
+        if let Some((alarm, _)) = &self.context.alarm {
+            alarm.answer(waker);
         }
         let entered = Entered::new(&self.context);
         let result = coroutine.resume(());

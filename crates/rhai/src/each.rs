@@ -126,6 +126,9 @@ impl Run<'_, '_> {
                 Some(Step::Over) => return Ok(()),
                 None => return Err(end_run("the run's journal is damaged", self.ctx.call_position())),
             }
+            if let Some(expected) = self.expected {
+                self.feeder.expect(expected.saturating_sub(self.taken));
+            }
         }
     }
 

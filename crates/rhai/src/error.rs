@@ -175,8 +175,23 @@ pub enum ScriptErrorKind {
 }
 
 impl ScriptErrorKind {
-    /// The kind in one word: `syntax`, `runtime`, `time_limit`, `operation_limit`, `stack_limit`, `heap_limit`, `cancelled`, `panic`,
-    /// `admission`, `replay_diverged` or `store_error`.
+    /// All kinds.
+    pub const ALL: [Self; 11] = [
+        Self::Syntax,
+        Self::Runtime,
+        Self::TimeLimit,
+        Self::OperationLimit,
+        Self::StackLimit,
+        Self::HeapLimit,
+        Self::Cancelled,
+        Self::Panic,
+        Self::Admission,
+        Self::ReplayDiverged,
+        Self::Store,
+    ];
+
+    /// `syntax`, `runtime`, `time_limit`, `operation_limit`, `stack_limit`, `heap_limit`, `cancelled`, `panic`, `admission`,
+    /// `replay_diverged` or `store_error`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -66,6 +66,7 @@ mod ticker;
 mod unordered;
 mod vm;
 mod wait;
+mod wakeups;
 
 pub use admission::{FiberCounts, fiber_counts, max_live_fibers, set_max_live_fibers};
 pub use async_fn::{AsyncFn, ScriptFn, register_async_fn};
@@ -92,6 +93,7 @@ pub use tasks::Task;
 pub use text::{MAX_DEPTH, value_json, value_text};
 pub use vm::Evaluator;
 pub use wait::{allow_parking, wait, within};
+pub use wakeups::WakeUps;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -1,7 +1,7 @@
 //! What a script calls as a request: by a builder, by `stripe::…::…()` and by `stripe::raw`.
 
 use inflight_core::Request;
-use inflight_rhai::{DefaultPriority, batch_priority, call_request, locals_of, submit_request, uncharged};
+use inflight_rhai::{call_request, locals_of, submit_request, uncharged};
 use inflight_stripe::{Method, Operation, Params, RequestOptions, raw};
 use rhai::{Dynamic, EvalAltResult, ImmutableString, NativeCallContext};
 
@@ -57,16 +57,6 @@ impl Call<'_> {
     fn request(self, ctx: &NativeCallContext, host: &StripeHost) -> Answer<Request> {
         let locals = locals_of(ctx)?;
         let config = StripeConfig::of(&locals, host);
-        // The nearest to the request wins: its own, its batch's, the script's configuration, the host's.
-        let with_priority = |mut options: RequestOptions| {
-            let script = || locals.get::<DefaultPriority>().map(|default| default.0);
-            options.priority = options
-                .priority
-                .or_else(batch_priority)
-                .or(config.priority)
-                .or_else(script);
-            options
-        };
         let request = match self {
             Self::Known {
                 operation,
@@ -78,7 +68,7 @@ impl Call<'_> {
                 if has_default(operation.name, CURRENCY) && params.get(CURRENCY).is_none() {
                     params.set(CURRENCY, config.currency.as_str());
                 }
-                let options = config.request_options(host, operation.host, with_priority(options), token)?;
+                let options = config.request_options(&locals, host, operation.host, options, token)?;
                 operation.request(ids, params, &options)
             }
             Self::Raw {
@@ -88,7 +78,7 @@ impl Call<'_> {
                 options,
             } => {
                 let server = inflight_stripe::Host::of(method, path);
-                let options = config.request_options(host, server, with_priority(options), None)?;
+                let options = config.request_options(&locals, host, server, options, None)?;
                 raw(method, path, params, &options)
             }
         };

@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use inflight_core::{Credential, MemoryCredentials, Priority};
-use inflight_rhai::{Locals, script_error};
+use inflight_rhai::{DefaultPriority, Locals, batch_priority, script_error};
 use inflight_stripe::webhook::{SeenEvents, WebhookSecret};
 use inflight_stripe::{Host, RequestOptions};
 use rhai::EvalAltResult;
+use uuid::Uuid;
 
 use crate::key::ApiKey;
 
@@ -70,7 +71,15 @@ pub struct StripeHost {
 #[derive(Default)]
 struct Names {
     by_credential: HashMap<(String, Option<String>), Arc<str>>,
-    made: u64,
+}
+
+/// The same in every process, so that a request that a durable store keeps is known to belong to the key by the next one; nobody can tell
+/// the key from it.
+fn credential_name(key: &ApiKey, base_url: Option<&str>) -> Arc<str> {
+    let secret = key.secret().expose();
+    let of = format!("inflight credential\0{secret}\0{}", base_url.unwrap_or_default());
+    let digest = Uuid::new_v5(&Uuid::NAMESPACE_OID, of.as_bytes()).simple().to_string();
+    format!("stripe-{}", &digest[..16]).into()
 }
 
 impl StripeHost {
@@ -128,8 +137,7 @@ impl StripeHost {
             names.by_credential.retain(|_, name| Arc::strong_count(name) > 2);
             self.credentials.remove_unused();
         }
-        names.made += 1;
-        let name: Arc<str> = format!("stripe-{}", names.made).into();
+        let name = credential_name(key, base_url);
         let mut credential = Credential::new(key.secret().clone());
         if let Some(base_url) = base_url {
             credential = credential.endpoint(base_url);
@@ -176,8 +184,11 @@ impl StripeConfig {
     }
 
     /// What every request of the script to this server is sent with, unless its own options say otherwise.
+    ///
+    /// The nearest priority to the request wins: its own, its batch's, the script's configuration, the run's.
     pub(crate) fn request_options(
         &self,
+        locals: &Locals,
         host: &StripeHost,
         server: Host,
         own: RequestOptions,
@@ -201,7 +212,8 @@ impl StripeConfig {
         }
         options.stripe_version = options.stripe_version.or_else(|| self.api_version.clone());
         options.timeout = options.timeout.or(self.timeout);
-        options.priority = options.priority.or(self.priority);
+        let run = || locals.get::<DefaultPriority>().map(|default| default.0);
+        options.priority = options.priority.or_else(batch_priority).or(self.priority).or_else(run);
         Ok(options)
     }
 }

@@ -57,8 +57,9 @@ impl StripePages {
         options: RequestOptions,
         settings: &Map,
     ) -> Answer<Self> {
-        let config = StripeConfig::of(&locals_of(ctx)?, host);
-        let options = config.request_options(host, operation.host, options, None)?;
+        let locals = locals_of(ctx)?;
+        let config = StripeConfig::of(&locals, host);
+        let options = config.request_options(&locals, host, operation.host, options, None)?;
         let wrong = |error: PageError| invalid(&error.to_string());
         let pages = Pages::new(operation, ids, params, &options).map_err(wrong)?;
         let (pages, prefetch) = set_up(pages, settings)?;

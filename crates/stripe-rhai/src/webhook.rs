@@ -180,8 +180,10 @@ fn request(
     fetch: fn(&EventNotification, &RequestOptions) -> Option<Result<Request, BuildError>>,
 ) -> Answer<Option<Request>> {
     let notification = notification_of(notification)?;
-    let config = StripeConfig::of(&locals_of(ctx)?, host);
-    let mut options = config.request_options(host, inflight_stripe::Host::Api, RequestOptions::new(), None)?;
+    let locals = locals_of(ctx)?;
+    let config = StripeConfig::of(&locals, host);
+    let own = RequestOptions::new();
+    let mut options = config.request_options(&locals, host, inflight_stripe::Host::Api, own, None)?;
     // It is fetched where it happened, whichever account the script works for otherwise.
     if notification.context().is_some() {
         options.stripe_account = None;

@@ -229,7 +229,7 @@ impl WorkerBuilder {
         })
     }
 
-    fn exchange(self) -> Result<Exchange, StartError> {
+    pub(crate) fn exchange(self) -> Result<Exchange, StartError> {
         let base = BaseUrl::parse(&self.base_url).map_err(|error| StartError::BaseUrl {
             reason: error.to_string(),
         })?;

@@ -14,13 +14,15 @@ use crate::breaker::{Breakers, Gate};
 use crate::exchange::{Exchange, Report};
 use crate::lanes::{Lanes, take_out};
 use crate::pace::Pacer;
-use crate::work::{Held, Permit, Stage, Work};
+use crate::work::{Held, Permit, Stage, Work, level};
 
 /// What waits here and is overdue is looked for at most this often: a look walks all that waits.
 const EXPIRY_GRANULARITY: Duration = Duration::from_millis(5);
 
-/// One take in so many begins with what has been waiting here, whatever its priority.
-const READY_FIRST_EVERY: u32 = 16;
+/// Of so many takes, one begins with what is ready and one with what is not, whatever their priorities.
+const TURNS: u32 = 16;
+const READY_FIRST: u32 = 0;
+const OTHERS_FIRST: u32 = TURNS / 2;
 
 /// Everything that is not being sent.
 pub(crate) struct Schedule {
@@ -36,6 +38,7 @@ pub(crate) struct Schedule {
     ready: [VecDeque<Work>; 3],
     sequence: u64,
     takes: u32,
+    ready_takes: u32,
     /// Nothing that waits here expires before this.
     next_expiry: Option<Instant>,
     stopping: bool,
@@ -60,6 +63,7 @@ impl Schedule {
             ready: Default::default(),
             sequence: 0,
             takes: 0,
+            ready_takes: 0,
             next_expiry: None,
             stopping: false,
         }
@@ -84,30 +88,28 @@ impl Schedule {
         }
     }
 
+    /// What is ready, and what is not, have their turns: neither starves while there is always some of the other.
     fn pick(&mut self, now: Instant) -> Option<Work> {
+        self.takes = self.takes.wrapping_add(1);
+        let turn = self.takes % TURNS;
         if self.pacer.is_some() {
-            // All are looked at: which may be sent is not the queue's to know.
-            while let Some(job) = self.queue.pop() {
-                if let Some(work) = self.in_lane(Work::fresh(job), now) {
-                    self.make_ready(work, now);
-                }
-            }
-            return match self.pop_ready() {
-                Some(work) => Some(work),
-                None => self.pacer.as_mut().and_then(|pacer| pacer.pop(now)),
+            self.look_at_all(now);
+            return if turn == OTHERS_FIRST {
+                self.pop_paced(now).or_else(|| self.pop_ready())
+            } else {
+                self.pop_ready().or_else(|| self.pop_paced(now))
             };
         }
         loop {
             let job = match self.ready_priority() {
                 None => self.queue.pop()?,
                 Some(priority) => {
-                    self.takes = self.takes.wrapping_add(1);
-                    let above = if self.takes.is_multiple_of(READY_FIRST_EVERY) {
-                        None
-                    } else {
-                        self.queue.pop_above(priority)
+                    let first = match turn {
+                        READY_FIRST => None,
+                        OTHERS_FIRST => self.queue.pop(),
+                        _ => self.queue.pop_above(priority),
                     };
-                    match above {
+                    match first {
                         Some(job) => job,
                         None => return self.pop_ready(),
                     }
@@ -119,13 +121,28 @@ impl Schedule {
         }
     }
 
+    /// Takes all that is new to where it waits for its pace: which may be sent is not the queue's to know.
+    fn look_at_all(&mut self, now: Instant) {
+        while let Some(job) = self.queue.pop() {
+            if let Some(work) = self.in_lane(Work::fresh(job), now) {
+                self.make_ready(work, now);
+            }
+        }
+    }
+
+    fn pop_paced(&mut self, now: Instant) -> Option<Work> {
+        self.pacer.as_mut().and_then(|pacer| pacer.pop(now))
+    }
+
     fn ready_priority(&self) -> Option<Priority> {
         let mut levels = Priority::ALL.into_iter().zip(&self.ready);
         levels.find_map(|(priority, ready)| (!ready.is_empty()).then_some(priority))
     }
 
     fn pop_ready(&mut self) -> Option<Work> {
-        self.ready.iter_mut().find_map(VecDeque::pop_front)
+        self.ready_takes = self.ready_takes.wrapping_add(1);
+        let mut order = Priority::order(self.ready_takes).into_iter();
+        order.find_map(|priority| self.ready[level(priority)].pop_front())
     }
 
     /// The request with its lane, or nothing where it waits for that.
@@ -372,3 +389,6 @@ impl Schedule {
         self.next_expiry = Some(self.next_expiry.map_or(expires, |next| next.min(expires)));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,15 @@ pub(crate) struct Work {
     pub(crate) held: Held,
 }
 
+/// A priority's place in a list by priority, the most urgent first.
+pub(crate) fn level(priority: Priority) -> usize {
+    match priority {
+        Priority::High => 0,
+        Priority::Normal => 1,
+        Priority::Low => 2,
+    }
+}
+
 /// How long a limit holds a request back: its lane, its server's breaker, its pace.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Held {
@@ -103,13 +112,9 @@ impl Work {
         }
     }
 
-    /// Its place in a list by priority, the most urgent first.
+    /// Its place in a list by priority: see [`level`].
     pub(crate) fn level(&self) -> usize {
-        match self.request().priority {
-            Priority::High => 0,
-            Priority::Normal => 1,
-            Priority::Low => 2,
-        }
+        level(self.request().priority)
     }
 
     pub(crate) fn expires(&self) -> Instant {

@@ -18,6 +18,8 @@ const LATENCY_MAX_MICROS: u64 = 3_600_000_000;
 pub(crate) struct Point {
     /// The end of the step, in milliseconds since the run's start.
     pub(crate) at_ms: u64,
+    /// How long the step took: a little more than it should.
+    pub(crate) took_ms: u64,
     pub(crate) completed: u64,
     pub(crate) failed: u64,
     pub(crate) retries: u64,
@@ -37,6 +39,7 @@ impl Point {
     /// Two steps as one.
     fn and(self, later: Self) -> Self {
         Self {
+            took_ms: self.took_ms + later.took_ms,
             completed: self.completed + later.completed,
             failed: self.failed + later.failed,
             retries: self.retries + later.retries,
@@ -65,8 +68,8 @@ pub(crate) struct Series {
     current: Point,
     step_latencies: Histogram<u64>,
     latencies: Histogram<u64>,
-    /// The end of the step under way.
-    until: Duration,
+    /// The beginning of the step under way.
+    since: Duration,
 }
 
 impl Series {
@@ -81,7 +84,7 @@ impl Series {
             current: Point::default(),
             step_latencies: histogram(2),
             latencies: histogram(3),
-            until: FIRST_STEP,
+            since: Duration::ZERO,
         }
     }
 
@@ -106,14 +109,18 @@ impl Series {
         self.current.rate_limited += 1;
     }
 
-    /// Ends the step under way if its time has come, or if `close` says so.
+    /// Ends the step under way if its time has come, or if `close` says so. The points' rates are by the time that each took, since
+    /// nobody comes exactly in time.
     pub(crate) fn sample(&mut self, gauges: Gauges, now: Duration, close: bool) {
-        if now < self.until && !close {
+        let took = now.saturating_sub(self.since);
+        if took < self.step && !close {
             return;
         }
         let quantile = |q| self.step_latencies.value_at_quantile(q) as f64 / 1e3;
         let point = Point {
-            at_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+            at_ms: whole_ms(now),
+            // Up to the same rounded moment as the point before.
+            took_ms: whole_ms(now).saturating_sub(whole_ms(self.since)),
             p50_ms: quantile(0.5),
             p95_ms: quantile(0.95),
             p99_ms: quantile(0.99),
@@ -124,11 +131,17 @@ impl Series {
             ..std::mem::take(&mut self.current)
         };
         self.step_latencies.reset();
-        self.points.push_back(point);
+        // Of a moment no rate can be told: the last one belongs to the step before.
+        let before = if took * 2 < self.step {
+            self.points.pop_back()
+        } else {
+            None
+        };
+        self.points.push_back(before.map_or(point, |before| before.and(point)));
         if self.points.len() > POINTS_MAX {
             self.halve();
         }
-        self.until = now + self.step;
+        self.since = now;
     }
 
     fn halve(&mut self) {
@@ -158,6 +171,10 @@ impl Series {
     }
 }
 
+fn whole_ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,6 +196,8 @@ mod tests {
             .iter()
             .fold((0, 0), |sum, point| (sum.0 + point.completed, sum.1 + point.failed));
         assert_eq!(sum, (POINTS_MAX as u64 * 5, POINTS_MAX as u64 * 5));
+        let took: u64 = points.iter().map(|point| point.took_ms).sum();
+        assert_eq!(u128::from(took), now.as_millis());
         assert!(series.step() > FIRST_STEP);
         assert!((points[0].p50_ms - 2.0).abs() < 0.1, "{:?}", points[0]);
     }
@@ -192,7 +211,13 @@ mod tests {
         series.sample(Gauges::default(), FIRST_STEP, false);
         assert_eq!(series.last(usize::MAX).len(), 1);
         series.ended(false, None);
-        series.sample(Gauges::default(), FIRST_STEP, true);
+        series.sample(Gauges::default(), FIRST_STEP * 3, false);
         assert_eq!(series.last(1)[0].failed, 1);
+        assert_eq!(u128::from(series.last(1)[0].took_ms), (FIRST_STEP * 2).as_millis());
+        // The end of the run a moment later makes no point of its own.
+        series.ended(true, None);
+        series.sample(Gauges::default(), FIRST_STEP * 3 + FIRST_STEP / 10, true);
+        let last = series.last(usize::MAX);
+        assert_eq!((last.len(), last[1].completed, last[1].failed), (2, 1, 1));
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use inflight::core::{Priority, Registry, Session};
 use inflight::rhai::{FiberEngine, Script, ScriptError, ScriptErrorKind, max_live_fibers};
-use inflight::{Inflight, ScriptOptions, ScriptReport, run_script};
+use inflight::{Inflight, Metrics, ScriptOptions, ScriptReport, run_script};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -98,6 +98,7 @@ struct Feed {
     /// The number of the next copy that any thread starts.
     next: Arc<AtomicUsize>,
     registry: Registry,
+    metrics: Option<Arc<Metrics>>,
     monitor: Arc<Monitor>,
     time_limit: Duration,
     output: Arc<Output>,
@@ -121,6 +122,7 @@ pub(crate) fn start(
         plan: Arc::clone(plan),
         next: Arc::default(),
         registry: inflight.registry().clone(),
+        metrics: inflight.metrics().cloned(),
         monitor: Arc::clone(monitor),
         time_limit,
         output: Arc::clone(output),
@@ -164,11 +166,11 @@ impl Feed {
         let mut running = JoinSet::new();
         while let Some((script, copy)) = self.next() {
             let Some(place) = self.place(&live).await else {
-                self.report(script, copy, None, ScriptReport::failed(ScriptError::cancelled()));
+                self.not_started(script, copy, ScriptError::cancelled());
                 continue;
             };
             match compiled.get(&self.plan, script) {
-                Err(error) => self.report(script, copy, None, ScriptReport::failed(error)),
+                Err(error) => self.not_started(script, copy, error),
                 Ok(compiled) => {
                     let feed = self.clone();
                     running.spawn_local(async move {
@@ -217,6 +219,7 @@ impl Feed {
         let options = ScriptOptions {
             time_limit: Some(self.time_limit),
             priority: self.plan.priority,
+            metrics: self.metrics.clone(),
             output: Some(Arc::new(move |text: &str| output.print(&label, text))),
             module_folder: self.plan.paths[number].parent().map(|folder| match folder {
                 // A path without a folder is relative to where the program runs.
@@ -227,6 +230,13 @@ impl Feed {
             ..ScriptOptions::default()
         };
         run_script(script, session, options).await
+    }
+
+    fn not_started(&self, script: usize, copy: u32, error: ScriptError) {
+        if let Some(metrics) = &self.metrics {
+            metrics.script_ended(Some(error.kind()));
+        }
+        self.report(script, copy, None, ScriptReport::failed(error));
     }
 
     /// `session` is the script's, where it was started.

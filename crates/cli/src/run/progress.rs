@@ -66,13 +66,14 @@ impl Progress {
         let counts = registry.counts();
         let done = counts.completed + counts.failed + counts.timeout + counts.cancelled;
         let failed = counts.failed + counts.timeout;
+        let all = counts.submitted.saturating_add(registry.expected());
         match &mut self.display {
             Display::None => {}
             Display::Lines { last, shown } => {
                 if last.elapsed() >= LINE_EVERY {
                     *last = Instant::now();
                     let line = format!(
-                        "{ended}/{} scripts ended; requests: {} in flight, {} queued, {done} ended, {failed} of them failed",
+                        "{ended}/{} scripts ended; requests: {} in flight, {} queued, {done} of {all} ended, {failed} failed",
                         self.total,
                         registry.in_flight(),
                         registry.unsent(),
@@ -85,7 +86,7 @@ impl Progress {
             }
             Display::Bars { scripts, requests, .. } => {
                 scripts.set_position(ended as u64);
-                requests.set_length(counts.submitted);
+                requests.set_length(all);
                 requests.set_position(done);
                 requests.set_message(format!(
                     "{} in flight, {} queued, {failed} failed",
@@ -150,7 +151,8 @@ fn terminal(stream: &Stream) -> Option<MultiProgress> {
 
 fn bar(length: u64, name: &'static str) -> ProgressBar {
     let bar = ProgressBar::new(length).with_prefix(name);
-    if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:30.green} {pos}/{len} {msg}") {
+    // What does not fit into the line is cut: a line that wraps would leave its rest on the terminal.
+    if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:16.green} {pos}/{len} {wide_msg}") {
         bar.set_style(style);
     }
     bar

@@ -4,22 +4,11 @@
 //
 // It prints "stop" when the run is to be killed, "start" when it is to be begun again at the same address with the same token, and
 // "done" at the end.
-import { createRequire } from "node:module";
 import path from "node:path";
+import { launch } from "./chromium.mjs";
 
-const require = createRequire(path.resolve(process.env.INFLIGHT_TEST_NODE_MODULES ?? ".", "x.js"));
-let playwright;
-try {
-  playwright = require("playwright-core");
-} catch {
-  console.log("absent");
-  process.exit(0);
-}
 const [url, chromium, folder] = process.argv.slice(2);
-const browser = await playwright.chromium.launch({
-  executablePath: chromium,
-  args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"],
-});
+const browser = await launch(chromium);
 const context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
 const page = await context.newPage();
 page.setDefaultTimeout(30_000);

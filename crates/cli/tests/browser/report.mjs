@@ -1,20 +1,12 @@
 // Opens a report file in Chromium, without a network.
 //
 //     node report.mjs FILE CHROMIUM [FOLDER_FOR_SCREENSHOTS]
-import { createRequire } from "node:module";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
+import { launch } from "./chromium.mjs";
 
-const require = createRequire(path.resolve(process.env.INFLIGHT_TEST_NODE_MODULES ?? ".", "x.js"));
-let playwright;
-try {
-  playwright = require("playwright-core");
-} catch {
-  console.log("absent");
-  process.exit(0);
-}
 const [file, chromium, folder] = process.argv.slice(2);
-const browser = await playwright.chromium.launch({ executablePath: chromium, args: ["--no-sandbox", "--disable-gpu"] });
+const browser = await launch(chromium);
 try {
   const page = await browser.newPage();
   const problems = [];

@@ -19,6 +19,18 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// How often it is looked whether something has happened that nobody tells.
 pub(crate) const POLL: Duration = Duration::from_millis(5);
 
+/// A script that goes on until it is stopped, with requests that succeed and requests that are declined.
+pub(crate) const BUSY: &[u8] = br#"
+loop {
+    new_customer().name("A customer").create();
+    try {
+        stripe::payment_intent::create(#{
+            amount: 500, currency: "usd", payment_method: "pm_card_chargeDeclined", payment_method_types: ["card"], confirm: true,
+        });
+    } catch {}
+}
+"#;
+
 pub(crate) fn inflight() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_inflight"));
     command.env_remove("STRIPE_API_KEY").stdin(Stdio::null());

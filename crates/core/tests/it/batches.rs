@@ -204,6 +204,7 @@ fn each_stops_at_a_failure_and_tells_what_could_not_be_made() {
     };
     let mut each = Polled::new(session.each(std::iter::repeat_with(|| Ok(post())), options));
     assert!(each.is_pending());
+    assert_eq!(registry.expected(), 0, "nobody knows how many");
     let sent = transport.next();
     sent.fail(failure(Effect::None));
     let Poll::Ready(report) = each.poll() else {
@@ -238,12 +239,14 @@ fn each_waits_for_room_that_others_take_and_calls_back_when_it_is_dropped() {
     let requests = (0..4).map(|_| Ok(post()));
     let mut each = Polled::new(session.each(requests, CARRY_ON));
     assert!(each.is_pending());
-    assert_eq!(session.pending(), 1);
+    // One is submitted, and the next waits for room.
+    assert_eq!((session.pending(), registry.expected()), (1, 3));
     transport.next().succeed("x_1");
     assert!(each.wakes() > 0 && each.is_pending());
     assert_eq!(session.pending(), 2);
     drop(each);
     assert_eq!((session.pending(), session.counts().cancelled), (0, 2));
+    assert_eq!(registry.expected(), 0, "nothing more is to come");
 
     registry.close();
     let Poll::Ready(report) = Polled::new(session.each((0..4).map(|_| Ok(post())), CARRY_ON)).poll() else {

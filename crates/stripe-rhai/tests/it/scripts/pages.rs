@@ -1,19 +1,25 @@
 //! `search_all` and `list_all` against a server that does what the test says.
 
 use inflight_core::testing::ManualTransport;
-use inflight_core::{Response, Success};
+use inflight_core::{Priority, Request, Response, Success};
+use inflight_rhai::{DefaultPriority, Locals};
 
 use super::Setup;
 
 /// Runs the script while another thread answers each request with the next body. Gives the script's value as text, and what was
 /// asked for.
 fn walk(script: &str, bodies: &[&str]) -> (String, Vec<String>) {
+    let (value, asked) = walk_in(Setup::new(), script, bodies);
+    (value, asked.into_iter().map(|request| request.target).collect())
+}
+
+fn walk_in(setup: Setup, script: &str, bodies: &[&str]) -> (String, Vec<Request>) {
     let Setup {
         engine,
         registry,
         transport,
         ..
-    } = Setup::new();
+    } = setup;
     let bodies: Vec<String> = bodies.iter().map(|body| (*body).to_owned()).collect();
     let server = std::thread::spawn(move || serve(transport, bodies));
     let value = engine.eval::<rhai::Dynamic>(script);
@@ -23,11 +29,11 @@ fn walk(script: &str, bodies: &[&str]) -> (String, Vec<String>) {
     (value.to_string(), asked)
 }
 
-fn serve(mut transport: ManualTransport, bodies: Vec<String>) -> Vec<String> {
+fn serve(mut transport: ManualTransport, bodies: Vec<String>) -> Vec<Request> {
     let mut asked = Vec::new();
     for body in bodies {
         let sent = transport.next();
-        asked.push(sent.request().target.clone());
+        asked.push(sent.request().clone());
         sent.complete(Ok(Success {
             object_id: None,
             response: Response::new(200, body),
@@ -135,6 +141,35 @@ fn namespaced_pages_take_how_far_and_how_they_are_sent() {
             "/v2/core/events?page=3"
         ]
     );
+}
+
+#[test]
+fn pages_are_asked_for_with_the_priority_that_is_nearest() {
+    let listed = "let n = 0; for p in new_product().list_all() { n += 1; } n";
+    for (script, priority) in [
+        (listed.to_owned(), Priority::Low),
+        (
+            format!("configure_stripe(#{{ priority: `high` }}); {listed}"),
+            Priority::High,
+        ),
+        (
+            "let n = 0; for p in new_product().priority(`normal`).list_all() { n += 1; } n".to_owned(),
+            Priority::Normal,
+        ),
+    ] {
+        let mut setup = Setup::new();
+        let locals = Locals::for_session(setup.registry.session());
+        locals.set(DefaultPriority(Priority::Low));
+        locals.set_default(&mut setup.engine);
+        let pages = [
+            r#"{"data":[{"id":"b"}],"has_more":true}"#,
+            r#"{"data":[{"id":"a"}],"has_more":false}"#,
+        ];
+        let (given, asked) = walk_in(setup, &script, &pages);
+        assert_eq!(given, "2", "{script}");
+        let priorities: Vec<_> = asked.iter().map(|request| request.priority).collect();
+        assert_eq!(priorities, [priority; 2], "{script}");
+    }
 }
 
 #[test]

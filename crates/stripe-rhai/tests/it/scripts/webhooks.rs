@@ -1,6 +1,7 @@
 //! `stripe::webhook::…` as scripts use it.
 
-use inflight_rhai::describe;
+use inflight_core::Priority;
+use inflight_rhai::{DefaultPriority, Locals, describe};
 use inflight_stripe::webhook::WebhookSecret;
 use inflight_stripe_rhai::HostOptions;
 use rhai::{Dynamic, Scope};
@@ -182,6 +183,9 @@ fn the_hosts_secret_verifies_and_is_neither_read_nor_signed_with() {
 #[test]
 fn a_notification_fetches_its_event_and_its_object() {
     let mut setup = Setup::new();
+    let locals = Locals::for_session(setup.registry.session());
+    locals.set(DefaultPriority(Priority::Low));
+    locals.set_default(&mut setup.engine);
     let parsed = r#"
         configure_stripe(#{ account: "acct_own" });
         let header = stripe::webhook::sign(thin, "whsec_1");
@@ -202,6 +206,7 @@ fn a_notification_fetches_its_event_and_its_object() {
         assert_eq!(header("Stripe-Account"), None);
         assert_eq!(header("Stripe-Request-Trigger"), Some("event=evt_2"));
         assert!(request.credential.is_some());
+        assert_eq!(request.priority, Priority::Low, "that of the run");
     }
     let evil = r#"stripe::webhook::fetch_related_object_async(#{ object: "v2.core.event", id: "evt_1", type: "x",
         related_object: #{ id: "a", type: "b", url: "//evil.example/v1/x" } })"#;

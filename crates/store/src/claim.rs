@@ -1,0 +1,205 @@
+//! Requests that the store hands to this process: what an earlier one has left, and what is submitted to several.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use inflight_core::{Effect, Failure, FailureKind, Kept, Registry, RequestStatus};
+use sqlx::{AnyConnection, Connection as _, Row as _};
+use tokio::sync::watch;
+
+use crate::QueryError;
+use crate::database::Dialect;
+use crate::encode::outcome_text;
+use crate::options::Accounts;
+use crate::rows::{self, KEPT, kept_of};
+use crate::statement::safe;
+use crate::store::Shared;
+use crate::writer::Order;
+
+/// How many rows are looked at to find the ones to claim: among these, sessions take turns.
+const CANDIDATES: usize = 512;
+
+/// How much an hour of waiting counts: a request moves up one priority each 30 seconds.
+const AGEING_MS: i64 = 30_000;
+
+/// How many requests an only process takes at once from what an earlier one has left.
+const RECOVERED_AT_ONCE: usize = 500;
+
+/// Claims for the registry as long as its worker has room.
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    registry: Registry,
+    accounts: Option<Accounts>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    tokio::select! {
+        _ = stopped.changed() => {}
+        () = claim_for_ever(&shared, &registry, accounts.as_ref()) => {}
+    }
+}
+
+async fn claim_for_ever(shared: &Arc<Shared>, registry: &Registry, accounts: Option<&Accounts>) {
+    let mut connection = None;
+    loop {
+        let room = room(shared, registry);
+        let claimed = if room == 0 {
+            Ok(0)
+        } else {
+            claim_into(shared, registry, accounts, &mut connection, room).await
+        };
+        match claimed {
+            // There may be more.
+            Ok(claimed) if claimed > 0 && claimed == room => continue,
+            Ok(_) => {}
+            Err(error) => {
+                connection = None;
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the store could not be asked for requests"
+                );
+            }
+        }
+        if shared.is_shared() {
+            let _ = tokio::time::timeout(shared.options.poll, shared.room.notified()).await;
+        } else {
+            // What this process submits it sends by itself. Left over is only what a script has not named the key for yet.
+            tokio::time::sleep(shared.options.poll).await;
+        }
+    }
+}
+
+fn room(shared: &Shared, registry: &Registry) -> usize {
+    if shared.is_shared() {
+        shared.options.prefetch.saturating_sub(registry.unsent())
+    } else {
+        RECOVERED_AT_ONCE.min(registry.queue_room() / 2)
+    }
+}
+
+async fn claim_into(
+    shared: &Arc<Shared>,
+    registry: &Registry,
+    accounts: Option<&Accounts>,
+    connection: &mut Option<AnyConnection>,
+    room: usize,
+) -> Result<usize, QueryError> {
+    let connection = match connection {
+        Some(connection) => connection,
+        None => connection.insert(shared.connect().await?),
+    };
+    let claimed = claim(shared, accounts, connection, room).await?;
+    let count = claimed.len();
+    for (kept, epoch, account) in claimed {
+        shared.hold(kept.id, epoch, &account);
+        hand_over(shared, registry, kept, epoch);
+    }
+    Ok(count)
+}
+
+/// Has the request sent, unless the other side may have forgotten its key.
+fn hand_over(shared: &Arc<Shared>, registry: &Registry, kept: Kept, epoch: i64) {
+    let too_old = kept.sent_ago.is_some_and(|ago| ago >= shared.options.key_lifetime);
+    if !too_old || kept.request.method.is_safe() {
+        return registry.take_in(kept);
+    }
+    let message = "the process that had sent it is gone, and its idempotency key is too old to send it again";
+    let outcome = Err(Failure::new(FailureKind::Store, Effect::Unknown, message));
+    let row = rows::ended(kept.id, epoch, RequestStatus::Failed, &outcome);
+    let (registry, id) = (registry.clone(), kept.id);
+    shared.order(Order::Ended(crate::transaction::Ended {
+        id,
+        epoch,
+        row,
+        done: Box::new(move |written| {
+            if written.is_ok() {
+                registry.learn(id, RequestStatus::Failed, outcome);
+            }
+        }),
+    }));
+}
+
+/// Claims up to `room` requests for this process: the most urgent ones, and among these one of each session in turn.
+async fn claim(
+    shared: &Shared,
+    accounts: Option<&Accounts>,
+    connection: &mut AnyConnection,
+    room: usize,
+) -> Result<Vec<(Kept, i64, String)>, QueryError> {
+    let now = shared.dialect.now();
+    let lease = i64::try_from(shared.options.lease.as_millis()).unwrap_or(i64::MAX / 4);
+    let (begin, lock) = match shared.dialect {
+        Dialect::Sqlite => ("BEGIN IMMEDIATE", ""),
+        Dialect::Postgres => ("BEGIN", " FOR UPDATE OF r SKIP LOCKED"),
+    };
+    let names = match shared.dialect {
+        Dialect::Sqlite => "SELECT value FROM json_each($3)",
+        Dialect::Postgres => "SELECT jsonb_array_elements_text($3::jsonb)",
+    };
+    let known = match accounts {
+        Some(_) => format!("AND (account = '' OR account IN ({names}))"),
+        None => "AND $3 = $3".to_owned(),
+    };
+    let per_priority = |priority: usize| {
+        format!(
+            "SELECT * FROM (SELECT seq, session, submitter, priority, created_at FROM inflight_requests AS r \
+             WHERE owner IS NULL AND state IN ('queued', 'sent') AND mode = $2 {known} AND priority = {priority} AND not_before <= {now} \
+             AND (lane IS NULL OR NOT EXISTS (SELECT 1 FROM inflight_requests AS b WHERE b.lane = r.lane AND b.seq < r.seq \
+             AND b.state IN ('queued', 'sent'))) ORDER BY seq LIMIT {CANDIDATES}) AS p{priority}"
+        )
+    };
+    let candidates = [0, 1, 2].map(per_priority).join(" UNION ALL ");
+    let statement = format!(
+        "WITH candidates AS ({candidates}), ranked AS (SELECT seq, priority - ({now} - created_at) / {AGEING_MS} AS rank, \
+         row_number() OVER (PARTITION BY submitter, session, priority ORDER BY seq) AS turn FROM candidates), \
+         chosen AS (SELECT r.seq FROM inflight_requests AS r JOIN ranked ON ranked.seq = r.seq \
+         WHERE r.owner IS NULL AND r.state IN ('queued', 'sent') \
+         ORDER BY ranked.rank, ranked.turn, ranked.seq LIMIT {room}{lock}) \
+         UPDATE inflight_requests SET owner = $1, epoch = epoch + 1, lease_until = {now} + {lease} \
+         WHERE seq IN (SELECT seq FROM chosen) RETURNING {KEPT}, seq, {now} AS now"
+    );
+    let names: Vec<_> = accounts.map(|accounts| accounts()).unwrap_or_default();
+    let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+    let mut transaction = connection.begin_with(begin).await?;
+    let mut rows = sqlx::query(safe(&statement))
+        .bind(shared.process.clone())
+        .bind(shared.options.mode.clone())
+        .bind(serde_json::json!(names).to_string())
+        .fetch_all(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    rows.sort_by_key(|row| row.try_get::<i64, _>("seq").unwrap_or(0));
+    let mut claimed = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let (kept, epoch) = match kept_of(row, row.try_get("now")?, shared.since) {
+            Ok(kept) => kept,
+            Err(error) => {
+                // It stays claimed, so that it is not in the way of others, until its lease ends.
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "a request of the store cannot be sent"
+                );
+                continue;
+            }
+        };
+        claimed.push((kept, epoch, row.try_get("account")?));
+    }
+    Ok(claimed)
+}
+
+pub(crate) fn cancelled() -> Failure {
+    Failure::new(
+        FailureKind::Cancelled,
+        Effect::None,
+        "the request was cancelled before it was sent",
+    )
+}
+
+/// The outcome of a request that was called back, as its row has it.
+pub(crate) fn cancelled_text() -> String {
+    outcome_text(&Err(cancelled()))
+}
+
+/// How often a lease is renewed while it lasts.
+pub(crate) fn heartbeat(lease: Duration) -> Duration {
+    (lease / 3).max(Duration::from_millis(10))
+}

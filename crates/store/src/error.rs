@@ -1,0 +1,63 @@
+//! Why a store cannot be opened or asked.
+
+use crate::Unreadable;
+
+/// Why a store was not opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The address is none of a store.
+    #[error("not a store: write sqlite:FILE or postgres://USER@HOST/DATABASE")]
+    Url,
+    /// Another process has the SQLite file. One process at a time may.
+    #[error("the store is in use by another process; for several processes use PostgreSQL")]
+    InUse,
+    /// The file that says who owns the store cannot be written.
+    #[error("the store's folder cannot be written: {0}")]
+    File(#[source] std::io::Error),
+    /// The database cannot be reached, or refuses.
+    #[error("the store's database: {0}")]
+    Database(#[source] sqlx::Error),
+    /// The SQLite file is damaged.
+    #[error("the store's file is damaged ({0}): restore a copy, or `inflight store export` what can still be read")]
+    Damaged(String),
+    /// The store's thread did not start.
+    #[error("the store's thread did not start: {0}")]
+    Thread(#[source] std::io::Error),
+}
+
+/// Why a store gave no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum QueryError {
+    /// The database cannot be reached, or refuses.
+    #[error("the store's database: {0}")]
+    Database(#[from] sqlx::Error),
+    /// A row is damaged.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// Why a run does not begin or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// Another process has it.
+    #[error("the run {0:?} goes on in another process")]
+    InUse(String),
+    /// It was cancelled for good.
+    #[error("the run {0:?} was cancelled")]
+    Cancelled(String),
+    /// The store gave no answer.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+}
+
+impl From<sqlx::Error> for RunError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Query(error.into())
+    }
+}

@@ -1,0 +1,249 @@
+//! What has to be done again and again: leases, endings that were not told, and rows whose time is over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use inflight_core::{Outcome, Registry, RequestId, RequestStatus};
+use sqlx::postgres::PgListener;
+use sqlx::{AnyConnection, Row as _};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::QueryError;
+use crate::claim::heartbeat;
+use crate::database::{Location, Type};
+use crate::encode::outcome_of;
+use crate::rows::{id_of, status_of};
+use crate::statement::{fetch, named, safe};
+use crate::store::Shared;
+
+/// How many endings are asked for at once.
+const ASKED_AT_ONCE: usize = 500;
+
+/// How often rows whose retention is over are looked for, and how many are deleted at once.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+const SWEPT_AT_ONCE: usize = 1000;
+
+/// Pause after the database was away.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Renews this process's leases, takes those of dead processes back, asks for endings and deletes what is old.
+pub(crate) async fn run(shared: Arc<Shared>, registry: Registry, mut stopped: watch::Receiver<bool>) {
+    tokio::select! {
+        _ = stopped.changed() => {}
+        () = keep(&shared, &registry) => {}
+    }
+}
+
+async fn keep(shared: &Shared, registry: &Registry) {
+    let mut connection = None;
+    let mut due = Due::now();
+    loop {
+        if let Err(error) = turn(shared, registry, &mut connection, &mut due).await {
+            connection = None;
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the store could not be kept in order"
+            );
+            tokio::time::sleep(PAUSE).await;
+        }
+        tokio::time::sleep_until(due.next()).await;
+    }
+}
+
+/// When each task is due.
+struct Due {
+    leases: Instant,
+    endings: Instant,
+    sweep: Instant,
+}
+
+impl Due {
+    fn now() -> Self {
+        let now = Instant::now();
+        Self {
+            leases: now,
+            endings: now,
+            sweep: now,
+        }
+    }
+
+    fn next(&self) -> Instant {
+        self.leases.min(self.endings).min(self.sweep)
+    }
+}
+
+async fn turn(
+    shared: &Shared,
+    registry: &Registry,
+    connection: &mut Option<AnyConnection>,
+    due: &mut Due,
+) -> Result<(), QueryError> {
+    let connection = match connection {
+        Some(connection) => connection,
+        None => connection.insert(shared.connect().await?),
+    };
+    let now = Instant::now();
+    if due.leases <= now {
+        due.leases = now + heartbeat(shared.options.lease);
+        if shared.is_shared() {
+            renew(shared, connection).await?;
+            take_back(shared, connection).await?;
+        }
+    }
+    if due.endings <= now {
+        due.endings = now + shared.options.poll;
+        if shared.is_shared() {
+            let mut ids = registry.elsewhere();
+            ids.retain(|id| shared.held(*id).is_none());
+            learn(shared, registry, connection, &ids).await?;
+        }
+    }
+    if due.sweep <= now {
+        due.sweep = now + SWEEP_EVERY;
+        sweep(shared, connection).await?;
+    }
+    Ok(())
+}
+
+/// Says that this process lives, and works on what it holds. What is called its own and is not held any more is not renewed.
+async fn renew(shared: &Shared, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    let until = lease_end(shared);
+    let from = shared.dialect.rows(&[("rid", Type::Text)]);
+    // What the writer has locked is being written, and need not be waited for.
+    let requests = format!(
+        "UPDATE inflight_requests SET lease_until = {until} WHERE seq IN (SELECT r.seq FROM inflight_requests AS r \
+         JOIN {from} ON r.id = x.rid WHERE r.owner = $2 AND r.state IN ('queued', 'sent') ORDER BY r.seq \
+         FOR UPDATE OF r SKIP LOCKED)"
+    );
+    let held = named(&shared.held_ids());
+    fetch(connection, shared.dialect, &requests, &held, Some(&shared.process)).await?;
+    let runs = format!("UPDATE inflight_runs SET lease_until = {until} WHERE owner = $1 AND state = 'running'");
+    sqlx::query(safe(&runs))
+        .bind(shared.process.clone())
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+/// Frees what processes had that have been silent for longer than their lease.
+async fn take_back(shared: &Shared, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    let statement = format!(
+        "UPDATE inflight_requests SET owner = NULL, lease_until = NULL WHERE owner IS NOT NULL AND state IN ('queued', 'sent') \
+         AND lease_until < {}",
+        shared.dialect.now()
+    );
+    let freed = sqlx::query(safe(&statement)).execute(connection).await?.rows_affected();
+    if freed > 0 {
+        tracing::warn!(
+            freed,
+            "a process has been silent for longer than its lease; its requests are taken over"
+        );
+        shared.room.notify_one();
+    }
+    Ok(())
+}
+
+pub(crate) fn lease_end(shared: &Shared) -> String {
+    let lease = i64::try_from(shared.options.lease.as_millis()).unwrap_or(i64::MAX / 4);
+    format!("{} + {lease}", shared.dialect.now())
+}
+
+/// Deletes what ended longer ago than the retention, and is no run's.
+async fn sweep(shared: &Shared, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    let retention = i64::try_from(shared.options.retention.as_millis()).unwrap_or(i64::MAX / 4);
+    let statement = format!(
+        "DELETE FROM inflight_requests WHERE seq IN (SELECT seq FROM inflight_requests WHERE ended_at IS NOT NULL \
+         AND ended_at < {} - {retention} AND effect <> 'unknown' AND run IS NULL LIMIT {SWEPT_AT_ONCE})",
+        shared.dialect.now()
+    );
+    loop {
+        let deleted = sqlx::query(safe(&statement))
+            .execute(&mut *connection)
+            .await?
+            .rows_affected();
+        if deleted < SWEPT_AT_ONCE as u64 {
+            return Ok(());
+        }
+    }
+}
+
+/// Tells the registry how these requests ended, as far as they have.
+async fn learn(
+    shared: &Shared,
+    registry: &Registry,
+    connection: &mut AnyConnection,
+    ids: &[RequestId],
+) -> Result<(), QueryError> {
+    for ids in ids.chunks(ASKED_AT_ONCE) {
+        for (id, status, outcome) in endings(shared, connection, ids).await? {
+            registry.learn(id, status, outcome);
+        }
+    }
+    Ok(())
+}
+
+async fn endings(
+    shared: &Shared,
+    connection: &mut AnyConnection,
+    ids: &[RequestId],
+) -> Result<Vec<(RequestId, RequestStatus, Outcome)>, QueryError> {
+    let from = shared.dialect.rows(&[("rid", Type::Text)]);
+    let statement = format!(
+        "SELECT id, state, outcome FROM inflight_requests AS r JOIN {from} ON r.id = x.rid WHERE r.outcome IS NOT NULL"
+    );
+    let rows = fetch(connection, shared.dialect, &statement, &named(ids), None).await?;
+    let mut endings = Vec::with_capacity(rows.len());
+    for row in rows {
+        let (id, state, outcome): (String, String, String) =
+            (row.try_get("id")?, row.try_get("state")?, row.try_get("outcome")?);
+        if let (Some(id), Some(status)) = (id_of(&id), status_of(&state)) {
+            endings.push((id, status, outcome_of(&outcome)?));
+        }
+    }
+    Ok(endings)
+}
+
+/// Hears from the database what other processes have done.
+pub(crate) async fn listen(shared: Arc<Shared>, registry: Registry, mut stopped: watch::Receiver<bool>) {
+    let listening = async {
+        loop {
+            if let Err(error) = hear(&shared, &registry).await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the store's notifications are interrupted"
+                );
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    tokio::select! {
+        _ = stopped.changed() => {}
+        () = listening => {}
+    }
+}
+
+async fn hear(shared: &Shared, registry: &Registry) -> Result<(), QueryError> {
+    let Location::Postgres(url) = &shared.location else {
+        return Ok(());
+    };
+    let mut listener = PgListener::connect(url).await?;
+    listener.listen_all(["inflight_new", "inflight_ended"]).await?;
+    let mut connection = shared.connect().await?;
+    loop {
+        let mut ids = Vec::new();
+        let mut next = Some(listener.recv().await?);
+        // Those that have come meanwhile are answered together.
+        while let Some(notification) = next {
+            if notification.channel() == "inflight_new" {
+                shared.room.notify_one();
+            } else if let Some(told) = notification.payload().strip_prefix(&shared.process) {
+                ids.extend(told.split_whitespace().filter_map(id_of));
+            }
+            next = listener.next_buffered();
+        }
+        if !ids.is_empty() {
+            learn(shared, registry, &mut connection, &ids).await?;
+        }
+    }
+}

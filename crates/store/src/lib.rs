@@ -1,0 +1,24 @@
+#![doc = include_str!("../README.md")]
+
+mod claim;
+mod database;
+mod encode;
+mod error;
+mod keeper;
+mod options;
+mod pace;
+mod query;
+mod rows;
+mod runs;
+mod schema;
+mod statement;
+mod store;
+mod transaction;
+mod writer;
+
+pub use encode::Unreadable;
+pub use error::{OpenError, QueryError, RunError};
+pub use options::{Accounts, Lane, StoreOptions};
+pub use query::{RequestFilter, RequestRow};
+pub use runs::{Run, RunRow, RunStart, RunState};
+pub use store::{DurableStore, Working};

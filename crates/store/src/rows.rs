@@ -1,0 +1,157 @@
+//! Rows on their way into and out of the database.
+
+use std::time::Duration;
+
+use inflight_core::{Effect, IdempotencyKey, Kept, Outcome, RequestId, RequestStatus, Row};
+use serde_json::{Value, json};
+use sqlx::Row as _;
+use sqlx::any::AnyRow;
+
+use crate::QueryError;
+use crate::database::Type;
+use crate::encode::{Columns, outcome_of, outcome_text, priority_number, request_of, request_text};
+use crate::options::StoreOptions;
+
+/// PostgreSQL keeps no zero byte in a text.
+fn clean(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
+pub(crate) const APPENDED: &[(&str, Type)] = &[
+    ("rid", Type::Text),
+    ("session", Type::Number),
+    ("run", Type::Text),
+    ("task", Type::Number),
+    ("call", Type::Number),
+    ("account", Type::Text),
+    ("mode", Type::Text),
+    ("operation", Type::Text),
+    ("method", Type::Text),
+    ("path", Type::Text),
+    ("request", Type::Text),
+    ("fingerprint", Type::Text),
+    ("idempotency_key", Type::Text),
+    ("lane", Type::Text),
+    ("priority", Type::Number),
+    ("deadline_ms", Type::Number),
+];
+
+pub(crate) fn appended(row: &Row, options: &StoreOptions) -> Value {
+    let request = &row.request;
+    let key = match &request.idempotency_key {
+        IdempotencyKey::Given(key) => Some(clean(key)),
+        _ => None,
+    };
+    let call = row.call.as_ref();
+    json!({
+        "rid": row.id.to_string(),
+        "session": row.session as i64,
+        "run": call.map(|call| clean(&call.run)),
+        "task": call.map(|call| call.task),
+        "call": call.map(|call| call.sequence),
+        "account": clean(request.credential.as_deref().unwrap_or_default()),
+        "mode": clean(&options.mode),
+        "operation": clean(&request.operation),
+        "method": request.method.as_str(),
+        "path": clean(request.target.split(['?', '#']).next().unwrap_or_default()),
+        "request": request_text(request),
+        "fingerprint": format!("{:032x}", request.fingerprint()),
+        "idempotency_key": key,
+        "lane": options.lane.as_ref().and_then(|lane| lane(request)).map(|lane| clean(&lane)),
+        "priority": priority_number(request.priority),
+        "deadline_ms": i64::try_from(row.deadline.as_millis()).unwrap_or(i64::MAX / 4),
+    })
+}
+
+pub(crate) const ENDED: &[(&str, Type)] = &[
+    ("rid", Type::Text),
+    ("at_epoch", Type::Number),
+    ("new_state", Type::Text),
+    ("new_effect", Type::Text),
+    ("new_error", Type::Text),
+    ("new_outcome", Type::Text),
+    ("new_status", Type::Number),
+    ("new_request_id", Type::Text),
+    ("new_replayed", Type::Number),
+];
+
+/// How a request ended, as columns.
+pub(crate) fn ended(id: RequestId, epoch: i64, status: RequestStatus, outcome: &Outcome) -> Value {
+    let (effect, error, response) = match outcome {
+        Ok(success) => (Effect::Done, None, Some(&success.response)),
+        Err(failure) => (
+            failure.effect,
+            Some(clean(failure.kind.as_str())),
+            failure.response.as_ref(),
+        ),
+    };
+    let header = |name: &str| response.and_then(|response| response.header(name)).map(clean);
+    json!({
+        "rid": id.to_string(),
+        "at_epoch": epoch,
+        "new_state": status.as_str(),
+        "new_effect": effect.as_str(),
+        "new_error": error,
+        "new_outcome": outcome_text(outcome),
+        "new_status": response.map(|response| response.status),
+        "new_request_id": header("request-id"),
+        "new_replayed": header("idempotent-replayed").map(|_| 1),
+    })
+}
+
+pub(crate) fn status_of(state: &str) -> Option<RequestStatus> {
+    use RequestStatus as S;
+    [S::Completed, S::Failed, S::Timeout, S::Cancelled]
+        .into_iter()
+        .find(|status| status.as_str() == state)
+}
+
+pub(crate) fn id_of(text: &str) -> Option<RequestId> {
+    text.parse().ok()
+}
+
+/// The columns that [`kept_of`] reads.
+pub(crate) const KEPT: &str = "id, account, operation, request, idempotency_key, priority, created_at, deadline_ms, \
+     key_sent_at, state, epoch, attempts, outcome";
+
+/// A row as the registry takes it, and its epoch. `now` is the database's own time, and `since` when this process began to work on the
+/// store.
+pub(crate) fn kept_of(row: &AnyRow, now: i64, since: i64) -> Result<(Kept, i64), QueryError> {
+    let columns = Columns {
+        operation: row.try_get("operation")?,
+        account: row.try_get("account")?,
+        key: row.try_get("idempotency_key")?,
+        priority: row.try_get("priority")?,
+    };
+    let text: String = row.try_get("request")?;
+    let state: String = row.try_get("state")?;
+    let outcome: Option<String> = row.try_get("outcome")?;
+    let ended = match (status_of(&state), outcome) {
+        (Some(status), Some(outcome)) => Some((status, outcome_of(&outcome)?)),
+        _ => None,
+    };
+    let id: String = row.try_get("id")?;
+    let id = id_of(&id).ok_or_else(|| sqlx::Error::Decode("not a request id".into()))?;
+    let attempts = row.try_get::<i64, _>("attempts")?;
+    let deadline: i64 = row.try_get("deadline_ms")?;
+    let created: i64 = row.try_get("created_at")?;
+    let sent: Option<i64> = row.try_get("key_sent_at")?;
+    let millis = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+    let epoch: i64 = row.try_get("epoch")?;
+    // The time of one that outlived a process begins anew: it must not end because nobody was there to send it.
+    let outlived = attempts > 0 || epoch > 1 || created < since;
+    let remaining = if outlived {
+        deadline
+    } else {
+        deadline - (now - created).max(0)
+    };
+    let kept = Kept {
+        id,
+        request: request_of(&text, columns)?,
+        deadline: millis(remaining),
+        attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
+        sent_ago: sent.map(|sent| millis(now - sent)),
+        ended,
+    };
+    Ok((kept, epoch))
+}

@@ -1,0 +1,424 @@
+//! Runs of scripts that survive the process: their journal, their requests, their ends.
+
+use std::fmt;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use inflight_core::{Journal, JournalEntry, Kept, StoreError};
+use serde_json::json;
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Connection as _, Row as _};
+
+use crate::database::Dialect;
+use crate::keeper::lease_end;
+use crate::rows::{KEPT, kept_of};
+use crate::statement::safe;
+use crate::store::Shared;
+use crate::transaction::Journalled;
+use crate::writer::Order;
+use crate::{DurableStore, QueryError, RunError};
+
+/// How far a run has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RunState {
+    /// It goes on, or its process is gone and it can be resumed.
+    Running,
+    /// Its script has ended well.
+    Completed,
+    /// Its script has failed.
+    Failed,
+    /// Someone has given it up.
+    Cancelled,
+}
+
+impl RunState {
+    /// `running`, `completed`, `failed` or `cancelled`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    fn of(text: &str) -> Self {
+        [Self::Completed, Self::Failed, Self::Cancelled]
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .unwrap_or(Self::Running)
+    }
+}
+
+/// A run as the store knows it.
+#[derive(Debug, Clone)]
+pub struct RunRow {
+    /// Its id.
+    pub id: String,
+    /// The script, as its starter named it.
+    pub script: String,
+    /// How far it has come.
+    pub state: RunState,
+    /// Whether a process works on it now.
+    pub is_alive: bool,
+    /// How often it was started.
+    pub starts: u64,
+    /// When it was started first, in milliseconds since 1970.
+    pub begun_at: i64,
+    /// When it ended.
+    pub ended_at: Option<i64>,
+    /// What its starter has kept of its end.
+    pub result: Option<String>,
+    /// How many entries its journal has.
+    pub journalled: u64,
+    /// How many requests it has made.
+    pub requests: u64,
+    /// How many of these have not ended.
+    pub pending: u64,
+}
+
+/// What a start finds.
+#[derive(Debug)]
+pub enum RunStart {
+    /// The run is new.
+    New(Run),
+    /// An earlier process has begun it.
+    Resumed(Run),
+    /// It has ended. What its starter has kept of that.
+    Finished(RunState, Option<String>),
+}
+
+/// A run that this process works on: the journal of its script.
+pub struct Run {
+    store: DurableStore,
+    shared: Arc<RunShared>,
+    entries: Vec<JournalEntry>,
+    kept: Vec<Kept>,
+}
+
+/// What the writer knows of a run.
+pub(crate) struct RunShared {
+    id: String,
+    next: AtomicI64,
+    trouble: Mutex<Option<String>>,
+}
+
+impl RunShared {
+    /// From now on nothing is written for this run that would follow what could not be.
+    pub(crate) fn note_trouble(&self, error: &sqlx::Error) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.get_or_insert_with(|| error.to_string());
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Run {
+    /// The run's id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.shared.id
+    }
+
+    /// The requests that an earlier process has submitted for it: for [`Session::restore`](inflight_core::Session::restore).
+    #[must_use]
+    pub fn take_kept(&mut self) -> Vec<Kept> {
+        std::mem::take(&mut self.kept)
+    }
+
+    /// Writes how the script ended. A later start gives `result` and runs nothing.
+    ///
+    /// # Errors
+    /// [`QueryError`] where that is not written.
+    pub fn finish(&self, state: RunState, result: Option<String>) -> Result<(), QueryError> {
+        let id = self.shared.id.clone();
+        self.store.on_connection(move |mut connection, shared| async move {
+            let statement = format!(
+                "UPDATE inflight_runs SET state = $1, result = $2, ended_at = {}, lease_until = NULL \
+                 WHERE id = $3 AND owner = $4 AND state = 'running'",
+                shared.dialect.now()
+            );
+            sqlx::query(safe(&statement))
+                .bind(state.as_str())
+                .bind(result)
+                .bind(id)
+                .bind(shared.process.clone())
+                .execute(&mut connection)
+                .await?;
+            Ok(())
+        })
+    }
+}
+
+impl Journal for Run {
+    fn entries(&self) -> Result<Vec<JournalEntry>, StoreError> {
+        Ok(self.entries.clone())
+    }
+
+    fn write(&self, entry: JournalEntry) -> Result<(), StoreError> {
+        if let Some(trouble) = self.shared.trouble() {
+            return Err(StoreError::new(trouble));
+        }
+        let answer = String::from_utf8(entry.answer)
+            .map_err(|error| StoreError::new("an answer of the journal is not text").with_source(error))?;
+        let row = json!({
+            "run": self.shared.id,
+            "position": self.shared.next.fetch_add(1, Ordering::SeqCst),
+            "task": entry.task,
+            "call": entry.sequence,
+            "operation": entry.operation.replace('\0', "\u{fffd}"),
+            "arguments": format!("{:016x}", entry.arguments),
+            // Escaped once more, as PostgreSQL keeps no zero byte in a text.
+            "answer": json!(answer).to_string(),
+        });
+        self.store.shared.order(Order::Journal(Journalled {
+            run: Arc::clone(&self.shared),
+            row,
+        }));
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run")
+            .field("id", &self.shared.id)
+            .field("entries", &self.entries.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl DurableStore {
+    /// Begins a run, or goes on with it. `script` says what it runs, for people.
+    ///
+    /// # Errors
+    /// [`RunError`] where another process works on it, it was cancelled, or the store gives no answer.
+    pub fn begin_run(&self, id: &str, script: &str) -> Result<RunStart, RunError> {
+        let (id, script, store) = (id.replace('\0', ""), script.replace('\0', ""), self.clone());
+        self.on_connection(move |mut connection, shared| async move {
+            begin(&shared, &mut connection, id, script, store).await
+        })
+    }
+
+    /// All runs, the newest first.
+    ///
+    /// # Errors
+    /// [`QueryError`] where the store gives no answer.
+    pub fn runs(&self) -> Result<Vec<RunRow>, QueryError> {
+        self.on_connection(|mut connection, shared| async move {
+            let statement = format!(
+                "SELECT id, script, state, owner, lease_until, starts, begun_at, ended_at, result, {} AS now, \
+                 (SELECT COUNT(*) FROM inflight_journal AS j WHERE j.run = u.id) AS journalled, \
+                 (SELECT COUNT(*) FROM inflight_requests AS r WHERE r.run = u.id) AS requests, \
+                 (SELECT COUNT(*) FROM inflight_requests AS r WHERE r.run = u.id AND r.state IN ('queued', 'sent')) AS pending \
+                 FROM inflight_runs AS u ORDER BY begun_at DESC, id",
+                shared.dialect.now()
+            );
+            let rows = sqlx::query(safe(&statement)).fetch_all(&mut connection).await?;
+            rows.iter().map(|row| Ok(run_row(row, &shared)?)).collect()
+        })
+    }
+
+    /// Gives a run up: it does not go on, and what it has not sent is called back. Gives `false` where there is none that goes on.
+    ///
+    /// # Errors
+    /// [`QueryError`] where the store gives no answer.
+    pub fn cancel_run(&self, id: &str) -> Result<bool, QueryError> {
+        let id = id.to_owned();
+        self.on_connection(move |mut connection, shared| async move {
+            let now = shared.dialect.now();
+            let mut transaction = connection.begin().await?;
+            let statement = format!(
+                "UPDATE inflight_runs SET state = 'cancelled', ended_at = {now} WHERE id = $1 AND state = 'running'"
+            );
+            let ended = sqlx::query(safe(&statement)).bind(id.clone()).execute(&mut *transaction).await?;
+            let statement = format!(
+                "UPDATE inflight_requests SET state = 'cancelled', effect = 'none', error = 'cancelled', ended_at = {now}, \
+                 outcome = $1 WHERE run = $2 AND state = 'queued' AND owner IS NULL"
+            );
+            sqlx::query(safe(&statement))
+                .bind(crate::claim::cancelled_text())
+                .bind(id)
+                .execute(&mut *transaction)
+                .await?;
+            transaction.commit().await?;
+            Ok(ended.rows_affected() > 0)
+        })
+    }
+
+    /// Deletes runs that ended more than `older_than_ms` milliseconds ago, with their journals and their requests that have ended. What is
+    /// in doubt stays. Gives how many runs.
+    ///
+    /// # Errors
+    /// [`QueryError`] where the store gives no answer.
+    pub fn prune_runs(&self, older_than_ms: i64) -> Result<u64, QueryError> {
+        self.on_connection(move |mut connection, shared| async move {
+            let old = format!(
+                "SELECT id FROM inflight_runs WHERE state <> 'running' AND ended_at <= {} - {older_than_ms}",
+                shared.dialect.now()
+            );
+            let mut transaction = connection.begin().await?;
+            for statement in [
+                format!("DELETE FROM inflight_journal WHERE run IN ({old})"),
+                format!(
+                    "DELETE FROM inflight_requests WHERE run IN ({old}) AND state NOT IN ('queued', 'sent') AND effect <> 'unknown'"
+                ),
+            ] {
+                sqlx::query(safe(&statement)).execute(&mut *transaction).await?;
+            }
+            let pruned = sqlx::query(safe(&format!("DELETE FROM inflight_runs WHERE id IN ({old})")))
+                .execute(&mut *transaction)
+                .await?;
+            transaction.commit().await?;
+            Ok(pruned.rows_affected())
+        })
+    }
+}
+
+fn run_row(row: &AnyRow, shared: &Shared) -> Result<RunRow, sqlx::Error> {
+    let count = |name: &str| {
+        row.try_get::<i64, _>(name)
+            .map(|count| u64::try_from(count).unwrap_or(0))
+    };
+    let owner: Option<String> = row.try_get("owner")?;
+    let lease: Option<i64> = row.try_get("lease_until")?;
+    let state = RunState::of(row.try_get("state")?);
+    let now: i64 = row.try_get("now")?;
+    Ok(RunRow {
+        id: row.try_get("id")?,
+        script: row.try_get("script")?,
+        state,
+        is_alive: state == RunState::Running && is_alive(shared, owner.as_deref(), lease, now),
+        starts: count("starts")?,
+        begun_at: row.try_get("begun_at")?,
+        ended_at: row.try_get("ended_at")?,
+        result: row.try_get("result")?,
+        journalled: count("journalled")?,
+        requests: count("requests")?,
+        pending: count("pending")?,
+    })
+}
+
+/// Whether the process that has a run may be at work on it. A file's owner before this one is gone.
+fn is_alive(shared: &Shared, owner: Option<&str>, lease: Option<i64>, now: i64) -> bool {
+    match owner {
+        None => false,
+        Some(owner) if owner == shared.process => true,
+        Some(_) => shared.is_shared() && lease.is_some_and(|until| until >= now),
+    }
+}
+
+async fn begin(
+    shared: &Arc<Shared>,
+    connection: &mut AnyConnection,
+    id: String,
+    script: String,
+    store: DurableStore,
+) -> Result<RunStart, RunError> {
+    let (begin, lock) = match shared.dialect {
+        Dialect::Sqlite => ("BEGIN IMMEDIATE", ""),
+        Dialect::Postgres => ("BEGIN", " FOR UPDATE"),
+    };
+    let (now, until) = (shared.dialect.now(), lease_end(shared));
+    let mut transaction = connection.begin_with(begin).await?;
+    let insert = format!(
+        "INSERT INTO inflight_runs (id, script, state, owner, lease_until, starts, begun_at) \
+         VALUES ($1, $2, 'running', $3, {until}, 0, {now}) ON CONFLICT DO NOTHING"
+    );
+    sqlx::query(safe(&insert))
+        .bind(id.clone())
+        .bind(script)
+        .bind(shared.process.clone())
+        .execute(&mut *transaction)
+        .await?;
+    let select = format!(
+        "SELECT state, owner, lease_until, starts, result, {now} AS now FROM inflight_runs WHERE id = $1{lock}"
+    );
+    let row = sqlx::query(safe(&select))
+        .bind(id.clone())
+        .fetch_one(&mut *transaction)
+        .await?;
+    let state = RunState::of(row.try_get("state")?);
+    match state {
+        RunState::Running => {}
+        RunState::Cancelled => return Err(RunError::Cancelled(id)),
+        ended => return Ok(RunStart::Finished(ended, row.try_get("result")?)),
+    }
+    let starts: i64 = row.try_get("starts")?;
+    let owner: Option<String> = row.try_get("owner")?;
+    if starts > 0
+        && is_alive(
+            shared,
+            owner.as_deref(),
+            row.try_get("lease_until")?,
+            row.try_get("now")?,
+        )
+    {
+        return Err(RunError::InUse(id));
+    }
+    let update =
+        format!("UPDATE inflight_runs SET owner = $1, lease_until = {until}, starts = starts + 1 WHERE id = $2");
+    sqlx::query(safe(&update))
+        .bind(shared.process.clone())
+        .bind(id.clone())
+        .execute(&mut *transaction)
+        .await?;
+    let entries = entries(&mut transaction, &id).await?;
+    let kept = requests(shared, &mut transaction, &id).await?;
+    transaction.commit().await?;
+    let run = Run {
+        store,
+        shared: Arc::new(RunShared {
+            id,
+            next: AtomicI64::new(i64::try_from(entries.len()).unwrap_or(i64::MAX)),
+            trouble: Mutex::default(),
+        }),
+        entries,
+        kept,
+    };
+    Ok(if starts == 0 {
+        RunStart::New(run)
+    } else {
+        RunStart::Resumed(run)
+    })
+}
+
+async fn entries(connection: &mut AnyConnection, id: &str) -> Result<Vec<JournalEntry>, QueryError> {
+    let rows = sqlx::query(
+        "SELECT task, call, operation, arguments, answer FROM inflight_journal WHERE run = $1 ORDER BY position",
+    )
+    .bind(id.to_owned())
+    .fetch_all(connection)
+    .await?;
+    let mut entries = Vec::with_capacity(rows.len());
+    for row in rows {
+        let (task, call): (i64, i64) = (row.try_get("task")?, row.try_get("call")?);
+        let (arguments, answer): (String, String) = (row.try_get("arguments")?, row.try_get("answer")?);
+        let answer: String = serde_json::from_str(&answer).map_err(crate::Unreadable::from)?;
+        entries.push(JournalEntry {
+            task: u32::try_from(task).unwrap_or(u32::MAX),
+            sequence: u64::try_from(call).unwrap_or(u64::MAX),
+            operation: row.try_get("operation")?,
+            arguments: u64::from_str_radix(&arguments, 16).unwrap_or(0),
+            answer: answer.into_bytes(),
+        });
+    }
+    Ok(entries)
+}
+
+async fn requests(shared: &Shared, connection: &mut AnyConnection, id: &str) -> Result<Vec<Kept>, QueryError> {
+    let statement = format!(
+        "SELECT {KEPT}, {} AS now FROM inflight_requests WHERE run = $1 ORDER BY seq",
+        shared.dialect.now()
+    );
+    let rows = sqlx::query(safe(&statement))
+        .bind(id.to_owned())
+        .fetch_all(connection)
+        .await?;
+    rows.iter()
+        .map(|row| Ok(kept_of(row, row.try_get("now")?, shared.since)?.0))
+        .collect()
+}

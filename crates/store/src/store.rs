@@ -1,0 +1,399 @@
+//! The store as the registry sees it: it takes orders and answers later.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread::{self, ThreadId};
+
+use inflight_core::{Outcome, Registry, RequestId, RequestStatus, Row, Store, StoreError, Written};
+use sqlx::AnyConnection;
+use tokio::sync::{Notify, mpsc as queue, watch};
+
+use crate::database::{self, Dialect, Location, Ownership, damage, unix_millis};
+use crate::options::{Accounts, StoreOptions};
+use crate::transaction::{Append, Ended, Sent};
+use crate::writer::{Order, Writer};
+use crate::{OpenError, QueryError, claim, keeper, rows};
+
+/// A durable store: requests that survive the process. Cheap to clone; clones share the store. The last one, when it is dropped, writes what
+/// was asked for and closes the database.
+///
+/// Give its [`handle`](Self::handle) to [`RegistryBuilder::store`](inflight_core::RegistryBuilder::store), and then
+/// [`start`](Self::start) it: that hands the registry what an earlier process has left and, on PostgreSQL, what other processes submit.
+#[derive(Clone)]
+pub struct DurableStore {
+    pub(crate) shared: Arc<Shared>,
+    runtime: tokio::runtime::Handle,
+    /// Ends the thread when the last handle is dropped.
+    closing: Arc<Closing>,
+}
+
+/// What the store's tasks share.
+pub(crate) struct Shared {
+    pub(crate) location: Location,
+    pub(crate) dialect: Dialect,
+    pub(crate) options: StoreOptions,
+    /// This process's name in the rows that it owns.
+    pub(crate) process: String,
+    /// When it began to work on the store, in milliseconds since 1970.
+    pub(crate) since: i64,
+    pub(crate) orders: queue::UnboundedSender<Order>,
+    held: Mutex<HashMap<RequestId, Held>>,
+    /// Rung when the worker has room for further requests, and when there are new ones.
+    pub(crate) room: Notify,
+    /// The one registry that is supplied, while it is.
+    registry: Mutex<Option<Registry>>,
+}
+
+/// A request that this process may send and end.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    pub(crate) epoch: i64,
+    account: String,
+}
+
+struct Closing {
+    close: Option<watch::Sender<bool>>,
+    id: ThreadId,
+    thread: Mutex<Option<thread::JoinHandle<()>>>,
+    _ownership: Option<Ownership>,
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        drop(self.close.take());
+        let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread.filter(|_| self.id != thread::current().id()) {
+            // What was asked for is written before the thread ends.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl DurableStore {
+    /// Opens `sqlite:FILE` or `postgres://USER:PASSWORD@HOST/DATABASE`, and brings its tables up to date. Blocks until that is done; not
+    /// for a thread that drives an async runtime.
+    ///
+    /// # Errors
+    /// [`OpenError`] where there is no such store, it cannot be reached, its file is damaged, or another process has the file.
+    pub fn open(url: &str, options: StoreOptions) -> Result<Self, OpenError> {
+        let location = Location::parse(url)?;
+        let ownership = match &location {
+            Location::Sqlite(file) => Some(Ownership::take(file)?),
+            Location::Postgres(_) => None,
+        };
+        let (orders, received) = queue::unbounded_channel();
+        let shared = Arc::new(Shared {
+            dialect: location.dialect(),
+            location,
+            options,
+            process: uuid::Uuid::new_v4().simple().to_string(),
+            since: unix_millis(),
+            orders,
+            held: Mutex::default(),
+            room: Notify::new(),
+            registry: Mutex::default(),
+        });
+        let (close, closed) = watch::channel(false);
+        let (ready, opened) = mpsc::channel();
+        let for_thread = Arc::clone(&shared);
+        let thread = thread::Builder::new()
+            .name("inflight-store".into())
+            .spawn(move || run(for_thread, received, closed, &ready))
+            .map_err(OpenError::Thread)?;
+        let runtime = match opened.recv() {
+            Ok(Ok(runtime)) => runtime,
+            Ok(Err(error)) => return Err(error),
+            Err(_) => return Err(OpenError::Thread(std::io::Error::other("it panicked"))),
+        };
+        Ok(Self {
+            shared,
+            runtime,
+            closing: Arc::new(Closing {
+                close: Some(close),
+                id: thread.thread().id(),
+                thread: Mutex::new(Some(thread)),
+                _ownership: ownership,
+            }),
+        })
+    }
+
+    /// Hands the registry what the store has for it: what an earlier process has left, and on PostgreSQL what is claimed from now on. One
+    /// registry per store; a second call changes nothing.
+    ///
+    /// `accounts` says whose requests this process can send; without it, everybody's.
+    #[must_use = "dropped, nothing further is claimed"]
+    pub fn start(&self, registry: &Registry, accounts: Option<Accounts>) -> Working {
+        let (stop, stopped) = watch::channel(false);
+        let shared = &self.shared;
+        let (alive, ended) = mpsc::channel();
+        let is_first = shared.supplied().is_none();
+        if is_first {
+            *shared.supplied() = Some(registry.clone());
+            self.spawn(
+                &alive,
+                claim::run(Arc::clone(shared), registry.clone(), accounts, stopped.clone()),
+            );
+            self.spawn(
+                &alive,
+                keeper::run(Arc::clone(shared), registry.clone(), stopped.clone()),
+            );
+            if shared.is_shared() {
+                self.spawn(&alive, keeper::listen(Arc::clone(shared), registry.clone(), stopped));
+            }
+        }
+        Working {
+            supplied: is_first.then(|| Arc::clone(shared)),
+            stop: Some(stop),
+            ended,
+            thread: self.closing.id,
+        }
+    }
+
+    /// Runs a task on the store's thread. `alive` goes when all that it holds is gone.
+    fn spawn(&self, alive: &mpsc::Sender<()>, task: impl Future<Output = ()> + Send + 'static) {
+        let alive = alive.clone();
+        self.runtime.spawn(async move {
+            task.await;
+            drop(alive);
+        });
+    }
+
+    /// What a registry writes to. It does not keep the store open.
+    #[must_use]
+    pub fn handle(&self) -> Arc<dyn Store> {
+        Arc::new(Handle(Arc::clone(&self.shared)))
+    }
+
+    /// The store's address, without a password.
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.shared.location.to_string()
+    }
+
+    /// This process's name in the store.
+    #[must_use]
+    pub fn process(&self) -> &str {
+        &self.shared.process
+    }
+
+    /// Runs something on a connection of its own on the store's thread, and waits for it.
+    pub(crate) fn on_connection<T, E, F, Fut>(&self, ask: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<sqlx::Error> + From<QueryError> + Send + 'static,
+        F: FnOnce(AnyConnection, Arc<Shared>) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, E>> + Send,
+    {
+        let shared = Arc::clone(&self.shared);
+        let (answer, answered) = mpsc::channel();
+        self.runtime.spawn(async move {
+            let result = match shared.connect().await {
+                Ok(connection) => ask(connection, shared).await,
+                Err(error) => Err(error.into()),
+            };
+            let _ = answer.send(result);
+        });
+        answered.recv().unwrap_or_else(|_| Err(QueryError::Closed.into()))
+    }
+}
+
+/// The store's thread: everything that touches the database happens here.
+fn run(
+    shared: Arc<Shared>,
+    orders: queue::UnboundedReceiver<Order>,
+    mut closed: watch::Receiver<bool>,
+    ready: &mpsc::Sender<Result<tokio::runtime::Handle, OpenError>>,
+) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return drop(ready.send(Err(OpenError::Thread(error)))),
+    };
+    runtime.block_on(async {
+        let connection = match prepare(&shared).await {
+            Ok(connection) => connection,
+            Err(error) => return drop(ready.send(Err(error))),
+        };
+        let _ = ready.send(Ok(runtime.handle().clone()));
+        let writer = Writer::new(Arc::clone(&shared), orders, connection);
+        // It ends by itself once it is closed and everything is written.
+        writer
+            .run(async move {
+                let _ = closed.changed().await;
+            })
+            .await;
+    });
+}
+
+async fn prepare(shared: &Shared) -> Result<AnyConnection, OpenError> {
+    let mut connection = database::open(&shared.location, shared.options.max_bytes).await?;
+    if shared.dialect == Dialect::Sqlite {
+        if let Some(damage) = damage(&mut connection).await.map_err(OpenError::Database)? {
+            return Err(OpenError::Damaged(damage));
+        }
+        // Whoever had them is gone: the file is ours.
+        let free = "UPDATE inflight_requests SET owner = NULL WHERE owner IS NOT NULL AND state IN ('queued', 'sent')";
+        database::execute(&mut connection, free)
+            .await
+            .map_err(OpenError::Database)?;
+    }
+    Ok(connection)
+}
+
+impl Shared {
+    /// Whether other processes work on the same rows.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.dialect == Dialect::Postgres
+    }
+
+    pub(crate) async fn connect(&self) -> Result<AnyConnection, sqlx::Error> {
+        self.location.connect(self.options.max_bytes).await
+    }
+
+    fn supplied(&self) -> MutexGuard<'_, Option<Registry>> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn registry(&self) -> Option<Registry> {
+        self.supplied().clone()
+    }
+
+    fn all_held(&self) -> MutexGuard<'_, HashMap<RequestId, Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on this process may send and end the request.
+    pub(crate) fn hold(&self, id: RequestId, epoch: i64, account: &str) {
+        let held = Held {
+            epoch,
+            account: account.to_owned(),
+        };
+        self.all_held().insert(id, held);
+    }
+
+    /// It may no more, unless it has claimed the request anew meanwhile.
+    pub(crate) fn let_go(&self, id: RequestId, epoch: i64) {
+        let mut all = self.all_held();
+        if all.get(&id).is_some_and(|held| held.epoch == epoch) {
+            all.remove(&id);
+        }
+    }
+
+    pub(crate) fn held_ids(&self) -> Vec<RequestId> {
+        self.all_held().keys().copied().collect()
+    }
+
+    pub(crate) fn held(&self, id: RequestId) -> Option<Held> {
+        self.all_held().get(&id).cloned()
+    }
+
+    pub(crate) fn held_count(&self) -> usize {
+        self.all_held().len()
+    }
+
+    /// Tells the registry of requests that the database has called back.
+    pub(crate) fn learn_cancelled(&self, ids: Vec<RequestId>) {
+        let Some(registry) = self.registry() else { return };
+        for id in ids {
+            registry.learn(id, RequestStatus::Cancelled, Err(claim::cancelled()));
+        }
+    }
+
+    pub(crate) fn order(&self, order: Order) {
+        // A closed store drops the order, which answers it: with an error.
+        let _ = self.orders.send(order);
+    }
+}
+
+/// The store as a registry knows it.
+struct Handle(Arc<Shared>);
+
+impl Store for Handle {
+    fn append(&self, all: Vec<Row>, done: Written) {
+        let options = &self.0.options;
+        let rows = all.iter().map(|row| (row.id, rows::appended(row, options))).collect();
+        self.0.order(Order::Append(Append { rows, done }));
+    }
+
+    fn sent(&self, id: RequestId, attempt: u32, done: Written) {
+        match self.0.held(id) {
+            None => done(Err(StoreError::lost())),
+            Some(Held { epoch, account }) => self.0.order(Order::Sent(Sent {
+                id,
+                epoch,
+                account,
+                attempt,
+                done,
+            })),
+        }
+    }
+
+    fn ended(&self, id: RequestId, status: RequestStatus, outcome: &Outcome, done: Written) {
+        let Some(Held { epoch, .. }) = self.0.held(id) else {
+            return done(Err(StoreError::lost()));
+        };
+        let row = rows::ended(id, epoch, status, outcome);
+        self.0.order(Order::Ended(Ended { id, epoch, row, done }));
+    }
+
+    fn settled(&self, id: RequestId, status: RequestStatus, outcome: &Outcome, done: Written) {
+        let row = rows::ended(id, 0, status, outcome);
+        self.0.order(Order::Settled(Ended {
+            id,
+            epoch: 0,
+            row,
+            done,
+        }));
+    }
+
+    fn is_shared(&self) -> bool {
+        self.0.is_shared()
+    }
+
+    fn cancel(&self, id: RequestId) {
+        self.0.order(Order::Cancel(id));
+    }
+}
+
+impl fmt::Debug for DurableStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DurableStore")
+            .field("address", &self.shared.location)
+            .field("held", &self.shared.held_count())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Keeps a registry supplied from a store, as long as it lives. See [`DurableStore::start`].
+///
+/// The store knows the registry while this lives, and the registry its store: dropped last, this keeps both from going.
+pub struct Working {
+    supplied: Option<Arc<Shared>>,
+    stop: Option<watch::Sender<bool>>,
+    ended: mpsc::Receiver<()>,
+    thread: ThreadId,
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if thread::current().id() != self.thread {
+            // The tasks end at once. Then nothing of theirs keeps the store open.
+            let _ = self.ended.recv();
+        }
+        if let Some(shared) = &self.supplied {
+            // Without the lock: it may be the registry's last handle.
+            let registry = shared.supplied().take();
+            if let Some(registry) = registry {
+                registry.leave_elsewhere();
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Working {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Working").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,396 @@
+//! One group commit: everything that was asked for since the last one, in one transaction.
+
+use std::collections::{HashMap, HashSet};
+
+use inflight_core::{RequestId, StoreError, Written};
+use serde_json::{Value, json};
+use sqlx::{AnyConnection, Connection as _, Row as _};
+
+use crate::database::{Dialect, Type, execute};
+use crate::pace::{self, Granted};
+use crate::rows::{APPENDED, ENDED, id_of};
+use crate::statement::{fetch, ids, known};
+use crate::store::Shared;
+
+/// A row to be written, and who waits for it.
+pub(crate) struct Append {
+    pub(crate) rows: Vec<(RequestId, Value)>,
+    pub(crate) done: Written,
+}
+
+/// An attempt that is about to leave.
+pub(crate) struct Sent {
+    pub(crate) id: RequestId,
+    pub(crate) epoch: i64,
+    pub(crate) account: String,
+    pub(crate) attempt: u32,
+    pub(crate) done: Written,
+}
+
+/// A request that has ended.
+pub(crate) struct Ended {
+    pub(crate) id: RequestId,
+    pub(crate) epoch: i64,
+    pub(crate) row: Value,
+    pub(crate) done: Written,
+}
+
+/// An entry of a run's journal.
+pub(crate) struct Journalled {
+    pub(crate) run: std::sync::Arc<crate::runs::RunShared>,
+    pub(crate) row: Value,
+}
+
+/// What is written together.
+#[derive(Default)]
+pub(crate) struct Batch {
+    pub(crate) appends: Vec<Append>,
+    pub(crate) journal: Vec<Journalled>,
+    pub(crate) sents: Vec<Sent>,
+    pub(crate) endeds: Vec<Ended>,
+    pub(crate) settleds: Vec<Ended>,
+    pub(crate) cancels: Vec<RequestId>,
+}
+
+/// What a transaction has found out. It counts once it is committed.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// Rows that were refused: their key belongs to another request.
+    key_taken: HashSet<RequestId>,
+    sent: HashSet<RequestId>,
+    /// Sent requests whose account has no tokens left, and when it will have.
+    granted: Granted,
+    ended: HashSet<RequestId>,
+    cancelled: Vec<RequestId>,
+}
+
+/// A transaction that did not go through.
+pub(crate) struct Failed {
+    pub(crate) error: sqlx::Error,
+    /// Whether it may have been committed all the same.
+    pub(crate) is_ambiguous: bool,
+}
+
+impl From<sqlx::Error> for Failed {
+    fn from(error: sqlx::Error) -> Self {
+        Self {
+            error,
+            is_ambiguous: false,
+        }
+    }
+}
+
+impl Batch {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.appends.is_empty()
+            && self.journal.is_empty()
+            && self.sents.is_empty()
+            && self.endeds.is_empty()
+            && self.settleds.is_empty()
+            && self.cancels.is_empty()
+    }
+
+    /// Answers those that submit: nothing was written of theirs. All else is to be tried again.
+    pub(crate) fn refuse_new(&mut self, error: &sqlx::Error) {
+        for entry in &self.journal {
+            entry.run.note_trouble(error);
+        }
+        for append in self.appends.drain(..) {
+            (append.done)(Err(StoreError::new(error.to_string())));
+        }
+    }
+
+    /// Writes everything. A batch may be written twice: what is written already stays as it is.
+    pub(crate) async fn write(&self, connection: &mut AnyConnection, shared: &Shared) -> Result<Found, Failed> {
+        let begin = match shared.dialect {
+            Dialect::Sqlite => "BEGIN IMMEDIATE",
+            Dialect::Postgres => "BEGIN",
+        };
+        let mut transaction = connection.begin_with(begin).await?;
+        let mut written = Found::default();
+        let mut notifications = Vec::new();
+        self.append(&mut transaction, shared, &mut written, &mut notifications)
+            .await?;
+        self.journal(&mut transaction, shared).await?;
+        self.send(&mut transaction, shared, &mut written).await?;
+        self.end(&mut transaction, shared, &mut written, &mut notifications)
+            .await?;
+        self.settle(&mut transaction, shared, &mut notifications).await?;
+        self.cancel(&mut transaction, shared, &mut written, &mut notifications)
+            .await?;
+        if shared.dialect == Dialect::Postgres {
+            notify(&mut transaction, notifications).await?;
+        }
+        transaction.commit().await.map_err(|error| Failed {
+            error,
+            is_ambiguous: true,
+        })?;
+        Ok(written)
+    }
+
+    async fn append(
+        &self,
+        connection: &mut AnyConnection,
+        shared: &Shared,
+        written: &mut Found,
+        notifications: &mut Vec<Notification>,
+    ) -> Result<(), sqlx::Error> {
+        let rows: Vec<_> = self.appends.iter().flat_map(|append| &append.rows).collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let (now, from) = (shared.dialect.now(), shared.dialect.rows(APPENDED));
+        // One that the file belongs to alone sends what it appends; where it is shared, whoever claims it.
+        let (owner, epoch) = if shared.is_shared() { ("NULL", 0) } else { ("$2", 1) };
+        let statement = format!(
+            "INSERT INTO inflight_requests (id, submitter, session, run, task, call, account, mode, operation, method, path, \
+             request, fingerprint, idempotency_key, lane, priority, created_at, not_before, deadline_ms, state, owner, \
+             epoch, attempts) SELECT rid, $2, session, run, task, call, account, mode, operation, method, path, request, \
+             fingerprint, idempotency_key, lane, priority, {now}, {now}, deadline_ms, 'queued', {owner}, {epoch}, 0 \
+             FROM {from} WHERE true ON CONFLICT DO NOTHING RETURNING id"
+        );
+        let inserted = ids(
+            connection,
+            shared.dialect,
+            &statement,
+            rows.iter().map(|(_, row)| row),
+            Some(&shared.process),
+        )
+        .await?;
+        if inserted.len() < rows.len() {
+            let missing: Vec<_> = rows
+                .iter()
+                .map(|(id, _)| *id)
+                .filter(|id| !inserted.contains(id))
+                .collect();
+            let known = known(connection, shared, &missing).await?;
+            written.key_taken = missing.into_iter().filter(|id| !known.contains(id)).collect();
+        }
+        notifications.push(Notification::New);
+        Ok(())
+    }
+
+    async fn journal(&self, connection: &mut AnyConnection, shared: &Shared) -> Result<(), sqlx::Error> {
+        if self.journal.is_empty() {
+            return Ok(());
+        }
+        let from = shared.dialect.rows(JOURNALLED);
+        let statement = format!(
+            "INSERT INTO inflight_journal (run, position, task, call, operation, arguments, answer) \
+             SELECT run, position, task, call, operation, arguments, answer FROM {from} WHERE true ON CONFLICT DO NOTHING"
+        );
+        let rows = self.journal.iter().map(|entry| &entry.row);
+        fetch(connection, shared.dialect, &statement, rows, None)
+            .await
+            .map(drop)
+    }
+
+    async fn send(
+        &self,
+        connection: &mut AnyConnection,
+        shared: &Shared,
+        written: &mut Found,
+    ) -> Result<(), sqlx::Error> {
+        if self.sents.is_empty() {
+            return Ok(());
+        }
+        if let Some(pace) = shared.options.pace {
+            written.granted = pace::take(connection, shared.dialect, pace, &self.sents).await?;
+        }
+        let granted: Vec<_> = self
+            .sents
+            .iter()
+            .filter(|sent| written.granted.allows(sent.id))
+            .collect();
+        let (now, from) = (shared.dialect.now(), shared.dialect.rows(SENT));
+        let statement = format!(
+            "UPDATE inflight_requests AS r SET state = 'sent', attempts = x.attempt, key_sent_at = COALESCE(key_sent_at, {now}) \
+             FROM {from} WHERE r.id = x.rid AND (r.owner || '') = $2 AND r.epoch = x.at_epoch AND r.state IN ('queued', 'sent') \
+             RETURNING id"
+        );
+        let rows: Vec<_> = granted
+            .iter()
+            .map(|sent| json!({"rid": sent.id.to_string(), "at_epoch": sent.epoch, "attempt": sent.attempt}))
+            .collect();
+        written.sent = ids(connection, shared.dialect, &statement, &rows, Some(&shared.process)).await?;
+        Ok(())
+    }
+
+    async fn end(
+        &self,
+        connection: &mut AnyConnection,
+        shared: &Shared,
+        written: &mut Found,
+        notifications: &mut Vec<Notification>,
+    ) -> Result<(), sqlx::Error> {
+        if self.endeds.is_empty() {
+            return Ok(());
+        }
+        let (now, from) = (shared.dialect.now(), shared.dialect.rows(ENDED));
+        let set = "state = x.new_state, effect = x.new_effect, error = x.new_error, outcome = x.new_outcome, \
+                   last_status = x.new_status, server_request_id = x.new_request_id, replayed = x.new_replayed";
+        // Ended already by this process: the answer to that was lost on its way here.
+        let statement = format!(
+            "UPDATE inflight_requests AS r SET {set}, ended_at = COALESCE(ended_at, {now}), lease_until = NULL \
+             FROM {from} WHERE r.id = x.rid AND (r.owner || '') = $2 AND r.epoch = x.at_epoch \
+             AND (r.state IN ('queued', 'sent') OR r.state = x.new_state) RETURNING id, submitter"
+        );
+        let rows = self.endeds.iter().map(|ended| &ended.row);
+        for row in fetch(connection, shared.dialect, &statement, rows, Some(&shared.process)).await? {
+            let (id, submitter): (String, String) = (row.try_get("id")?, row.try_get("submitter")?);
+            if submitter != shared.process {
+                notifications.push(Notification::Ended(submitter, id.clone()));
+            }
+            written.ended.extend(id_of(&id));
+        }
+        Ok(())
+    }
+
+    async fn settle(
+        &self,
+        connection: &mut AnyConnection,
+        shared: &Shared,
+        _notifications: &mut Vec<Notification>,
+    ) -> Result<(), sqlx::Error> {
+        if self.settleds.is_empty() {
+            return Ok(());
+        }
+        let from = shared.dialect.rows(ENDED);
+        let statement = format!(
+            "UPDATE inflight_requests AS r SET state = x.new_state, effect = x.new_effect, error = x.new_error, \
+             outcome = x.new_outcome FROM {from} WHERE r.id = x.rid AND r.effect = 'unknown'"
+        );
+        let rows = self.settleds.iter().map(|settled| &settled.row);
+        fetch(connection, shared.dialect, &statement, rows, None)
+            .await
+            .map(drop)
+    }
+
+    async fn cancel(
+        &self,
+        connection: &mut AnyConnection,
+        shared: &Shared,
+        written: &mut Found,
+        notifications: &mut Vec<Notification>,
+    ) -> Result<(), sqlx::Error> {
+        if self.cancels.is_empty() {
+            return Ok(());
+        }
+        let (now, from) = (shared.dialect.now(), shared.dialect.rows(&[("rid", Type::Text)]));
+        let statement = format!(
+            "UPDATE inflight_requests AS r SET state = 'cancelled', effect = 'none', error = 'cancelled', ended_at = {now}, \
+             outcome = $2 FROM {from} WHERE r.id = x.rid AND r.state = 'queued' AND r.owner IS NULL RETURNING id, submitter"
+        );
+        let rows: Vec<_> = self.cancels.iter().map(|id| json!({"rid": id.to_string()})).collect();
+        for row in fetch(
+            connection,
+            shared.dialect,
+            &statement,
+            &rows,
+            Some(&crate::claim::cancelled_text()),
+        )
+        .await?
+        {
+            let (id, submitter): (String, String) = (row.try_get("id")?, row.try_get("submitter")?);
+            if submitter == shared.process {
+                written.cancelled.extend(id_of(&id));
+            } else {
+                notifications.push(Notification::Ended(submitter, id));
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells everyone how it went, after the commit. What has to wait for its account's pace is given back, with the time to wait.
+    pub(crate) fn deliver(self, written: Found, shared: &Shared) -> Vec<Sent> {
+        for append in self.appends {
+            let taken = append.rows.iter().any(|(id, _)| written.key_taken.contains(id));
+            if taken {
+                let message = "its idempotency key belongs to another request in the store";
+                (append.done)(Err(StoreError::new(message)));
+                continue;
+            }
+            if !shared.is_shared() {
+                for (id, row) in &append.rows {
+                    shared.hold(*id, 1, row["account"].as_str().unwrap_or_default());
+                }
+            }
+            (append.done)(Ok(()));
+        }
+        let mut waiting = Vec::new();
+        for sent in self.sents {
+            if !written.granted.allows(sent.id) {
+                waiting.push(sent);
+                continue;
+            }
+            let is_ours = written.sent.contains(&sent.id);
+            if !is_ours {
+                shared.let_go(sent.id, sent.epoch);
+            }
+            (sent.done)(if is_ours { Ok(()) } else { Err(StoreError::lost()) });
+        }
+        if !written.sent.is_empty() {
+            shared.room.notify_one();
+        }
+        for ended in self.endeds {
+            shared.let_go(ended.id, ended.epoch);
+            let is_ours = written.ended.contains(&ended.id);
+            (ended.done)(if is_ours { Ok(()) } else { Err(StoreError::lost()) });
+        }
+        for settled in self.settleds {
+            (settled.done)(Ok(()));
+        }
+        shared.learn_cancelled(written.cancelled);
+        waiting
+    }
+}
+
+pub(crate) const JOURNALLED: &[(&str, Type)] = &[
+    ("run", Type::Text),
+    ("position", Type::Number),
+    ("task", Type::Number),
+    ("call", Type::Number),
+    ("operation", Type::Text),
+    ("arguments", Type::Text),
+    ("answer", Type::Text),
+];
+
+const SENT: &[(&str, Type)] = &[
+    ("rid", Type::Text),
+    ("at_epoch", Type::Number),
+    ("attempt", Type::Number),
+];
+
+/// What other processes are told with the commit.
+enum Notification {
+    /// There are new rows.
+    New,
+    /// A request that this process submitted has ended.
+    Ended(String, String),
+}
+
+async fn notify(connection: &mut AnyConnection, notifications: Vec<Notification>) -> Result<(), sqlx::Error> {
+    /// PostgreSQL takes 8,000 bytes: this many ids of 37, and the process's.
+    const IDS: usize = 200;
+    let mut by_submitter: HashMap<String, Vec<String>> = HashMap::new();
+    let mut is_new = false;
+    for notification in notifications {
+        match notification {
+            Notification::New => is_new = true,
+            Notification::Ended(submitter, id) => by_submitter.entry(submitter).or_default().push(id),
+        }
+    }
+    if is_new {
+        execute(connection, "SELECT pg_notify('inflight_new', '')").await?;
+    }
+    for (submitter, ids) in by_submitter {
+        for ids in ids.chunks(IDS) {
+            let text = format!("{submitter} {}", ids.join(" "));
+            sqlx::query("SELECT pg_notify('inflight_ended', $1)")
+                .bind(text)
+                .execute(&mut *connection)
+                .await?;
+        }
+    }
+    Ok(())
+}

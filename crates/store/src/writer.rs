@@ -1,0 +1,201 @@
+//! Group commit: whatever was asked for while the last commit was on its way to the disk is written with the next one.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use inflight_core::{RequestId, StoreError};
+use sqlx::{AnyConnection, Connection as _};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::store::Shared;
+use crate::transaction::{Append, Batch, Ended, Journalled, Sent};
+
+/// What one transaction takes at most.
+const MOST_ORDERS: usize = 1024;
+
+/// How long one try to reach the database takes at most.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Pauses between two tries while the database is away or full.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// How soon what waits for its account's pace is tried again.
+const PACE_PAUSE: Duration = Duration::from_millis(20);
+
+/// What is asked for.
+pub(crate) enum Order {
+    Append(Append),
+    Journal(Journalled),
+    Sent(Sent),
+    Ended(Ended),
+    Settled(Ended),
+    Cancel(RequestId),
+}
+
+impl Batch {
+    fn take_in(&mut self, mut later: Self) {
+        self.appends.append(&mut later.appends);
+        self.journal.append(&mut later.journal);
+        self.sents.append(&mut later.sents);
+        self.endeds.append(&mut later.endeds);
+        self.settleds.append(&mut later.settleds);
+        self.cancels.append(&mut later.cancels);
+    }
+
+    fn push(&mut self, order: Order) {
+        match order {
+            Order::Append(append) => self.appends.push(append),
+            Order::Journal(entry) => self.journal.push(entry),
+            Order::Sent(sent) => self.sents.push(sent),
+            Order::Ended(ended) => self.endeds.push(ended),
+            Order::Settled(settled) => self.settleds.push(settled),
+            Order::Cancel(id) => self.cancels.push(id),
+        }
+    }
+}
+
+/// The one task that writes.
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    orders: UnboundedReceiver<Order>,
+    connection: Option<AnyConnection>,
+    /// Attempts that wait for their account's pace.
+    paced: Vec<Sent>,
+    /// What has come while an earlier batch was not known to be written.
+    later: Batch,
+}
+
+impl Writer {
+    pub(crate) fn new(shared: Arc<Shared>, orders: UnboundedReceiver<Order>, connection: AnyConnection) -> Self {
+        Self {
+            shared,
+            orders,
+            connection: Some(connection),
+            paced: Vec::new(),
+            later: Batch::default(),
+        }
+    }
+
+    /// Writes until `closed`, and then what is left.
+    pub(crate) async fn run(mut self, closed: impl Future<Output = ()>) {
+        let mut closed = std::pin::pin!(closed);
+        let mut closing = false;
+        loop {
+            let mut batch = std::mem::take(&mut self.later);
+            if batch.is_empty() && self.orders.is_empty() {
+                if closing {
+                    return self.close().await;
+                }
+                tokio::select! {
+                    () = &mut closed => closing = true,
+                    order = self.orders.recv() => match order {
+                        Some(order) => batch.push(order),
+                        None => return self.close().await,
+                    },
+                    () = tokio::time::sleep(PACE_PAUSE), if !self.paced.is_empty() => {}
+                }
+            }
+            self.collect(&mut batch);
+            batch.sents.append(&mut self.paced);
+            if !batch.is_empty() {
+                self.write(batch, closing).await;
+            }
+        }
+    }
+
+    /// What this process has not ended is the next one's, at once.
+    async fn close(&mut self) {
+        for sent in self.paced.drain(..) {
+            (sent.done)(Err(StoreError::lost()));
+        }
+        let Some(connection) = &mut self.connection else { return };
+        let release = "UPDATE inflight_requests SET owner = NULL, lease_until = NULL \
+                       WHERE owner = $1 AND state IN ('queued', 'sent')";
+        let release = sqlx::query(release)
+            .bind(self.shared.process.clone())
+            .execute(connection);
+        let _ = tokio::time::timeout(CONNECT_TIMEOUT, release).await;
+        // SQLite's file is whole by itself then.
+        if let Some(connection) = self.connection.take() {
+            let _ = tokio::time::timeout(CONNECT_TIMEOUT, connection.close()).await;
+        }
+    }
+
+    /// Takes what has been asked for meanwhile.
+    fn collect(&mut self, batch: &mut Batch) {
+        for _ in 0..MOST_ORDERS {
+            match self.orders.try_recv() {
+                Ok(order) => batch.push(order),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Writes a batch. While the database is away, those that submit are told so at once, and all else is kept until it is back.
+    async fn write(&mut self, mut batch: Batch, closing: bool) {
+        let mut pause = SHORTEST_PAUSE;
+        let mut may_be_written = false;
+        loop {
+            let error = match self.attempt(&batch).await {
+                // Of two that waited for each other the database has chosen this one: it goes again at once.
+                Err(failed) if is_conflict(&failed.error) => continue,
+                Ok(found) => {
+                    self.paced = batch.deliver(found, &self.shared);
+                    return;
+                }
+                Err(failed) => {
+                    // A row that may be there must not be called refused: it is written again, which finds out.
+                    may_be_written |= failed.is_ambiguous;
+                    failed.error
+                }
+            };
+            tracing::warn!(error = &error as &dyn std::error::Error, "the store could not write");
+            if !may_be_written {
+                batch.refuse_new(&error);
+            }
+            if batch.is_empty() || closing {
+                return;
+            }
+            self.pause(&mut batch, pause, &error, may_be_written).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Waits until the next try. What is submitted meanwhile is refused at once: nobody should wait for a database that is away.
+    async fn pause(&mut self, batch: &mut Batch, pause: Duration, error: &sqlx::Error, batch_is_closed: bool) {
+        let until = tokio::time::Instant::now() + pause;
+        let mut later = Batch::default();
+        while let Ok(Some(order)) = tokio::time::timeout_at(until, self.orders.recv()).await {
+            later.push(order);
+            later.refuse_new(error);
+        }
+        if batch_is_closed {
+            self.later.take_in(later);
+        } else {
+            batch.take_in(later);
+        }
+    }
+
+    async fn attempt(&mut self, batch: &Batch) -> Result<crate::transaction::Found, crate::transaction::Failed> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => tokio::time::timeout(CONNECT_TIMEOUT, self.shared.connect())
+                .await
+                .unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut))?,
+        };
+        let result = batch.write(&mut connection, &self.shared).await;
+        // After an error the connection's state is not known: the next try takes a new one.
+        if result.is_ok() {
+            self.connection = Some(connection);
+        }
+        result
+    }
+}
+
+/// Whether a transaction was given up in favour of another one: a deadlock (40P01) or a conflict (40001) of PostgreSQL's.
+fn is_conflict(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    matches!(code.as_deref(), Some("40P01" | "40001"))
+}

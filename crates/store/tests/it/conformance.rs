@@ -1,0 +1,217 @@
+//! What every store does, the one in memory too.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use inflight_core::{Effect, FailureKind, IdempotencyKey, RequestStatus, State};
+
+use crate::support::{PATIENCE, Place, Process, failure, post, success, until};
+
+#[test]
+fn a_request_is_kept_through_its_life() {
+    for place in Place::all() {
+        let mut process = Process::at(&place);
+        let request = post("Mug").header("Stripe-Account", "acct_1").max_retries(3);
+        let id = process.registry.submit(request).unwrap();
+        let sent = process.next();
+        let kept = process.kept(id).unwrap();
+        assert_eq!(&kept.request, sent.request());
+        assert_eq!(kept.request.idempotency_key, IdempotencyKey::Given(id.to_string()));
+        assert_eq!(
+            (kept.attempts, kept.ended.is_some()),
+            (1, false),
+            "written before it leaves"
+        );
+        let mut in_flight = sent.into_inner();
+        in_flight.begin_attempt(Duration::ZERO);
+        in_flight.wait(Effect::Unknown, process.registry.clock().now());
+        let in_flight = inflight_core::block_on(in_flight.resume()).unwrap();
+        assert_eq!(process.kept(id).unwrap().attempts, 2, "each attempt");
+        in_flight.complete(success("prod_1"));
+        let outcome = process.registry.wait(id, Some(PATIENCE)).unwrap();
+        let (status, kept) = process.kept(id).unwrap().ended.unwrap();
+        assert_eq!(status, RequestStatus::Completed);
+        assert_eq!(kept.unwrap(), *outcome.as_ref().as_ref().unwrap());
+        assert!(process.registry.is_empty());
+    }
+}
+
+#[test]
+fn each_ending_is_kept_as_it_was() {
+    for place in Place::all() {
+        let mut process = Process::at(&place);
+        for effect in [Effect::None, Effect::Unknown] {
+            let id = process.registry.submit(post("Mug")).unwrap();
+            let mut failed = failure(effect);
+            failed.kind = FailureKind::Named("card_error".into());
+            failed.code = Some("card_declined".into());
+            process.next().fail(failed);
+            process.registry.wait(id, Some(PATIENCE)).unwrap();
+            let (status, outcome) = process.kept(id).unwrap().ended.unwrap();
+            let failed = outcome.unwrap_err();
+            assert_eq!((status, failed.effect), (RequestStatus::Failed, effect));
+            assert_eq!(failed.code.as_deref(), Some("card_declined"));
+        }
+    }
+}
+
+#[test]
+fn what_is_settled_later_is_kept() {
+    for place in Place::all() {
+        let mut process = Process::at(&place);
+        let id = process.registry.submit(post("Mug")).unwrap();
+        process.next().fail(failure(Effect::Unknown));
+        process.registry.wait(id, Some(PATIENCE)).unwrap();
+        process.registry.root().reconcile(id, success("prod_1")).unwrap();
+        until("it is written", || {
+            let (status, _) = process.kept(id)?.ended?;
+            (status == RequestStatus::Completed).then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_key_belongs_to_one_request() {
+    for place in Place::all() {
+        let process = Process::at(&place);
+        let given = || IdempotencyKey::Given("order-17".into());
+        let sessions = [process.registry.session(), process.registry.session()];
+        let first = sessions[0].submit(post("Mug").idempotency_key(given())).unwrap();
+        let second = sessions[1].submit(post("Cup").idempotency_key(given())).unwrap();
+        inflight_core::block_on(sessions[0].recorded(first).unwrap());
+        let outcome = sessions[1].wait(second, Some(PATIENCE)).unwrap();
+        let failed = outcome.as_ref().as_ref().unwrap_err();
+        assert_eq!((&failed.kind, failed.effect), (&FailureKind::Store, Effect::None));
+        assert!(failed.message.contains("key"), "{}", failed.message);
+        // Another account's keys are its own.
+        let other = process.registry.session();
+        let third = other
+            .submit(post("Cup").idempotency_key(given()).credential("other"))
+            .unwrap();
+        inflight_core::block_on(other.recorded(third).unwrap());
+        assert_eq!(other.status(third), Some(RequestStatus::Pending));
+    }
+}
+
+#[test]
+fn what_is_cancelled_is_never_sent() {
+    for place in Place::all() {
+        // Nothing is claimed, so that it stays where it was written.
+        let mut process = match &place {
+            Place::Memory => Process::at(&place),
+            _ => Process::with(
+                &place,
+                inflight_store::StoreOptions {
+                    prefetch: 0,
+                    ..crate::support::quick()
+                },
+            ),
+        };
+        let id = process.registry.submit(post("Mug")).unwrap();
+        inflight_core::block_on(process.registry.root().recorded(id).unwrap());
+        process.registry.cancel(id);
+        process.registry.wait(id, Some(PATIENCE)).unwrap();
+        assert_eq!(process.registry.status(id), Some(RequestStatus::Cancelled));
+        until("it is written", || {
+            let (status, _) = process.kept(id)?.ended?;
+            (status == RequestStatus::Cancelled).then_some(())
+        });
+        assert!(process.transport.try_next().is_none());
+    }
+}
+
+#[test]
+fn requests_of_many_threads_each_end_once() {
+    const THREADS: usize = 4;
+    const EACH: usize = 100;
+    for place in Place::all() {
+        let process = Arc::new(std::sync::Mutex::new(Process::at(&place)));
+        let registry = process.lock().unwrap().registry.clone();
+        let submitting: Vec<_> = (0..THREADS)
+            .map(|thread| {
+                let registry = registry.clone();
+                std::thread::spawn(move || {
+                    let submit = |n| registry.submit(post(&format!("{thread}-{n}"))).unwrap();
+                    (0..EACH).map(submit).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        for _ in 0..THREADS * EACH {
+            let sent = process.lock().unwrap().next();
+            let id = format!("prod_{}", sent.id());
+            sent.succeed(&id);
+        }
+        for thread in submitting {
+            for id in thread.join().unwrap() {
+                let outcome = registry.wait(id, Some(PATIENCE)).unwrap();
+                let object = outcome.as_ref().as_ref().unwrap().object_id.clone();
+                assert_eq!(object.as_deref(), Some(&*format!("prod_{id}")));
+            }
+        }
+        assert!(
+            process.lock().unwrap().transport.try_next().is_none(),
+            "none is sent twice"
+        );
+        assert_eq!((registry.len(), registry.unsent(), registry.in_flight()), (0, 0, 0));
+    }
+}
+
+#[test]
+fn what_a_process_leaves_behind_goes_on_in_the_next() {
+    for place in Place::durable() {
+        let mut process = Process::at(&place);
+        let ids = ["queued", "sent", "ended"].map(|name| process.registry.submit(post(name)).unwrap());
+        let mut by_name = std::collections::HashMap::new();
+        let mut sents = Vec::new();
+        for _ in 0..3 {
+            let sent = process.next();
+            by_name.insert(sent.id(), ());
+            sents.push(sent);
+        }
+        let key = sents[1].request().idempotency_key.clone();
+        let ended = sents.iter().position(|sent| sent.id() == ids[2]).unwrap();
+        sents.remove(ended).succeed("prod_ended");
+        process.registry.wait(ids[2], Some(PATIENCE)).unwrap();
+        // The other two are on their way when the process dies.
+        let dying = process.store().clone();
+        drop(sents);
+        process.die();
+        drop(dying);
+
+        let mut next = Process::at(&place);
+        let mut again = [next.next(), next.next()];
+        again.sort_by_key(|sent| ids.iter().position(|id| *id == sent.id()));
+        assert_eq!(again.each_ref().map(|sent| sent.id()), [ids[0], ids[1]]);
+        for sent in again {
+            assert_eq!(next.kept(sent.id()).unwrap().attempts, 2);
+            if sent.id() == ids[1] {
+                assert_eq!(sent.request().idempotency_key, key, "the same key");
+            }
+            let id = sent.id();
+            sent.succeed("prod_again");
+            until("it is written", || next.kept(id)?.ended.map(drop));
+        }
+        assert!(next.transport.try_next().is_none());
+        assert_eq!(next.registry.root().state(ids[0]), None::<State>);
+    }
+}
+
+#[test]
+fn a_key_that_is_too_old_is_not_sent_again() {
+    for place in Place::durable() {
+        let mut process = Process::at(&place);
+        let id = process.registry.submit(post("Mug")).unwrap();
+        drop(process.next());
+        process.die();
+        let options = inflight_store::StoreOptions {
+            key_lifetime: Duration::ZERO,
+            ..crate::support::quick()
+        };
+        let mut next = Process::with(&place, options);
+        let (status, outcome) = until("it ends", || next.kept(id)?.ended);
+        let failed = outcome.unwrap_err();
+        assert_eq!((status, failed.effect), (RequestStatus::Failed, Effect::Unknown));
+        assert!(failed.needs_reconcile);
+        assert!(next.transport.try_next().is_none());
+    }
+}

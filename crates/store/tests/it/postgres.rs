@@ -1,0 +1,267 @@
+//! Several processes on one PostgreSQL, and what can happen between them and it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use inflight_core::{Effect, FailureKind, RequestStatus, SessionLimits};
+use inflight_store::{DurableStore, StoreOptions};
+
+use crate::proxy::Proxy;
+use crate::support::{PATIENCE, Place, Process, post, quick, success, until};
+
+#[test]
+fn one_process_sends_what_another_submits() {
+    let Some(place) = Place::postgres() else { return };
+    // The first one claims nothing by itself.
+    let submitting = Process::with(&place, StoreOptions { prefetch: 0, ..quick() });
+    let mut sending = Process::at(&place);
+    let ids = ["Mug", "Cup"].map(|name| submitting.registry.submit(post(name)).unwrap());
+    for _ in 0..2 {
+        let sent = sending.next();
+        let id = format!("prod_{}", sent.id());
+        sent.succeed(&id);
+    }
+    for id in ids {
+        let outcome = submitting.registry.wait(id, Some(PATIENCE)).unwrap();
+        let object = outcome.as_ref().as_ref().unwrap().object_id.clone();
+        assert_eq!(object.as_deref(), Some(&*format!("prod_{id}")));
+    }
+    assert_eq!((submitting.registry.len(), submitting.registry.unsent()), (0, 0));
+}
+
+#[test]
+fn processes_share_the_work() {
+    const REQUESTS: usize = 400;
+    let Some(place) = Place::postgres() else { return };
+    let options = || StoreOptions { prefetch: 8, ..quick() };
+    let submitting = Process::with(&place, StoreOptions { prefetch: 0, ..quick() });
+    let workers: Vec<_> = (0..3).map(|_| Process::with(&place, options()).echo()).collect();
+    let registry = &submitting.registry;
+    let ids: Vec<_> = (0..REQUESTS)
+        .map(|n| registry.submit(post(&format!("{n}"))).unwrap())
+        .collect();
+    for id in &ids {
+        assert!(registry.wait(*id, Some(PATIENCE)).unwrap().is_ok());
+    }
+    let answered: Vec<_> = workers
+        .into_iter()
+        .map(|(registry, echo)| {
+            drop(registry);
+            echo.die()
+        })
+        .collect();
+    assert_eq!(answered.iter().sum::<usize>(), REQUESTS, "each once: {answered:?}");
+    assert!(answered.iter().all(|count| *count > 0), "{answered:?}");
+}
+
+#[test]
+fn a_process_that_was_frozen_neither_sends_nor_ends_what_another_took_over() {
+    let Some(place) = Place::postgres() else { return };
+    let mut frozen = Process::at(&place);
+    let ids = ["sent", "queued"].map(|name| frozen.registry.submit(post(name)).unwrap());
+    let sent = frozen.next();
+    let job = until("the second one is claimed", || frozen.transport.next_job());
+    let first = sent.id();
+    frozen.freeze();
+
+    let mut other = Process::at(&place);
+    for _ in 0..2 {
+        let again = other.next();
+        let id = format!("prod_{}", again.id());
+        again.succeed(&id);
+    }
+    for id in ids {
+        until("it is written", || other.kept(id)?.ended.map(drop));
+    }
+    // It wakes up, and goes on with what it was about.
+    sent.succeed("prod_stale");
+    assert!(inflight_core::block_on(job.start()).is_none(), "it must not leave");
+    frozen.thaw();
+    for id in ids {
+        let outcome = frozen.registry.wait(id, Some(PATIENCE)).unwrap();
+        let object = outcome.as_ref().as_ref().unwrap().object_id.clone();
+        assert_eq!(
+            object.as_deref(),
+            Some(&*format!("prod_{id}")),
+            "as the other one ended it"
+        );
+    }
+    assert!(ids.contains(&first));
+}
+
+#[test]
+fn requests_of_one_lane_run_one_after_another_over_all_processes() {
+    const REQUESTS: usize = 30;
+    let Some(place) = Place::postgres() else { return };
+    let options = || StoreOptions {
+        lane: Some(Arc::new(|_| Some("cus_1".into()))),
+        ..quick()
+    };
+    let mut processes = [Process::with(&place, options()), Process::with(&place, options())];
+    let ids: Vec<_> = (0..REQUESTS)
+        .map(|n| processes[n % 2].registry.submit(post(&format!("{n}"))).unwrap())
+        .collect();
+    let mut order = Vec::new();
+    while order.len() < REQUESTS {
+        let sent = until("the next one comes", || {
+            processes.iter_mut().find_map(|process| process.transport.try_next())
+        });
+        // Long enough for the other process to claim, if it could.
+        let idle = Instant::now();
+        while idle.elapsed() < Duration::from_millis(10) {
+            assert!(
+                processes
+                    .iter_mut()
+                    .all(|process| process.transport.try_next().is_none()),
+                "two at once"
+            );
+        }
+        order.push(sent.id());
+        sent.succeed("prod_1");
+    }
+    assert_eq!(order.iter().collect::<HashSet<_>>(), ids.iter().collect());
+}
+
+#[test]
+fn sessions_take_turns() {
+    let Some(place) = Place::postgres() else { return };
+    let submitting = Process::with(&place, StoreOptions { prefetch: 0, ..quick() });
+    let limits = SessionLimits {
+        pending: 1000,
+        unsent: 1000,
+    };
+    let large = submitting.registry.session_with(limits);
+    let small = submitting.registry.session_with(limits);
+    let many: Vec<_> = (0..100).map(|n| large.submit(post(&format!("{n}"))).unwrap()).collect();
+    inflight_core::block_on(large.recorded(many[99]).unwrap());
+    let few: Vec<_> = (0..5)
+        .map(|n| small.submit(post(&format!("few {n}"))).unwrap())
+        .collect();
+    inflight_core::block_on(small.recorded(few[4]).unwrap());
+    let mut sending = Process::with(
+        &place,
+        StoreOptions {
+            prefetch: 10,
+            ..quick()
+        },
+    );
+    let first: Vec<_> = (0..10).map(|_| sending.next()).collect();
+    let of_small = first.iter().filter(|sent| few.contains(&sent.id())).count();
+    assert_eq!(of_small, 5, "half of the first ten");
+}
+
+#[test]
+fn an_urgent_request_is_claimed_first_and_none_starves() {
+    let Some(place) = Place::postgres() else { return };
+    let submitting = Process::with(&place, StoreOptions { prefetch: 0, ..quick() });
+    let registry = &submitting.registry;
+    let low = registry
+        .submit(post("low").priority(inflight_core::Priority::Low))
+        .unwrap();
+    let normal = registry.submit(post("normal")).unwrap();
+    let high = registry
+        .submit(post("high").priority(inflight_core::Priority::High))
+        .unwrap();
+    for id in [low, normal, high] {
+        inflight_core::block_on(registry.root().recorded(id).unwrap());
+    }
+    let mut sending = Process::with(&place, StoreOptions { prefetch: 1, ..quick() });
+    let mut order = Vec::new();
+    for _ in 0..3 {
+        let sent = sending.next();
+        order.push(sent.id());
+        sent.succeed("prod_1");
+    }
+    assert_eq!(order, [high, normal, low]);
+}
+
+#[test]
+fn a_connection_that_is_lost_in_the_middle_of_a_commit_loses_nothing() {
+    let Some(place) = Place::postgres() else { return };
+    // The commit does not arrive, or its answer does not.
+    for arrives in [false, true] {
+        let proxy = Proxy::before(&place.url());
+        let store = DurableStore::open(proxy.url(), quick()).unwrap();
+        let mut process = Process::on(store);
+        let mut ended = 0;
+        for round in 0..8 {
+            let id = process.registry.submit(post(&format!("{arrives} {round}"))).unwrap();
+            if round % 2 == 0 {
+                proxy.cut_next_commit(arrives);
+            }
+            inflight_core::block_on(process.registry.root().recorded(id).unwrap());
+            if process.registry.is_complete(id) == Some(true) {
+                // Refused: then it is nowhere.
+                let outcome = process.registry.result(id).unwrap();
+                let failed = outcome.as_ref().as_ref().unwrap_err();
+                assert_eq!((&failed.kind, failed.effect), (&FailureKind::Store, Effect::None));
+                let kept = until("the database is there", || process.try_kept(id));
+                assert!(kept.is_none(), "refused, and kept");
+                continue;
+            }
+            let sent = process.next();
+            proxy.cut_next_commit(arrives);
+            assert_eq!(sent.id(), id);
+            sent.succeed("prod_1");
+            let outcome = process.registry.wait(id, Some(PATIENCE)).unwrap();
+            assert!(outcome.is_ok());
+            ended += 1;
+        }
+        assert!(ended >= 4, "{ended}");
+        assert!(process.transport.try_next().is_none(), "none is sent twice");
+    }
+}
+
+#[test]
+fn while_the_database_is_away_submissions_fail_fast_and_the_rest_waits() {
+    let Some(place) = Place::postgres() else { return };
+    let proxy = Proxy::before(&place.url());
+    let store = DurableStore::open(proxy.url(), quick()).unwrap();
+    let mut process = Process::on(store);
+    let id = process.registry.submit(post("before")).unwrap();
+    let sent = process.next();
+    proxy.set_down(true);
+    sent.succeed("prod_1");
+    let refused = process.registry.submit(post("during")).unwrap();
+    let begun = Instant::now();
+    let outcome = process.registry.wait(refused, Some(PATIENCE)).unwrap();
+    let failed = outcome.as_ref().as_ref().unwrap_err();
+    assert_eq!((&failed.kind, failed.effect), (&FailureKind::Store, Effect::None));
+    assert!(begun.elapsed() < PATIENCE / 2, "fast, not after the database is back");
+    assert_eq!(
+        process.registry.status(id),
+        Some(RequestStatus::Pending),
+        "not ended before it is written"
+    );
+    proxy.set_down(false);
+    assert!(process.registry.wait(id, Some(PATIENCE)).unwrap().is_ok());
+    let after = process.registry.submit(post("after"));
+    let after = after.unwrap();
+    let sent = process.next();
+    assert_eq!(sent.id(), after);
+    sent.complete(success("prod_2"));
+    assert!(process.registry.wait(after, Some(PATIENCE)).unwrap().is_ok());
+}
+
+#[test]
+fn a_newer_schema_beside_an_older_program_goes_on() {
+    let Some(place) = Place::postgres() else { return };
+    let mut old = Process::at(&place);
+    let Place::Postgres { schema, .. } = &place else { return };
+    let base = std::env::var("INFLIGHT_TEST_POSTGRES").unwrap();
+    for change in [
+        format!("ALTER TABLE {schema}.inflight_requests ADD COLUMN colour TEXT"),
+        format!("INSERT INTO {schema}.inflight_schema (version) VALUES (1000)"),
+    ] {
+        crate::support::on_postgres(&base, &change);
+    }
+    let mut new = Process::at(&place);
+    let id = old.registry.submit(post("Mug")).unwrap();
+    until("one of them sends it", || {
+        let sent = old.transport.try_next().or_else(|| new.transport.try_next())?;
+        sent.succeed("prod_1");
+        Some(())
+    });
+    assert!(old.registry.wait(id, Some(PATIENCE)).unwrap().is_ok());
+}

@@ -1,0 +1,186 @@
+//! Runs: their journals, their requests, their ends.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use inflight_core::{Call, Calls, Journal, JournalEntry, RequestStatus, SessionLimits};
+use inflight_store::{Run, RunError, RunStart, RunState};
+
+use crate::support::{PATIENCE, Place, Process, post, until};
+
+fn entry(sequence: u64) -> JournalEntry {
+    JournalEntry {
+        task: 1,
+        sequence,
+        operation: "is_complete".into(),
+        arguments: u64::MAX - sequence,
+        answer: format!("true\u{0}{sequence}").into_bytes(),
+    }
+}
+
+struct Numbers(AtomicU64);
+
+impl Calls for Numbers {
+    fn next(&self) -> Call {
+        Call {
+            run: "nightly".into(),
+            task: 0,
+            sequence: self.0.fetch_add(1, Ordering::SeqCst),
+        }
+    }
+}
+
+fn session(process: &Process) -> inflight_core::Session {
+    let limits = SessionLimits {
+        pending: 100,
+        unsent: 100,
+    };
+    process
+        .registry
+        .session_of_run(limits, Arc::new(Numbers(AtomicU64::new(0))))
+}
+
+fn resumed(process: &Process) -> Run {
+    until("the lease of the dead process ends", || {
+        match process.store().begin_run("nightly", "nightly.rhai") {
+            Ok(RunStart::Resumed(run)) => Some(run),
+            Err(RunError::InUse(_)) => None,
+            other => panic!("{other:?}"),
+        }
+    })
+}
+
+#[test]
+fn a_run_goes_on_where_it_was() {
+    for place in Place::durable() {
+        let mut process = Process::at(&place);
+        let RunStart::New(run) = process.store().begin_run("nightly", "nightly.rhai").unwrap() else {
+            panic!("it is new")
+        };
+        assert!(run.entries().unwrap().is_empty());
+        let first = session(&process);
+        for n in 0..3 {
+            run.write(entry(n)).unwrap();
+        }
+        let ids = ["Mug", "Cup"].map(|name| first.submit(post(name)).unwrap());
+        // What is written of a request is written after what was journalled before it.
+        inflight_core::block_on(first.recorded(ids[1]).unwrap());
+        until("the first one comes", || process.transport.try_next()).succeed("prod_1");
+        let _ = first.wait(ids[0], None);
+        drop((run, first));
+        process.die();
+
+        let mut process = Process::at(&place);
+        let mut run = resumed(&process);
+        assert_eq!(run.entries().unwrap(), [entry(0), entry(1), entry(2)]);
+        let again = session(&process);
+        for kept in run.take_kept() {
+            again.restore(kept);
+        }
+        assert_eq!(again.submit(post("Mug")).unwrap(), ids[0]);
+        assert_eq!(again.submit(post("Cup")).unwrap(), ids[1]);
+        let done = ids.map(|id| again.status(id) == Some(RequestStatus::Completed));
+        assert_eq!(done.iter().filter(|done| **done).count(), 1, "one had ended");
+        process.next().succeed("prod_2");
+        for id in ids {
+            assert!(again.wait(id, Some(PATIENCE)).unwrap().is_ok());
+        }
+        assert!(process.transport.try_next().is_none());
+        let row = &process.store().runs().unwrap()[0];
+        assert_eq!((row.starts, row.journalled, row.requests, row.pending), (2, 3, 2, 0));
+        assert!(row.is_alive);
+        run.finish(RunState::Completed, Some("42".into())).unwrap();
+        let finished = process.store().begin_run("nightly", "nightly.rhai").unwrap();
+        assert!(
+            matches!(&finished, RunStart::Finished(RunState::Completed, Some(result)) if result == "42"),
+            "{finished:?}"
+        );
+    }
+}
+
+#[test]
+fn one_process_works_on_a_run() {
+    let Some(place) = Place::postgres() else { return };
+    let (first, second) = (Process::at(&place), Process::at(&place));
+    let run = first.store().begin_run("nightly", "nightly.rhai").unwrap();
+    let begun = second.store().begin_run("nightly", "nightly.rhai");
+    assert!(matches!(begun, Err(RunError::InUse(_))), "{begun:?}");
+    drop(run);
+    first.die();
+    drop(resumed(&second));
+}
+
+#[test]
+fn a_run_is_given_up_and_deleted() {
+    for place in Place::durable() {
+        let process = Process::at(&place);
+        let store = process.store();
+        drop(store.begin_run("nightly", "nightly.rhai").unwrap());
+        assert!(store.cancel_run("nightly").unwrap());
+        assert!(!store.cancel_run("nightly").unwrap(), "once");
+        assert!(!store.cancel_run("other").unwrap());
+        let begun = store.begin_run("nightly", "nightly.rhai");
+        assert!(matches!(begun, Err(RunError::Cancelled(_))), "{begun:?}");
+        assert_eq!(store.prune_runs(60_000).unwrap(), 0, "not old enough");
+        assert_eq!(store.prune_runs(0).unwrap(), 1);
+        assert!(store.runs().unwrap().is_empty());
+    }
+}
+
+#[test]
+fn everything_can_be_written_out() {
+    for place in Place::durable() {
+        let process = Process::at(&place);
+        let store = process.store();
+        let RunStart::New(run) = store.begin_run("nightly", "nightly.rhai").unwrap() else {
+            panic!("it is new")
+        };
+        run.write(entry(0)).unwrap();
+        let id = process.registry.submit(post("Mug")).unwrap();
+        inflight_core::block_on(process.registry.root().recorded(id).unwrap());
+        let (line, lines) = std::sync::mpsc::channel();
+        store.export(move |text| line.send(text).is_ok()).unwrap();
+        let lines: Vec<serde_json::Value> = lines.iter().map(|line| serde_json::from_str(&line).unwrap()).collect();
+        let tables: Vec<_> = lines.iter().map(|line| line["table"].as_str().unwrap()).collect();
+        assert_eq!(tables, ["inflight_requests", "inflight_runs", "inflight_journal"]);
+        assert_eq!(lines[0]["row"]["id"], id.to_string());
+        store.vacuum().unwrap();
+        assert_eq!(store.check().unwrap(), None);
+    }
+}
+
+#[test]
+fn an_operator_settles_and_repeats() {
+    for place in Place::durable() {
+        let mut process = Process::at(&place);
+        let submit = |process: &mut Process, effect| {
+            let id = process.registry.submit(post("Mug")).unwrap();
+            let sent = process.next();
+            let key = sent.request().idempotency_key.clone();
+            sent.fail(crate::support::failure(effect));
+            process.registry.wait(id, Some(PATIENCE)).unwrap();
+            (id, key)
+        };
+        let (refused, first_key) = submit(&mut process, inflight_core::Effect::None);
+        let (in_doubt, doubtful_key) = submit(&mut process, inflight_core::Effect::Unknown);
+        let (settled, _) = submit(&mut process, inflight_core::Effect::Unknown);
+        let store = process.store().clone();
+        assert!(store.reconcile_request(settled, Some("prod_9")).unwrap());
+        assert!(!store.reconcile_request(settled, None).unwrap(), "it is known");
+        assert!(!store.retry_request(settled).unwrap(), "it was carried out");
+        for (id, key, same) in [(refused, first_key, false), (in_doubt, doubtful_key, true)] {
+            assert!(store.retry_request(id).unwrap());
+            let sent = process.next();
+            assert_eq!(sent.id(), id);
+            assert_eq!(sent.request().idempotency_key == key, same);
+            sent.succeed("prod_1");
+            until("it is written", || process.kept(id)?.ended.map(drop));
+        }
+        let filter = inflight_store::RequestFilter {
+            state: Some("completed".into()),
+            ..Default::default()
+        };
+        assert_eq!(store.requests(&filter).unwrap().len(), 3);
+        assert!(!store.cancel_request(settled).unwrap(), "too late");
+    }
+}
