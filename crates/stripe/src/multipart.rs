@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn the_same_content_has_the_same_bytes_and_other_content_another_boundary() {
-        let body = |purpose: &str, file: &[u8]| {
+        let body = |purpose: &str, file: &'static [u8]| {
             let file = Upload::new("a.pdf", file);
             encode(&Params::new().with("purpose", purpose).with("file", file)).unwrap()
         };

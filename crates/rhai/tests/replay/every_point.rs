@@ -1,6 +1,9 @@
 //! Wherever the process dies, the next one ends the script as if nothing had happened.
 
-use crate::support::{stays_consistent, survives};
+use inflight_rhai::ScriptErrorKind;
+
+use crate::log::Log;
+use crate::support::{Place, Server, first, run_until, stays_consistent, survives, survives_in};
 
 #[test]
 fn one_request_after_another() {
@@ -237,6 +240,88 @@ fn each_that_stops() {
 #[test]
 fn what_the_host_says() {
     survives(r#"let a = ask_host("x"); print(a); thing("a").create(); let b = ask_host(a); [a, b]"#);
+    survives(r#"let a = look_up("a"); print(a); let b = look_up("b"); thing("c").create(); [a, b]"#);
+    // What the journal would not know of.
+    let error = first("host_waits()").result.unwrap_err().to_string();
+    assert!(
+        error.contains("not_replayable") && error.contains("journalled"),
+        "{error}"
+    );
+}
+
+#[test]
+fn modules_that_make_requests() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = r#"let made = thing("of-the-module").create(); export made; fn more() { thing("more").create() }"#;
+    std::fs::write(folder.path().join("shop.rhai"), module).unwrap();
+    let place = Place {
+        folder: Some(folder.path().to_owned()),
+        ..Place::default()
+    };
+    // The second task waits for the module that the first one loads.
+    let script = r#"
+        let first = start(|| { import "shop" as shop; print("first"); shop::made });
+        let second = start(|| { import "shop" as shop; print("second"); shop::more() });
+        let both = [join(first), join(second)];
+        import "shop" as shop;
+        both.push(shop::made);
+        both
+    "#;
+    survives_in(&place, script);
+}
+
+#[test]
+fn a_batch_as_large_as_there_is_room() {
+    let place = Place {
+        limit: 4,
+        ..Place::default()
+    };
+    let script = r#"
+        let b = batch();
+        for name in ["a", "b", "c", "d"] { b.add(thing(name)); }
+        b.submit_async();
+        let first = b.await_batch();
+        let more = batch();
+        for name in ["e", "f", "g"] { more.add(thing(name)); }
+        more.submit_async();
+        [first, more.await_batch()]
+    "#;
+    survives_in(&place, script);
+}
+
+#[test]
+fn a_process_that_dies_again_and_again() {
+    let script = r#"
+        let made = [];
+        let task = start(|| { let a = thing("a").create(); sleep(1); thing(a + "-b").create() });
+        on_complete(thing("c").create_async(), |id| { made.push(id); thing(id + "-d").create(); });
+        each(0..5, |i| thing(`item-${i}`), #{ concurrency: 2 });
+        made.push(join(task));
+        let b = batch(); b.add(thing("e")); b.add(thing("f")); b.submit_async();
+        made += b.await_batch();
+        while made.len() < 4 { sleep(1); }
+        made.sort();
+        made
+    "#;
+    let whole = first(script);
+    let value = whole.result.unwrap();
+    for further in [3, 4, 7] {
+        let mut log = Log::default();
+        let mut deaths = 0;
+        let ended = loop {
+            log = log.and(further);
+            let ended = run_until(script, &log, Server::after(&log), 5000);
+            match ended.result {
+                Ok(ended) => break ended,
+                Err(error) => assert_eq!(error.kind(), ScriptErrorKind::Store, "{error}"),
+            }
+            deaths += 1;
+            assert!(deaths < 200, "it gets nowhere");
+        };
+        assert_eq!(ended, value);
+        assert!(deaths > 5, "{deaths}");
+        assert_eq!(Server::after(&log).effects, whole.server.effects);
+    }
 }
 
 #[test]

@@ -47,7 +47,16 @@ impl Log {
     pub(crate) fn cut(&self, writes: usize) -> Self {
         Self {
             events: Arc::new(Mutex::new(self.events()[..writes].to_vec())),
-            most: usize::MAX,
+            ..Self::default()
+        }
+    }
+
+    /// What is left of it, for a process that dies after so many further writes.
+    pub(crate) fn and(&self, further: usize) -> Self {
+        let events = self.events();
+        Self {
+            most: events.len().saturating_add(further),
+            events: Arc::new(Mutex::new(events)),
         }
     }
 

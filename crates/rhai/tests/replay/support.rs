@@ -1,12 +1,13 @@
 //! Runs that die after any write, and another side that counts effects.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use inflight_core::testing::{ManualTransport, Sent};
 use inflight_core::{Effect, Failure, FailureKind, Method, Registry, Request, RequestId, SessionLimits};
-use inflight_rhai::{FiberEngine, InflightPackage, Limits, Locals, Run, RunOptions, ScriptError};
+use inflight_rhai::{FiberEngine, InflightPackage, Limits, Locals, ModuleFolder, Run, RunOptions, ScriptError};
 use rhai::packages::Package;
 use rhai::{Dynamic, Engine, EvalAltResult, ImmutableString, NativeCallContext};
 
@@ -101,6 +102,19 @@ pub(crate) fn engine() -> FiberEngine {
             inflight_rhai::submit_request(&ctx, request(&name).operation("thing.drop"))
         },
     );
+    engine.register_fn("host_waits", |_: NativeCallContext| -> Answer<()> {
+        inflight_rhai::wait(std::future::ready(()))
+    });
+    engine.register_fn(
+        "look_up",
+        |ctx: NativeCallContext, what: ImmutableString| -> Answer<Dynamic> {
+            inflight_rhai::journalled(&ctx, "look_up", &[what.clone().into()], || {
+                let made = inflight_rhai::call_request(&ctx, request(&what), false)?;
+                inflight_rhai::wait(tokio::time::sleep(Duration::from_millis(3)))?;
+                Ok(made)
+            })
+        },
+    );
     inflight_rhai::register_async_fn(&mut engine, "ask_host", |what: ImmutableString| async move {
         tokio::time::sleep(Duration::from_millis(7)).await;
         Ok::<_, Box<EvalAltResult>>(format!("host says {what}"))
@@ -126,13 +140,41 @@ pub(crate) fn run(script: &str, log: &Log, server: Server) -> Ended {
 }
 
 /// As [`run`]; the process is stopped after so many turns.
-pub(crate) fn run_until(script: &str, log: &Log, mut server: Server, turns: usize) -> Ended {
+pub(crate) fn run_until(script: &str, log: &Log, server: Server, turns: usize) -> Ended {
+    let place = Place {
+        turns,
+        ..Place::default()
+    };
+    run_in(&place, script, log, server)
+}
+
+/// What a run is given beside its script.
+pub(crate) struct Place {
+    /// The process is stopped after so many turns.
+    pub(crate) turns: usize,
+    /// How many requests may be pending.
+    pub(crate) limit: usize,
+    /// Where modules are.
+    pub(crate) folder: Option<PathBuf>,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self {
+            turns: usize::MAX,
+            limit: 100,
+            folder: None,
+        }
+    }
+}
+
+pub(crate) fn run_in(place: &Place, script: &str, log: &Log, mut server: Server) -> Ended {
     let (registry, queue) = Registry::builder().store(Arc::new(log.clone())).build();
     let mut transport = ManualTransport::new(queue);
     let run = Run::new(RUN, Arc::new(log.clone()));
     let limits = SessionLimits {
-        pending: 100,
-        unsent: 100,
+        pending: place.limit,
+        unsent: place.limit,
     };
     let session = run.session(&registry, limits, log.kept());
     log.unended().for_each(|kept| registry.take_in(kept));
@@ -142,6 +184,9 @@ pub(crate) fn run_until(script: &str, log: &Log, mut server: Server, turns: usiz
         output.lock().unwrap().push(line.to_owned());
     }));
     locals.set(run);
+    if let Some(folder) = &place.folder {
+        locals.set(ModuleFolder::new(folder));
+    }
     let engine = engine();
     let script = engine.compile(script).unwrap();
     let limits = Limits {
@@ -160,7 +205,7 @@ pub(crate) fn run_until(script: &str, log: &Log, mut server: Server, turns: usiz
         .unwrap();
     let mut slow = Vec::new();
     let result = runtime.block_on(async {
-        for _ in 0..turns {
+        for _ in 0..place.turns {
             tokio::select! {
                 biased;
                 ended = &mut fiber => return ended,
@@ -204,7 +249,13 @@ pub(crate) fn first(script: &str) -> Ended {
 /// Kills the process after each of its writes and runs the script again: it ends as if nothing had happened.
 #[track_caller]
 pub(crate) fn survives(script: &str) {
-    let whole = first(script);
+    survives_in(&Place::default(), script);
+}
+
+/// As [`survives`], in this place.
+#[track_caller]
+pub(crate) fn survives_in(place: &Place, script: &str) {
+    let whole = run_in(place, script, &Log::default(), Server::default());
     let value = whole
         .result
         .as_ref()
@@ -212,7 +263,7 @@ pub(crate) fn survives(script: &str) {
     for writes in 0..=whole.log.events().len() {
         let log = whole.log.cut(writes);
         let printed = log.lines();
-        let again = run(script, &log, Server::after(&log));
+        let again = run_in(place, script, &log, Server::after(&log));
         let context = format!("{script}\ncut after {writes} writes: {:#?}", shown(&log, &again.log));
         let result = again.result.unwrap_or_else(|error| panic!("{error}\n{context}"));
         assert_eq!(&result, value, "{context}");
@@ -220,7 +271,7 @@ pub(crate) fn survives(script: &str) {
         assert_eq!(again.warnings, whole.warnings, "{context}");
         assert_eq!(again.server.effects, whole.server.effects, "{context}");
         assert!(again.server.effects.values().all(|times| *times == 1), "{context}");
-        is_replayed(script, &again.log, value);
+        is_replayed(place, script, &again.log, value);
     }
 }
 
@@ -248,15 +299,15 @@ pub(crate) fn stays_consistent(script: &str) {
         );
         assert_eq!(again.server.effects.len(), requests, "{context}");
         assert!(again.server.effects.values().all(|times| *times == 1), "{context}");
-        is_replayed(script, &again.log, &value);
+        is_replayed(&Place::default(), script, &again.log, &value);
     }
 }
 
 /// A run that has ended is run once more: it gives the same without doing anything.
 #[track_caller]
-fn is_replayed(script: &str, log: &Log, value: &str) {
+fn is_replayed(place: &Place, script: &str, log: &Log, value: &str) {
     let (writes, done) = (log.entries().len(), Server::after(log).effects);
-    let again = run(script, log, Server::after(log));
+    let again = run_in(place, script, log, Server::after(log));
     assert_eq!(
         again.result.as_deref().map_err(ToString::to_string),
         Ok(value),
