@@ -114,7 +114,7 @@ fn scripts_are_counted_by_how_they_ended_and_their_wake_ups_measured() {
         .unwrap();
     let run = |script: &str| runtime.block_on(inflight.run(script, ScriptOptions::default()));
     for _ in 0..2 {
-        run("new_product().name(`Mug`).create()").result.unwrap();
+        run("new_product().name(`Mug`).create(); sleep(0.001)").result.unwrap();
     }
     run("throw `nothing that a label may say`").result.unwrap_err();
     run("let = 1").result.unwrap_err();
@@ -132,7 +132,7 @@ fn scripts_are_counted_by_how_they_ended_and_their_wake_ups_measured() {
         counted,
         expected.map(|(result, runs)| format!(r#"stripe_script_runs_total{{result="{result}"}} {runs}"#))
     );
-    // One for each request; more, where the answer came after a look that found nothing yet.
+    // One for each pause; one for each request, unless its answer came before the script looked for it.
     let woken = text
         .lines()
         .find_map(|line| line.strip_prefix("inflight_wakeup_seconds_count "));
