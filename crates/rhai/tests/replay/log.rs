@@ -26,19 +26,14 @@ pub(crate) struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self::until(usize::MAX)
+        Self {
+            events: Arc::default(),
+            most: usize::MAX,
+        }
     }
 }
 
 impl Log {
-    /// An empty log that takes so many writes and no more.
-    pub(crate) fn until(most: usize) -> Self {
-        Self {
-            events: Arc::default(),
-            most,
-        }
-    }
-
     pub(crate) fn events(&self) -> Vec<Event> {
         self.events.lock().unwrap().clone()
     }
