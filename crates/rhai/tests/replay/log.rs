@@ -22,6 +22,8 @@ pub(crate) enum Event {
 pub(crate) struct Log {
     events: Arc<Mutex<Vec<Event>>>,
     most: usize,
+    /// Whom to tell that rows are written, where that takes its time.
+    pub(crate) untold: Option<Arc<Mutex<Vec<Written>>>>,
 }
 
 impl Default for Log {
@@ -29,6 +31,7 @@ impl Default for Log {
         Self {
             events: Arc::default(),
             most: usize::MAX,
+            untold: None,
         }
     }
 }
@@ -42,7 +45,8 @@ impl Log {
     pub(crate) fn cut(&self, writes: usize) -> Self {
         Self {
             events: Arc::new(Mutex::new(self.events()[..writes].to_vec())),
-            ..Self::default()
+            most: usize::MAX,
+            untold: self.untold.as_ref().map(|_| Arc::default()),
         }
     }
 
@@ -52,6 +56,7 @@ impl Log {
         Self {
             most: events.len().saturating_add(further),
             events: Arc::new(Mutex::new(events)),
+            untold: self.untold.as_ref().map(|_| Arc::default()),
         }
     }
 
@@ -115,7 +120,11 @@ impl Log {
 impl Store for Log {
     fn append(&self, rows: Vec<Row>, done: Written) {
         let mut rows = rows.into_iter().map(|row| Event::Row(row.id, row.request));
-        done(rows.try_for_each(|row| self.push(row)));
+        let written = rows.try_for_each(|row| self.push(row));
+        match &self.untold {
+            Some(untold) if written.is_ok() => untold.lock().unwrap().push(done),
+            _ => done(written),
+        }
     }
     fn sent(&self, id: RequestId, _: u32, done: Written) {
         done(self.push(Event::Sent(id)));
