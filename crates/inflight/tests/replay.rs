@@ -82,7 +82,7 @@ fn survives(script: &str, kinds: &[(&str, usize)]) {
     assert_eq!(seen(&simulator), expected, "{script}");
     for writes in 0..=log.events().len() {
         let simulator = Simulator::start().unwrap();
-        let log = Log::until(writes);
+        let log = Log::default().and(writes);
         let dead = start(script, &log, &simulator);
         let log = log.cut(log.events().len());
         let printed = log.lines();

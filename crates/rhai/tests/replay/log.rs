@@ -22,23 +22,21 @@ pub(crate) enum Event {
 pub(crate) struct Log {
     events: Arc<Mutex<Vec<Event>>>,
     most: usize,
+    /// Whom to tell that rows are written, where that takes its time.
+    pub(crate) untold: Option<Arc<Mutex<Vec<Written>>>>,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self::until(usize::MAX)
+        Self {
+            events: Arc::default(),
+            most: usize::MAX,
+            untold: None,
+        }
     }
 }
 
 impl Log {
-    /// An empty log that takes so many writes and no more.
-    pub(crate) fn until(most: usize) -> Self {
-        Self {
-            events: Arc::default(),
-            most,
-        }
-    }
-
     pub(crate) fn events(&self) -> Vec<Event> {
         self.events.lock().unwrap().clone()
     }
@@ -47,7 +45,8 @@ impl Log {
     pub(crate) fn cut(&self, writes: usize) -> Self {
         Self {
             events: Arc::new(Mutex::new(self.events()[..writes].to_vec())),
-            ..Self::default()
+            most: usize::MAX,
+            untold: self.untold.as_ref().map(|_| Arc::default()),
         }
     }
 
@@ -57,6 +56,7 @@ impl Log {
         Self {
             most: events.len().saturating_add(further),
             events: Arc::new(Mutex::new(events)),
+            untold: self.untold.as_ref().map(|_| Arc::default()),
         }
     }
 
@@ -120,7 +120,11 @@ impl Log {
 impl Store for Log {
     fn append(&self, rows: Vec<Row>, done: Written) {
         let mut rows = rows.into_iter().map(|row| Event::Row(row.id, row.request));
-        done(rows.try_for_each(|row| self.push(row)));
+        let written = rows.try_for_each(|row| self.push(row));
+        match &self.untold {
+            Some(untold) if written.is_ok() => untold.lock().unwrap().push(done),
+            _ => done(written),
+        }
     }
     fn sent(&self, id: RequestId, _: u32, done: Written) {
         done(self.push(Event::Sent(id)));

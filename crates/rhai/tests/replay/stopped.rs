@@ -40,7 +40,7 @@ fn nothing_is_sent_after_a_write_that_failed() {
     "#;
     let whole = first(script);
     for writes in 0..whole.log.events().len() {
-        let log = Log::until(writes);
+        let log = Log::default().and(writes);
         let ended = run(script, &log, Server::default());
         let error = ended.result.unwrap_err();
         // A request that cannot be written is a failure; what the script does about it cannot be written either.

@@ -13,6 +13,24 @@ use rhai::{Dynamic, Engine, EvalAltResult, ImmutableString, NativeCallContext};
 
 use crate::log::{Event, Log};
 
+impl Log {
+    /// The same log, of a store that says later that a row is written.
+    pub(crate) fn slow(&self) -> Self {
+        let mut slow = self.clone();
+        slow.untold = Some(Arc::default());
+        slow
+    }
+
+    /// Says of what is written that it is.
+    pub(crate) fn tell(&self) {
+        let untold = self
+            .untold
+            .iter()
+            .flat_map(|untold| std::mem::take(&mut *untold.lock().unwrap()));
+        untold.for_each(|done| done(Ok(())));
+    }
+}
+
 /// The other side: what it was asked is done once for each key.
 #[derive(Default)]
 pub(crate) struct Server {
@@ -211,6 +229,7 @@ pub(crate) fn run_in(place: &Place, script: &str, log: &Log, mut server: Server)
                 ended = &mut fiber => return ended,
                 () = tokio::task::yield_now() => {}
             }
+            log.tell();
             match transport.try_next() {
                 Some(sent) if sent.request().target.starts_with("/slow") => {
                     server.carry_out(sent.id(), sent.request());
@@ -275,11 +294,17 @@ pub(crate) fn survives_in(place: &Place, script: &str) {
     }
 }
 
-/// As [`survives`], for a script whose course depends on what ends first, and which gives the lines that it has printed: those that the
+/// As [`survives`], with a quick store and a slow one, for a script whose course depends on what ends first, and which gives the lines that it has printed: those that the
 /// dead process printed and those of the next one are these lines, and nothing is done twice.
 #[track_caller]
 pub(crate) fn stays_consistent(script: &str) {
-    let whole = first(script);
+    stays_consistent_on(&Log::default(), script);
+    stays_consistent_on(&Log::default().slow(), script);
+}
+
+#[track_caller]
+fn stays_consistent_on(store: &Log, script: &str) {
+    let whole = run(script, store, Server::default());
     whole
         .result
         .as_ref()
