@@ -28,7 +28,7 @@ JSON; the exit status is 1 unless every request was carried out once and every s
   --kills N        how often the process is killed (50)
   --faults SHARE   the share of requests that meet a fault (0.1)
   --seed N         what the moments, ids and faults follow from (1)
-  --limit S        after so many seconds it has failed (600)
+  --limit S        after so many seconds it has failed (300)
 ";
 
 /// Each request is awaited by some scripts at once and by others with the next nine.
@@ -96,7 +96,7 @@ impl Trial {
             kills: options.get("kills", 50),
             share: options.get("faults", 0.1),
             seed: options.get("seed", 1),
-            limit: Duration::from_secs(options.get("limit", 600)),
+            limit: Duration::from_secs(options.get("limit", 300)),
         }
     }
 
@@ -149,11 +149,21 @@ impl Trial {
             };
             match outcome {
                 Some(Some(results)) => break Some(results),
-                Some(None) => eprintln!("a process ended by itself without results"),
+                Some(None) => {
+                    eprintln!("a process ended by itself without results");
+                    break None;
+                }
                 None => {}
             }
         };
         let wall = begun.elapsed();
+        for result in results
+            .iter()
+            .flatten()
+            .filter(|result| result["made"]["error"].is_string())
+        {
+            eprintln!("script {}: {}", result["me"], result["made"]["error"]);
+        }
         let verdict = Verdict::of(&simulator, results.as_ref(), self);
         let is_sound = verdict.print(self, killed, starts, wall, &simulator);
         if let Some(folder) = &self.folder {
@@ -172,7 +182,6 @@ fn faults(share: f64) -> Faults {
         Fault::ResetBefore,
         Fault::ResetAfter,
         Fault::HalfBody,
-        Fault::ShortLength,
         Fault::Hang,
         Fault::Slow(Duration::from_millis(50)),
         Fault::Delay(Latency::exponential(Duration::from_millis(20))),
@@ -388,7 +397,9 @@ fn child(options: &Options) {
             Err(kept) => kept,
             Ok((run, script)) => {
                 let report = runtime.block_on(script);
-                let made = report.result.expect("a script that ends well");
+                let made = report
+                    .result
+                    .unwrap_or_else(|error| json!({"error": error.to_string()}));
                 run.finish(RunState::Completed, Some(made.to_string()))
                     .expect("an end that is written");
                 made
