@@ -1,25 +1,30 @@
 //! Requests that the store hands to this process: what an earlier one has left, and what is submitted to several.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use inflight_core::{Effect, Failure, FailureKind, Kept, Registry, RequestStatus};
-use sqlx::{AnyConnection, Connection as _, Row as _};
+use sqlx::{AnyConnection, Row as _};
 use tokio::sync::watch;
 
 use crate::QueryError;
 use crate::database::Dialect;
 use crate::encode::outcome_text;
+use crate::keeper::lease_end;
 use crate::options::Accounts;
 use crate::rows::{self, KEPT, kept_of};
 use crate::statement::safe;
 use crate::store::Shared;
 use crate::writer::Order;
 
-/// How many rows are looked at to find the ones to claim: among these, sessions take turns.
-const CANDIDATES: usize = 512;
+/// How many rows of each priority are looked at to find the ones to claim: among these, sessions take turns.
+const CANDIDATES: usize = 256;
 
-/// How much an hour of waiting counts: a request moves up one priority each 30 seconds.
+/// How many of them are asked for, for each that there is room for.
+const SPARE: usize = 8;
+
+/// A request that waits moves up one priority each 30 seconds.
 const AGEING_MS: i64 = 30_000;
 
 /// How many requests an only process takes at once from what an earlier one has left.
@@ -125,48 +130,30 @@ async fn claim(
     connection: &mut AnyConnection,
     room: usize,
 ) -> Result<Vec<(Kept, i64, String)>, QueryError> {
-    let now = shared.dialect.now();
-    let lease = i64::try_from(shared.options.lease.as_millis()).unwrap_or(i64::MAX / 4);
-    let (begin, lock) = match shared.dialect {
-        Dialect::Sqlite => ("BEGIN IMMEDIATE", ""),
-        Dialect::Postgres => ("BEGIN", " FOR UPDATE OF r SKIP LOCKED"),
+    let candidates = candidates(shared, accounts, connection).await?;
+    // More than there is room for: other processes look at the same ones, and the first to ask for a row has it.
+    let wanted: Vec<_> = in_turn(candidates).into_iter().take(room * SPARE).enumerate().collect();
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let wanted: Vec<_> = wanted.iter().map(|(turn, seq)| format!("({seq}, {turn})")).collect();
+    let (now, until) = (shared.dialect.now(), lease_end(shared));
+    let lock = match shared.dialect {
+        Dialect::Sqlite => "",
+        Dialect::Postgres => " FOR UPDATE OF r SKIP LOCKED",
     };
-    let names = match shared.dialect {
-        Dialect::Sqlite => "SELECT value FROM json_each($3)",
-        Dialect::Postgres => "SELECT jsonb_array_elements_text($3::jsonb)",
-    };
-    let known = match accounts {
-        Some(_) => format!("AND (account = '' OR account IN ({names}))"),
-        None => "AND $3 = $3".to_owned(),
-    };
-    let per_priority = |priority: usize| {
-        format!(
-            "SELECT * FROM (SELECT seq, session, submitter, priority, created_at FROM inflight_requests AS r \
-             WHERE owner IS NULL AND state IN ('queued', 'sent') AND mode = $2 {known} AND priority = {priority} AND not_before <= {now} \
-             AND (lane IS NULL OR NOT EXISTS (SELECT 1 FROM inflight_requests AS b WHERE b.lane = r.lane AND b.seq < r.seq \
-             AND b.state IN ('queued', 'sent'))) ORDER BY seq LIMIT {CANDIDATES}) AS p{priority}"
-        )
-    };
-    let candidates = [0, 1, 2].map(per_priority).join(" UNION ALL ");
     let statement = format!(
-        "WITH candidates AS ({candidates}), ranked AS (SELECT seq, priority - ({now} - created_at) / {AGEING_MS} AS rank, \
-         row_number() OVER (PARTITION BY submitter, session, priority ORDER BY seq) AS turn FROM candidates), \
-         chosen AS (SELECT r.seq FROM inflight_requests AS r JOIN ranked ON ranked.seq = r.seq \
-         WHERE r.owner IS NULL AND r.state IN ('queued', 'sent') \
-         ORDER BY ranked.rank, ranked.turn, ranked.seq LIMIT {room}{lock}) \
-         UPDATE inflight_requests SET owner = $1, epoch = epoch + 1, lease_until = {now} + {lease} \
-         WHERE seq IN (SELECT seq FROM chosen) RETURNING {KEPT}, seq, {now} AS now"
+        "UPDATE inflight_requests SET owner = $1, epoch = epoch + 1, lease_until = {until} WHERE seq IN (\
+         SELECT r.seq FROM inflight_requests AS r JOIN (VALUES {}) AS v ON v.column1 = r.seq \
+         WHERE r.owner IS NULL AND r.state IN ('queued', 'sent') ORDER BY v.column2 LIMIT {room}{lock}) \
+         RETURNING {KEPT}, seq, {now} AS now",
+        wanted.join(", ")
     );
-    let names: Vec<_> = accounts.map(|accounts| accounts()).unwrap_or_default();
-    let names: Vec<&str> = names.iter().map(|name| &**name).collect();
-    let mut transaction = connection.begin_with(begin).await?;
     let mut rows = sqlx::query(safe(&statement))
+        .persistent(false)
         .bind(shared.process.clone())
-        .bind(shared.options.mode.clone())
-        .bind(serde_json::json!(names).to_string())
-        .fetch_all(&mut *transaction)
+        .fetch_all(connection)
         .await?;
-    transaction.commit().await?;
     rows.sort_by_key(|row| row.try_get::<i64, _>("seq").unwrap_or(0));
     let mut claimed = Vec::with_capacity(rows.len());
     for row in &rows {
@@ -186,6 +173,74 @@ async fn claim(
     Ok(claimed)
 }
 
+/// A request that may be claimed.
+struct Candidate {
+    seq: i64,
+    /// Whose it is.
+    session: (String, i64),
+    /// Its priority, by which it has come up while it waited. The smaller the more urgent.
+    rank: i64,
+}
+
+/// The oldest requests of each priority that this process may claim.
+async fn candidates(
+    shared: &Shared,
+    accounts: Option<&Accounts>,
+    connection: &mut AnyConnection,
+) -> Result<Vec<Candidate>, QueryError> {
+    let now = shared.dialect.now();
+    let names = match shared.dialect {
+        Dialect::Sqlite => "SELECT value FROM json_each($2)",
+        Dialect::Postgres => "SELECT jsonb_array_elements_text($2::jsonb)",
+    };
+    let known = match accounts {
+        Some(_) => format!("AND (account = '' OR account IN ({names}))"),
+        None => "AND $2 = $2".to_owned(),
+    };
+    let of = |priority: usize| {
+        format!(
+            "SELECT * FROM (SELECT seq, session, submitter, priority, {now} - created_at AS age FROM inflight_requests AS r \
+             WHERE owner IS NULL AND state IN ('queued', 'sent') AND mode = $1 {known} AND priority = {priority} \
+             AND not_before <= {now} AND (lane IS NULL OR NOT EXISTS (SELECT 1 FROM inflight_requests AS b \
+             WHERE b.lane = r.lane AND b.seq < r.seq AND b.state IN ('queued', 'sent'))) ORDER BY seq LIMIT {CANDIDATES}) \
+             AS p{priority}"
+        )
+    };
+    let statement = [0, 1, 2].map(of).join(" UNION ALL ");
+    let names: Vec<_> = accounts.map(|accounts| accounts()).unwrap_or_default();
+    let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+    let rows = sqlx::query(safe(&statement))
+        .bind(shared.options.mode.clone())
+        .bind(serde_json::json!(names).to_string())
+        .fetch_all(connection)
+        .await?;
+    let candidate = |row: &sqlx::any::AnyRow| {
+        let age: i64 = row.try_get("age")?;
+        Ok(Candidate {
+            seq: row.try_get("seq")?,
+            session: (row.try_get("submitter")?, row.try_get("session")?),
+            rank: row.try_get::<i64, _>("priority")? - age / AGEING_MS,
+        })
+    };
+    rows.iter().map(candidate).collect()
+}
+
+/// The rows in the order in which they are to be sent: by rank, and within a rank one of each session in turn, the oldest first.
+fn in_turn(mut candidates: Vec<Candidate>) -> Vec<i64> {
+    candidates.sort_by_key(|candidate| (candidate.rank, candidate.seq));
+    let mut turns: HashMap<(i64, (String, i64)), usize> = HashMap::new();
+    let mut ordered: Vec<_> = candidates
+        .into_iter()
+        .map(|candidate| {
+            let turn = turns.entry((candidate.rank, candidate.session)).or_default();
+            *turn += 1;
+            (candidate.rank, *turn, candidate.seq)
+        })
+        .collect();
+    ordered.sort_unstable();
+    ordered.into_iter().map(|(_, _, seq)| seq).collect()
+}
+
 pub(crate) fn cancelled() -> Failure {
     Failure::new(
         FailureKind::Cancelled,
@@ -202,4 +257,28 @@ pub(crate) fn cancelled_text() -> String {
 /// How often a lease is renewed while it lasts.
 pub(crate) fn heartbeat(lease: Duration) -> Duration {
     (lease / 3).max(Duration::from_millis(10))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urgent_ones_first_and_sessions_in_turn() {
+        let candidate = |seq, session: &str, rank| Candidate {
+            seq,
+            session: (session.to_owned(), 1),
+            rank,
+        };
+        let candidates = vec![
+            candidate(1, "a", 1),
+            candidate(2, "a", 1),
+            candidate(3, "a", 1),
+            candidate(4, "b", 1),
+            candidate(5, "b", 0),
+            // It has waited long enough to come before all others.
+            candidate(6, "c", -1),
+        ];
+        assert_eq!(in_turn(candidates), [6, 5, 1, 4, 2, 3]);
+    }
 }

@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
 
+use crate::options::StoreOptions;
 use crate::{OpenError, schema};
 
 /// Where rows are kept.
@@ -41,7 +42,7 @@ impl Location {
     }
 
     /// A connection that is ready for statements.
-    pub(crate) async fn connect(&self, max_bytes: Option<u64>) -> Result<AnyConnection, sqlx::Error> {
+    pub(crate) async fn connect(&self, options: &StoreOptions) -> Result<AnyConnection, sqlx::Error> {
         static DRIVERS: Once = Once::new();
         DRIVERS.call_once(sqlx::any::install_default_drivers);
         match self {
@@ -56,14 +57,24 @@ impl Location {
                 ] {
                     execute(&mut connection, pragma).await?;
                 }
-                if let Some(bytes) = max_bytes {
+                if let Some(bytes) = options.max_bytes {
                     // The default size of a page.
                     let pages = (bytes / 4096).max(1);
                     execute(&mut connection, format!("PRAGMA max_page_count = {pages}")).await?;
                 }
                 Ok(connection)
             }
-            Self::Postgres(url) => AnyConnection::connect(url).await,
+            Self::Postgres(url) => {
+                let mut connection = AnyConnection::connect(url).await?;
+                // A process that is frozen in the middle of a transaction must not hold its locks for longer than its lease.
+                let lease = options.lease.as_millis().clamp(1, i32::MAX.unsigned_abs().into());
+                execute(
+                    &mut connection,
+                    format!("SET idle_in_transaction_session_timeout = {lease}"),
+                )
+                .await?;
+                Ok(connection)
+            }
         }
     }
 }
@@ -125,6 +136,14 @@ impl Dialect {
                 });
                 format!("jsonb_to_recordset($1::jsonb) AS x({columns})")
             }
+        }
+    }
+
+    /// The functions that give the least and the greatest of their arguments.
+    pub(crate) fn least_and_greatest(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Sqlite => ("MIN", "MAX"),
+            Self::Postgres => ("LEAST", "GREATEST"),
         }
     }
 
@@ -193,8 +212,8 @@ pub(crate) async fn damage(connection: &mut AnyConnection) -> Result<Option<Stri
 }
 
 /// A connection to tables of this program's version.
-pub(crate) async fn open(location: &Location, max_bytes: Option<u64>) -> Result<AnyConnection, OpenError> {
-    let mut connection = location.connect(max_bytes).await.map_err(OpenError::Database)?;
+pub(crate) async fn open(location: &Location, options: &StoreOptions) -> Result<AnyConnection, OpenError> {
+    let mut connection = location.connect(options).await.map_err(OpenError::Database)?;
     let found = schema::migrate(&mut connection, location.dialect()).await?;
     if found > schema::VERSION {
         tracing::warn!(

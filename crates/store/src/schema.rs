@@ -78,7 +78,8 @@ const MIGRATIONS: &[&[&str]] = &[&[
     "CREATE TABLE inflight_pace (
         account TEXT PRIMARY KEY,
         tokens BIGINT NOT NULL,
-        taken_at BIGINT NOT NULL
+        taken_at BIGINT NOT NULL,
+        granted BIGINT NOT NULL
     )",
 ]];
 

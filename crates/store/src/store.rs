@@ -227,7 +227,7 @@ fn run(
 }
 
 async fn prepare(shared: &Shared) -> Result<AnyConnection, OpenError> {
-    let mut connection = database::open(&shared.location, shared.options.max_bytes).await?;
+    let mut connection = database::open(&shared.location, &shared.options).await?;
     if shared.dialect == Dialect::Sqlite {
         if let Some(damage) = damage(&mut connection).await.map_err(OpenError::Database)? {
             return Err(OpenError::Damaged(damage));
@@ -248,7 +248,7 @@ impl Shared {
     }
 
     pub(crate) async fn connect(&self) -> Result<AnyConnection, sqlx::Error> {
-        self.location.connect(self.options.max_bytes).await
+        self.location.connect(&self.options).await
     }
 
     fn supplied(&self) -> MutexGuard<'_, Option<Registry>> {

@@ -106,8 +106,11 @@ impl Batch {
             Dialect::Sqlite => "BEGIN IMMEDIATE",
             Dialect::Postgres => "BEGIN",
         };
-        let mut transaction = connection.begin_with(begin).await?;
         let mut written = Found::default();
+        if let Some(pace) = shared.options.pace {
+            written.granted = pace::take(connection, shared.dialect, pace, &self.sents).await?;
+        }
+        let mut transaction = connection.begin_with(begin).await?;
         let mut notifications = Vec::new();
         self.append(&mut transaction, shared, &mut written, &mut notifications)
             .await?;
@@ -193,9 +196,6 @@ impl Batch {
     ) -> Result<(), sqlx::Error> {
         if self.sents.is_empty() {
             return Ok(());
-        }
-        if let Some(pace) = shared.options.pace {
-            written.granted = pace::take(connection, shared.dialect, pace, &self.sents).await?;
         }
         let granted: Vec<_> = self
             .sents

@@ -64,6 +64,8 @@ pub struct StripeHost {
     options: HostOptions,
     credentials: Arc<MemoryCredentials>,
     names: Mutex<Names>,
+    /// The names of the host's own key, which is known before any script asks for it: what a durable store has kept waits for it.
+    own: Mutex<Vec<Arc<str>>>,
     seen: SeenEvents,
 }
 
@@ -86,12 +88,19 @@ impl StripeHost {
     /// A host with these options.
     #[must_use]
     pub fn new(options: HostOptions) -> Arc<Self> {
-        Arc::new(Self {
+        let host = Arc::new(Self {
             options,
             credentials: Arc::default(),
             names: Mutex::default(),
+            own: Mutex::default(),
             seen: SeenEvents::default(),
-        })
+        });
+        if let Some(key) = host.options.api_key.clone() {
+            let key = AccountKey::new(&host, key, None);
+            let names = Host::ALL.map(|server| key.credential_for(&host, server));
+            host.own.lock().unwrap_or_else(PoisonError::into_inner).extend(names);
+        }
+        host
     }
 
     /// The host's options.

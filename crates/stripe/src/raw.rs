@@ -49,6 +49,9 @@ pub fn raw(method: Method, path: &str, params: Params, options: &RequestOptions)
 }
 
 impl Host {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Api, Self::Files, Self::MeterEvents, Self::Connect];
+
     /// The server of a path: by the catalogue, or by the two rules that it does not hold.
     #[must_use]
     pub fn of(method: Method, path: &str) -> Self {

@@ -215,3 +215,31 @@ fn a_key_that_is_too_old_is_not_sent_again() {
         assert!(next.transport.try_next().is_none());
     }
 }
+
+#[test]
+fn an_account_keeps_its_pace() {
+    const REQUESTS: usize = 40;
+    for place in Place::durable() {
+        let pace = 40.0;
+        let process = Process::with(
+            &place,
+            inflight_store::StoreOptions {
+                pace: Some(pace),
+                ..crate::support::quick()
+            },
+        );
+        let (registry, echo) = process.echo();
+        let begun = std::time::Instant::now();
+        let ids: Vec<_> = (0..REQUESTS)
+            .map(|n| registry.submit(post(&format!("{n}"))).unwrap())
+            .collect();
+        for id in ids {
+            assert!(registry.wait(id, Some(PATIENCE)).unwrap().is_ok());
+        }
+        // However fast the machine: the tokens are not there before.
+        let least = REQUESTS as f64 / pace * 0.9;
+        assert!(begun.elapsed().as_secs_f64() >= least, "{:?}", begun.elapsed());
+        drop(registry);
+        assert_eq!(echo.die(), REQUESTS);
+    }
+}
