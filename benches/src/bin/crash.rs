@@ -349,7 +349,7 @@ fn child(options: &Options) {
     );
     let (scripts, each): (usize, i64) = (options.get("scripts", 1), options.get("each", 1));
     let run: String = options.get("run", String::new());
-    let mut settings = store_options("crash");
+    let mut settings = store_options(&run);
     settings.lease = Duration::from_millis(1500);
     let store = DurableStore::open(&url, settings).expect("the store");
     let inflight = Inflight::builder()

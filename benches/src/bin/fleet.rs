@@ -41,7 +41,7 @@ const SCRIPT: &str = r#"
 fn main() {
     rlimit::increase_nofile_limit(rlimit::INFINITY).expect("the limit of open files");
     if std::env::args().nth(1).as_deref() == Some("child") {
-        return child(&Options::read("--store --base-url --pace ", 1));
+        return child(&Options::read("--store --base-url --pace --mode ", 1));
     }
     let options = Options::read(HELP, 0);
     let store: String = options.get("store", String::new());
@@ -51,6 +51,7 @@ fn main() {
     }
     let trial = Trial {
         store,
+        mode: format!("fleet-{}", std::process::id()),
         requests: options.get("requests", 5000),
         pace: options.get("pace", 500.0),
         seed: options.get("seed", 1),
@@ -61,19 +62,21 @@ fn main() {
 
 struct Trial {
     store: String,
+    mode: String,
     requests: usize,
     pace: f64,
     seed: u64,
     limit: Duration,
 }
 
-fn options(pace: f64, prefetch: usize) -> StoreOptions {
+/// `mode` keeps this trial's rows apart from what earlier ones have left in the database.
+fn options(mode: &str, pace: f64, prefetch: usize) -> StoreOptions {
     StoreOptions {
         lease: LEASE,
         poll: Duration::from_millis(250),
         prefetch,
         pace: Some(pace),
-        ..store_options("fleet")
+        ..store_options(mode)
     }
 }
 
@@ -108,7 +111,7 @@ impl Trial {
             .start()
             .expect("a simulator");
         // It submits and sends nothing.
-        let store = DurableStore::open(&self.store, options(self.pace, 0)).expect("the store");
+        let store = DurableStore::open(&self.store, options(&self.mode, self.pace, 0)).expect("the store");
         let submitting = assemble(store.clone(), &simulator.url());
         let begun = Instant::now();
         let mut workers: Vec<Worker> = (0..4).map(|_| Worker::start(self, &simulator)).collect();
@@ -121,8 +124,12 @@ impl Trial {
                 std::thread::sleep(Duration::from_millis(5));
             }
         };
+        // Between these all are at work: at first some had not begun.
+        wait_for(10);
+        let before = self.shares(&store, &workers);
         wait_for(40);
-        let shares = self.shares(&store, &workers);
+        let after = self.shares(&store, &workers);
+        let shares: Vec<_> = after.iter().zip(before).map(|(after, before)| after - before).collect();
         workers.remove(0).kill();
         let frozen = Instant::now();
         workers[0].signal("STOP");
@@ -261,7 +268,7 @@ impl Worker {
         let program = std::env::current_exe().expect("this program");
         let mut child = Command::new(program)
             .args(["child", "--store", &trial.store, "--base-url", &simulator.url()])
-            .args(["--pace", &trial.pace.to_string()])
+            .args(["--pace", &trial.pace.to_string(), "--mode", &trial.mode])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -300,7 +307,8 @@ fn child(arguments: &Options) {
         arguments.get("store", String::new()),
         arguments.get("base-url", String::new()),
     );
-    let store = DurableStore::open(&url, options(arguments.get("pace", 100.0), 16)).expect("the store");
+    let mode: String = arguments.get("mode", String::new());
+    let store = DurableStore::open(&url, options(&mode, arguments.get("pace", 100.0), 16)).expect("the store");
     println!("{}", store.process());
     let _inflight = assemble(store, &base);
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
