@@ -178,24 +178,25 @@ impl DurableStore {
         &self.shared.process
     }
 
-    /// Runs something on a connection of its own on the store's thread, and waits for it.
+    /// Runs something on a connection and a thread of its own, and waits for it: what takes long must not hold up the writer.
     pub(crate) fn on_connection<T, E, F, Fut>(&self, ask: F) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<sqlx::Error> + From<QueryError> + Send + 'static,
         F: FnOnce(AnyConnection, Arc<Shared>) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<T, E>> + Send,
+        Fut: Future<Output = Result<T, E>>,
     {
         let shared = Arc::clone(&self.shared);
-        let (answer, answered) = mpsc::channel();
-        self.runtime.spawn(async move {
-            let result = match shared.connect().await {
-                Ok(connection) => ask(connection, shared).await,
-                Err(error) => Err(error.into()),
-            };
-            let _ = answer.send(result);
+        let asking = thread::Builder::new().name("inflight-query".into()).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.map_err(sqlx::Error::Io)?;
+            runtime.block_on(async {
+                let connection = shared.connect().await?;
+                ask(connection, shared).await
+            })
         });
-        answered.recv().unwrap_or_else(|_| Err(QueryError::Closed.into()))
+        let answer = asking.map_err(sqlx::Error::Io)?.join();
+        answer.unwrap_or_else(|_| Err(QueryError::Closed.into()))
     }
 }
 

@@ -137,6 +137,7 @@ impl Writer {
     async fn write(&mut self, mut batch: Batch, closing: bool) {
         let mut pause = SHORTEST_PAUSE;
         let mut may_be_written = false;
+        let mut is_first = true;
         loop {
             let error = match self.attempt(&batch).await {
                 // Of two that waited for each other the database has chosen this one: it goes again at once.
@@ -151,6 +152,10 @@ impl Writer {
                     failed.error
                 }
             };
+            if std::mem::take(&mut is_first) && !closing {
+                // A connection that has been lost is not a database that is away.
+                continue;
+            }
             tracing::warn!(error = &error as &dyn std::error::Error, "the store could not write");
             if !may_be_written {
                 batch.refuse_new(&error);
