@@ -1,5 +1,8 @@
 //! The command line.
 
+mod operate;
+mod sending;
+
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,7 +12,12 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use inflight::core::Priority;
 use inflight::sim::Latency;
-use inflight::transport::WhenOpen;
+
+pub(crate) use operate::{
+    RequestsArguments, RequestsCommand, RunsArguments, RunsCommand, StoreArgument, StoreArguments, StoreCommand,
+    WorkArguments,
+};
+pub(crate) use sending::SendingArguments;
 
 use crate::duration::{parse_duration, parse_latency};
 
@@ -37,6 +45,14 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Run scripts concurrently, on the embedded simulator unless told otherwise
     Run(RunArguments),
+    /// List, resume, cancel and delete the runs of a store
+    Runs(RunsArguments),
+    /// List requests of a store, and settle by hand what is in doubt
+    Requests(RequestsArguments),
+    /// Migrate, check, shrink, export and back up a store
+    Store(StoreArguments),
+    /// Send what other processes have submitted to the same store, until interrupted
+    Work(WorkArguments),
     /// Parse scripts and name builders, setters and functions that do not exist, without running anything
     Check(CheckArguments),
     /// Serve the Stripe simulator until interrupted
@@ -61,13 +77,8 @@ pub(crate) struct RunArguments {
     #[arg(required = true, value_name = "SCRIPT")]
     pub(crate) scripts: Vec<PathBuf>,
 
-    /// Talk to the real Stripe, with the key in STRIPE_API_KEY (sk_… or rk_…)
-    #[arg(long, conflicts_with = "base_url")]
-    pub(crate) live: bool,
-
-    /// Talk to this server instead, such as http://127.0.0.1:12111
-    #[arg(long, value_name = "URL")]
-    pub(crate) base_url: Option<String>,
+    #[command(flatten)]
+    pub(crate) sending: SendingArguments,
 
     /// Run each script this many times at once
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
@@ -77,14 +88,6 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: u16,
 
-    /// Requests in flight at once
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub(crate) concurrency: u32,
-
-    /// Speak HTTP/2 at once, without asking the server
-    #[arg(long)]
-    pub(crate) http2: bool,
-
     /// How long the embedded simulator takes to answer, such as 100ms or 50ms..150ms
     #[arg(long, value_name = "TIME", value_parser = parse_latency, conflicts_with_all = ["live", "base_url"])]
     pub(crate) sim_latency: Option<Latency>,
@@ -93,29 +96,9 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     pub(crate) timeout: Duration,
 
-    /// Further attempts after the first, where a request failed and repeating it can do no harm
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(..=1000))]
-    pub(crate) retries: u32,
-
-    /// How long one attempt of a request may take, such as 80s
-    #[arg(long, value_name = "TIME", default_value = "80s", value_parser = parse_duration)]
-    pub(crate) attempt_timeout: Duration,
-
-    /// How long a request may take in all, with its waits and attempts, such as 10m
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_duration)]
-    pub(crate) deadline: Duration,
-
     /// How urgent the scripts' requests are that say nothing themselves
     #[arg(long, value_name = "high|normal|low", value_parser = parse_priority)]
     pub(crate) priority: Option<Priority>,
-
-    /// Whether Stripe's rate limits are kept: with --live unless told otherwise, elsewhere only if told to
-    #[arg(long, value_name = "on|off", value_parser = parse_switch)]
-    pub(crate) pace: Option<bool>,
-
-    /// What becomes of requests while the server is down: they wait until it is back or their time is over, or they fail at once
-    #[arg(long, value_name = "wait|fail", default_value = "wait", value_parser = parse_when_down)]
-    pub(crate) when_down: WhenOpen,
 
     /// Write the results as JSON to this file; - is standard output, and the scripts' own output goes to standard error then
     #[arg(long, value_name = "FILE")]
@@ -142,25 +125,9 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "ID", requires = "store", value_parser = parse_run_id)]
     pub(crate) run_id: Option<String>,
 
-    /// How long a process on the same PostgreSQL may be silent before others take its requests over
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
-    pub(crate) lease: Duration,
-
-    /// How many attempts a second the account may make, over all processes on the store
-    #[arg(long, value_name = "N", requires = "store", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub(crate) store_pace: Option<u32>,
-
     /// Show neither progress nor the table, only the scripts' own output
     #[arg(long, short)]
     pub(crate) quiet: bool,
-}
-
-fn parse_when_down(text: &str) -> Result<WhenOpen, String> {
-    match text {
-        "wait" => Ok(WhenOpen::Wait),
-        "fail" => Ok(WhenOpen::Fail),
-        _ => Err("it is either wait or fail".into()),
-    }
 }
 
 /// A run's name is part of ids and is shown: one short line.
@@ -175,15 +142,6 @@ fn parse_run_id(text: &str) -> Result<String, String> {
 
 fn parse_priority(text: &str) -> Result<Priority, String> {
     Priority::from_name(text).ok_or_else(|| "it is high, normal or low".into())
-}
-
-/// `on` or `off`.
-fn parse_switch(text: &str) -> Result<bool, String> {
-    match text {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err("it is either on or off".into()),
-    }
 }
 
 #[derive(Debug, Args)]

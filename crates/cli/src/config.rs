@@ -2,7 +2,6 @@
 //! one definition, the command line's.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -39,9 +38,9 @@ pub(crate) enum ConfigError {
     Content { path: String, problem: String },
 }
 
-/// The program's arguments, with what the file and the environment say.
-pub(crate) fn arguments() -> Result<Arguments, ConfigError> {
-    let line: Vec<OsString> = env::args_os().collect();
+/// What a command line asks for, with what the file and the environment say. `words` come after the program's name.
+pub(crate) fn arguments(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, ConfigError> {
+    let line: Vec<OsString> = std::iter::once("inflight".into()).chain(words).collect();
     let mut matches = parse(command(), &line, None)?;
     let settings = Settings::load(matches.get_one::<PathBuf>("config").map(PathBuf::as_path))?;
     if let Some(settings) = &settings {

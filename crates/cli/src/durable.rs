@@ -8,7 +8,7 @@ use inflight::store::{DurableStore, OpenError, Run, RunStart, RunState};
 use inflight::{ScriptReport, ScriptRun, store_options};
 use serde_json::{Value, json};
 
-use crate::args::RunArguments;
+use crate::args::{RunArguments, SendingArguments};
 use crate::target::Target;
 
 #[derive(Debug, thiserror::Error)]
@@ -18,13 +18,23 @@ pub(crate) struct StoreError {
     source: OpenError,
 }
 
-/// The store that the command line names.
-pub(crate) fn open(arguments: &RunArguments, target: &Target) -> Result<Option<DurableStore>, StoreError> {
-    let Some(url) = &arguments.store else { return Ok(None) };
+impl StoreError {
+    pub(crate) fn reason(&self) -> &OpenError {
+        &self.source
+    }
+}
+
+/// The store that the command line names, to send from.
+pub(crate) fn open(
+    url: Option<&str>,
+    sending: &SendingArguments,
+    target: &Target,
+) -> Result<Option<DurableStore>, StoreError> {
+    let Some(url) = url else { return Ok(None) };
     let mut options = store_options(target.mode());
-    options.lease = arguments.lease;
-    options.pace = arguments.store_pace.map(f64::from);
-    options.prefetch = usize::try_from(arguments.concurrency).unwrap_or(usize::MAX);
+    options.lease = sending.lease;
+    options.pace = sending.store_pace.map(f64::from);
+    options.prefetch = usize::try_from(sending.concurrency).unwrap_or(usize::MAX);
     open_store(url, options).map(Some)
 }
 
@@ -64,18 +74,20 @@ pub(crate) enum Begun {
 
 impl Runs {
     /// `None` where the scripts are no runs.
-    pub(crate) fn of(arguments: &RunArguments, store: Option<&DurableStore>) -> Option<Self> {
+    pub(crate) fn of(arguments: &RunArguments, line: &[String], store: Option<&DurableStore>) -> Option<Self> {
         let (store, id) = (store?.clone(), arguments.run_id.clone()?);
-        let line: Vec<_> = std::env::args_os()
-            .skip(1)
-            .map(|word| word.to_string_lossy().into_owned())
-            .collect();
         let scripts: Vec<_> = arguments
             .scripts
             .iter()
             .map(|script| script.display().to_string())
             .collect();
-        let command = json!({"script": scripts.join(" "), "line": without_store(&line)}).to_string();
+        let command = json!({
+            "script": scripts.join(" "),
+            "line": without_store(line),
+            // The line may have it from the environment.
+            "run": id,
+        })
+        .to_string();
         Some(Self { store, id, command })
     }
 

@@ -7,7 +7,7 @@ use inflight::sim::Latency;
 /// Longer than any run; beyond it clocks overflow.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// `1500ms`, `60s`, `2m`, `1h`; a number alone is seconds.
+/// `1500ms`, `60s`, `2m`, `1h`, `30d`; a number alone is seconds.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let time = parse_time(text)?;
     if time.is_zero() {
@@ -43,7 +43,8 @@ fn parse_time(text: &str) -> Result<Duration, String> {
         "" | "s" => 1.0,
         "m" | "min" => 60.0,
         "h" => 3600.0,
-        other => return Err(format!("`{other}` is no unit of time: use ms, s, m or h")),
+        "d" => 24.0 * 3600.0,
+        other => return Err(format!("`{other}` is no unit of time: use ms, s, m, h or d")),
     };
     match Duration::try_from_secs_f64(number * unit) {
         Ok(time) if time <= LONGEST => Ok(time),
@@ -77,6 +78,7 @@ mod tests {
             ("2", 2000),
             ("2m", 120_000),
             ("1h", 3_600_000),
+            ("30d", 2_592_000_000),
         ] {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
         }

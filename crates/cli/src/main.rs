@@ -15,16 +15,21 @@ mod duration;
 mod http;
 mod metrics;
 mod monitor;
+mod operate;
 mod page;
 mod run;
 mod script;
+mod sending;
 mod settings;
 mod signals;
 mod sim;
 mod stream;
+mod table;
 mod target;
 mod text;
 
+use std::env;
+use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 
@@ -42,10 +47,16 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let status = config::arguments()
+    let words: Vec<OsString> = env::args_os().skip(1).collect();
+    let line: Vec<_> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let status = config::arguments(words)
         .map_err(Into::into)
         .and_then(|all: args::Arguments| match &all.command {
-            Command::Run(arguments) => run::run(arguments),
+            Command::Run(arguments) => run::run(arguments, &line),
+            Command::Runs(arguments) => operate::runs(&arguments.command),
+            Command::Requests(arguments) => operate::requests(&arguments.command),
+            Command::Store(arguments) => operate::store(&arguments.command),
+            Command::Work(arguments) => operate::work(arguments),
             Command::Check(arguments) => Ok(check::check(arguments)),
             Command::Sim(arguments) => sim::sim(arguments),
             Command::Api(arguments) => api::api(arguments),

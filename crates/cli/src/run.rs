@@ -13,10 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use inflight::stripe::RetrySettings;
-use inflight::stripe_rhai::HostOptions;
-use inflight::transport::CircuitBreaker;
-use inflight::{Inflight, InflightBuilder};
+use inflight::Inflight;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +26,7 @@ use crate::metrics::{self, Exposition};
 use crate::monitor::Monitor;
 use crate::page::page;
 use crate::script::read_all;
+use crate::sending::configure;
 use crate::signals::Signals;
 use crate::stream::Streams;
 use crate::target::Target;
@@ -49,30 +47,32 @@ pub(crate) const TOKEN_VARIABLE: &str = "INFLIGHT_DASHBOARD_TOKEN";
 
 type Failure = Box<dyn std::error::Error>;
 
-/// Runs the scripts and gives the exit status.
-pub(crate) fn run(arguments: &RunArguments) -> Result<u8, Failure> {
-    let target = Target::of(arguments)?;
-    let store = durable::open(arguments, &target)?;
+/// Runs the scripts and gives the exit status. `line` is the command line that asks for it.
+pub(crate) fn run(arguments: &RunArguments, line: &[String]) -> Result<u8, Failure> {
+    let target = Target::of(&arguments.sending, arguments.sim_latency)?;
+    let store = durable::open(arguments.store.as_deref(), &arguments.sending, &target)?;
     let plan = Plan::new(
         arguments.scripts.clone(),
         read_all(&arguments.scripts),
         arguments.copies,
         arguments.priority,
     );
-    let plan = Arc::new(plan.runs(Runs::of(arguments, store.as_ref())));
+    let plan = Arc::new(plan.runs(Runs::of(arguments, line, store.as_ref())));
     // After everything that may be wrong with the command line and the key: a mistake there costs no earlier results.
     let token = dashboard_token()?;
     let json = arguments.json.as_deref().map(open_json).transpose()?;
     let page_file = arguments.report.as_deref().map(OutFile::create).transpose()?;
     let streams = Streams::start()?;
-    let (concurrency, limited) = concurrency_within_limit(arguments.concurrency, target.sockets_per_request());
+    let (concurrency, limited) = concurrency_within_limit(arguments.sending.concurrency, target.sockets_per_request());
     if let Some(message) = limited {
         streams.stderr.write(&format!("inflight: {message}\n"));
     }
     let monitor = Arc::new(Monitor::new(plan.total(), target.describe()));
     let is_measured = arguments.metrics.is_some() || arguments.dashboard.is_some();
     let exposition = is_measured.then(Exposition::new).transpose()?;
-    let mut builder = configure(arguments, &target, concurrency)?.observer(Arc::clone(&monitor) as _);
+    let mut builder = configure(&arguments.sending, &target, concurrency)?
+        .threads(arguments.threads.into())
+        .observer(Arc::clone(&monitor) as _);
     if let Some(exposition) = &exposition {
         builder = builder.metrics(exposition.metrics());
     }
@@ -187,35 +187,6 @@ async fn drain(streams: &Streams, signals: &mut Signals, interrupted: &mut Optio
         () = streams.drained(interrupted.is_some()) => {}
         status = signals.next() => *interrupted = Some(status),
     }
-}
-
-fn configure(arguments: &RunArguments, target: &Target, concurrency: u32) -> Result<InflightBuilder, Failure> {
-    let mut builder = Inflight::builder()
-        .host_options(HostOptions {
-            api_key: Some(target.key.clone()),
-            allow_live_keys: target.live,
-            ..HostOptions::default()
-        })
-        .threads(arguments.threads.into())
-        .concurrency(usize::try_from(concurrency)?)
-        .http2_prior_knowledge(arguments.http2)
-        .attempt_timeout(arguments.attempt_timeout)
-        .request_deadline(arguments.deadline)
-        .circuit_breaker(CircuitBreaker {
-            when_open: arguments.when_down,
-            ..CircuitBreaker::default()
-        })
-        .retry(RetrySettings {
-            max_retries: arguments.retries,
-            ..RetrySettings::default()
-        });
-    if let Some(url) = &target.base_url {
-        builder = builder.base_url(url);
-    }
-    if let Some(on) = arguments.pace {
-        builder = builder.pace(on);
-    }
-    Ok(builder)
 }
 
 struct Finished {

@@ -2,11 +2,11 @@
 
 use std::env;
 
-use inflight::sim::{Simulator, StartError};
+use inflight::sim::{Latency, Simulator, StartError};
 use inflight::stripe_rhai::{ApiKey, InvalidKey};
 use url::{Host, Url};
 
-use crate::args::RunArguments;
+use crate::args::SendingArguments;
 
 /// The environment variable with the key for `--live`.
 pub(crate) const KEY_VARIABLE: &str = "STRIPE_API_KEY";
@@ -46,7 +46,8 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    pub(crate) fn of(arguments: &RunArguments) -> Result<Self, TargetError> {
+    /// `latency` is the embedded simulator's, which is started where nothing else is named.
+    pub(crate) fn of(arguments: &SendingArguments, latency: Option<Latency>) -> Result<Self, TargetError> {
         if arguments.live {
             let key = environment_key()?.ok_or(TargetError::NoKey)?;
             return Ok(Self {
@@ -71,9 +72,7 @@ impl Target {
             });
         }
         // The simulator never sees a key of the environment.
-        let simulator = Simulator::builder()
-            .latency(arguments.sim_latency.unwrap_or_default())
-            .start()?;
+        let simulator = Simulator::builder().latency(latency.unwrap_or_default()).start()?;
         Ok(Self {
             base_url: Some(simulator.url()),
             key: ApiKey::new(PLACEHOLDER_KEY)?,

@@ -213,8 +213,10 @@ pub(crate) async fn damage(connection: &mut AnyConnection) -> Result<Option<Stri
 
 /// A connection to tables of this program's version.
 pub(crate) async fn open(location: &Location, options: &StoreOptions) -> Result<AnyConnection, OpenError> {
-    let mut connection = location.connect(options).await.map_err(OpenError::Database)?;
-    let found = schema::migrate(&mut connection, location.dialect()).await?;
+    let dialect = location.dialect();
+    let failed = |error| OpenError::of_database(error, dialect);
+    let mut connection = location.connect(options).await.map_err(failed)?;
+    let found = schema::migrate(&mut connection, dialect).await?;
     if found > schema::VERSION {
         tracing::warn!(
             found,

@@ -1,6 +1,7 @@
 //! Why a store cannot be opened or asked.
 
 use crate::Unreadable;
+use crate::database::Dialect;
 
 /// Why a store was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -9,6 +10,9 @@ pub enum OpenError {
     /// The address is none of a store.
     #[error("not a store: write sqlite:FILE or postgres://USER@HOST/DATABASE")]
     Url,
+    /// There is no such SQLite file, and none is to be created.
+    #[error("there is no such file")]
+    Missing,
     /// Another process has the SQLite file. One process at a time may.
     #[error("the store is in use by another process; for several processes use PostgreSQL")]
     InUse,
@@ -24,6 +28,22 @@ pub enum OpenError {
     /// The store's thread did not start.
     #[error("the store's thread did not start: {0}")]
     Thread(#[source] std::io::Error),
+}
+
+impl OpenError {
+    /// A database's error. That a file is damaged, or is no database at all, SQLite says itself.
+    pub(crate) fn of_database(error: sqlx::Error, dialect: Dialect) -> Self {
+        /// `SQLITE_CORRUPT` and `SQLITE_NOTADB`, which may have further bits.
+        const DAMAGED: [i64; 2] = [11, 26];
+        let told = error.as_database_error();
+        let code = told.and_then(|error| error.code()?.parse::<i64>().ok());
+        match (told, code) {
+            (Some(told), Some(code)) if dialect == Dialect::Sqlite && DAMAGED.contains(&(code & 0xff)) => {
+                Self::Damaged(told.message().to_owned())
+            }
+            _ => Self::Database(error),
+        }
+    }
 }
 
 /// Why a store gave no answer.

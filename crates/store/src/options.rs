@@ -33,6 +33,10 @@ pub struct StoreOptions {
     pub pace: Option<f64>,
     /// How large a SQLite file may grow, in bytes. By default as large as the disk has room.
     pub max_bytes: Option<u64>,
+    /// Whether a SQLite file that is not there is created. By default it is.
+    pub create: bool,
+    /// Whether a damaged SQLite file is opened all the same, to save what can still be read. By default it is not.
+    pub accept_damage: bool,
     /// Which requests run one after another, over all processes on the store.
     pub lane: Option<Lane>,
     /// Which of the other side's worlds this process talks to, such as `test` or `live`. It sends only what was submitted to the same one,
@@ -50,6 +54,8 @@ impl Default for StoreOptions {
             poll: Duration::from_secs(1),
             pace: None,
             max_bytes: None,
+            create: true,
+            accept_damage: false,
             lane: None,
             mode: String::new(),
         }
@@ -67,6 +73,8 @@ impl fmt::Debug for StoreOptions {
             .field("pace", &self.pace)
             .field("mode", &self.mode)
             .field("max_bytes", &self.max_bytes)
+            .field("create", &self.create)
+            .field("accept_damage", &self.accept_damage)
             .finish_non_exhaustive()
     }
 }

@@ -13,6 +13,8 @@ use crate::{DurableStore, QueryError};
 /// Which requests.
 #[derive(Debug, Clone, Default)]
 pub struct RequestFilter {
+    /// The one with this id.
+    pub id: Option<RequestId>,
     /// Those in this state: `queued`, `sent`, `completed`, `failed`, `timeout` or `cancelled`.
     pub state: Option<String>,
     /// Those with this effect: `none`, `done` or `unknown`.
@@ -26,7 +28,7 @@ pub struct RequestFilter {
 }
 
 /// A request as an operator sees it. Without its parameters and its answer, which may hold what is nobody's business.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct RequestRow {
     /// Its id.
     pub id: String,
@@ -93,16 +95,17 @@ impl DurableStore {
         let filter = filter.clone();
         self.on_connection(move |mut connection, _| async move {
             let wanted = [
-                ("state", &filter.state),
-                ("effect", &filter.effect),
-                ("operation", &filter.operation),
-                ("run", &filter.run),
+                ("id", filter.id.map(|id| id.to_string())),
+                ("state", filter.state),
+                ("effect", filter.effect),
+                ("operation", filter.operation),
+                ("run", filter.run),
             ];
             let mut statement = format!("SELECT {COLUMNS} FROM inflight_requests WHERE 1 = 1");
             let mut values = Vec::new();
             for (column, value) in wanted {
                 if let Some(value) = value {
-                    values.push(value.clone());
+                    values.push(value);
                     statement.push_str(&format!(" AND {column} = ${}", values.len()));
                 }
             }
@@ -295,22 +298,26 @@ impl DurableStore {
     }
 
     /// Every row of every table, each as a line of JSON with the table's name. `line` is given one after the other, and `false` ends it.
+    /// Where a table is damaged, those that follow are given all the same.
     ///
     /// # Errors
     /// [`QueryError`] where the store gives no answer.
     pub fn export(&self, line: impl FnMut(String) -> bool + Send + 'static) -> Result<(), QueryError> {
         self.on_connection(|mut connection, shared| async move {
             let mut line = line;
+            let mut failed = None;
             for (table, order) in [
                 ("inflight_requests", "seq"),
                 ("inflight_runs", "id"),
                 ("inflight_journal", "run, position"),
             ] {
-                if !export_table(&mut connection, shared.dialect, table, order, &mut line).await? {
-                    break;
+                match export_table(&mut connection, shared.dialect, table, order, &mut line).await {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(error) => failed = failed.or(Some(error)),
                 }
             }
-            Ok(())
+            failed.map_or(Ok(()), Err)
         })
     }
 }

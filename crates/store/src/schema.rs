@@ -101,28 +101,27 @@ pub(crate) async fn version(connection: &mut AnyConnection) -> Result<i64, sqlx:
 
 /// Brings the schema to this program's version. Gives the version that it had.
 pub(crate) async fn migrate(connection: &mut AnyConnection, dialect: Dialect) -> Result<i64, OpenError> {
-    let mut transaction = connection.begin().await.map_err(OpenError::Database)?;
+    let failed = |error| OpenError::of_database(error, dialect);
+    let mut transaction = connection.begin().await.map_err(failed)?;
     if dialect == Dialect::Postgres {
         // Two processes that start together take turns; one creates the tables.
         execute(&mut transaction, "SELECT pg_advisory_xact_lock(7241093)")
             .await
-            .map_err(OpenError::Database)?;
+            .map_err(failed)?;
     }
-    let found = version(&mut transaction).await.map_err(OpenError::Database)?;
+    let found = version(&mut transaction).await.map_err(failed)?;
     for (version, statements) in (1..).zip(MIGRATIONS).skip(usize::try_from(found).unwrap_or(0)) {
         for statement in *statements {
             let statement = statement.replace("{serial}", dialect.serial());
-            execute(&mut transaction, statement)
-                .await
-                .map_err(OpenError::Database)?;
+            execute(&mut transaction, statement).await.map_err(failed)?;
         }
         execute(
             &mut transaction,
             format!("INSERT INTO inflight_schema (version) VALUES ({version})"),
         )
         .await
-        .map_err(OpenError::Database)?;
+        .map_err(failed)?;
     }
-    transaction.commit().await.map_err(OpenError::Database)?;
+    transaction.commit().await.map_err(failed)?;
     Ok(found)
 }

@@ -80,6 +80,7 @@ impl DurableStore {
     pub fn open(url: &str, options: StoreOptions) -> Result<Self, OpenError> {
         let location = Location::parse(url)?;
         let ownership = match &location {
+            Location::Sqlite(file) if !options.create && !file.exists() => return Err(OpenError::Missing),
             Location::Sqlite(file) => Some(Ownership::take(file)?),
             Location::Postgres(_) => None,
         };
@@ -229,15 +230,14 @@ fn run(
 
 async fn prepare(shared: &Shared) -> Result<AnyConnection, OpenError> {
     let mut connection = database::open(&shared.location, &shared.options).await?;
-    if shared.dialect == Dialect::Sqlite {
-        if let Some(damage) = damage(&mut connection).await.map_err(OpenError::Database)? {
+    let failed = |error| OpenError::of_database(error, shared.dialect);
+    if shared.dialect == Dialect::Sqlite && !shared.options.accept_damage {
+        if let Some(damage) = damage(&mut connection).await.map_err(failed)? {
             return Err(OpenError::Damaged(damage));
         }
         // Whoever had them is gone: the file is ours.
         let free = "UPDATE inflight_requests SET owner = NULL WHERE owner IS NOT NULL AND state IN ('queued', 'sent')";
-        database::execute(&mut connection, free)
-            .await
-            .map_err(OpenError::Database)?;
+        database::execute(&mut connection, free).await.map_err(failed)?;
     }
     Ok(connection)
 }

@@ -5,12 +5,13 @@ use std::fmt::Write;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use comfy_table::{Cell, CellAlignment, Color, Table, TableComponent, presets};
+use comfy_table::{Cell, Color};
 use inflight::core::Counts;
 
 use crate::duration::readable;
 use crate::run::feed::RunResult;
 use crate::run::report::Report;
+use crate::table::{WIDTH, end_of, plain, text_of};
 use crate::text::one_line;
 
 /// After this many different warnings, further ones are only counted.
@@ -27,35 +28,20 @@ const COLUMNS: [&str; 7] = [
     "warnings",
 ];
 
-/// How wide the table is at most.
-const WIDTH: usize = 80;
-
 /// A script's name has as much room as is left, within these bounds: a longer one is cut at its start.
 const NAME_WIDTH: RangeInclusive<usize> = 8..=18;
 
 /// The table and the warnings. `colour` marks what failed.
 pub(crate) fn render(report: &Report, colour: bool) -> String {
-    let mut table = Table::new();
-    if colour {
-        table.enforce_styling();
-    } else {
-        table.force_no_tty();
-    }
     let copies = report.plan.copies;
     let scripts = if copies > 1 {
         format!("script ×{copies}")
     } else {
         "script".to_owned()
     };
-    table
-        .load_preset(presets::NOTHING)
-        .set_style(TableComponent::HeaderLines, '─')
-        .set_header(std::iter::once(scripts.as_str()).chain(COLUMNS));
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 1));
-        if column.index > 1 {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
+    let mut table = plain(std::iter::once(scripts.as_str()).chain(COLUMNS), 2);
+    if colour {
+        table.enforce_styling();
     }
     let mut rows = Vec::new();
     for (script, file) in report.plan.scripts.iter().enumerate() {
@@ -74,14 +60,11 @@ pub(crate) fn render(report: &Report, colour: bool) -> String {
             true => Cell::new(result).fg(Color::Red),
             false => Cell::new(result).fg(Color::Green),
         };
-        let cells = [Cell::new(short(name, width)), result];
+        let name = end_of(name.strip_suffix(".rhai").unwrap_or(name), width);
+        let cells = [Cell::new(name), result];
         table.add_row(cells.into_iter().chain(numbers.map(Cell::new)));
     }
-    let mut text = String::from("\n");
-    for line in table.lines() {
-        // Writing to a `String` cannot fail.
-        let _ = writeln!(text, "{}", line.trim_end());
-    }
+    let mut text = format!("\n{}", text_of(&table));
     match report.counts.cancelled {
         0 => {}
         1 => text.push_str("1 request was cancelled before it was sent\n"),
@@ -107,15 +90,6 @@ fn name_width<'r>(rows: impl Iterator<Item = &'r [String; 7]>) -> usize {
     WIDTH
         .saturating_sub(others + 1)
         .clamp(*NAME_WIDTH.start(), *NAME_WIDTH.end())
-}
-
-fn short(name: &str, width: usize) -> String {
-    let characters: Vec<char> = name.strip_suffix(".rhai").unwrap_or(name).chars().collect();
-    if characters.len() <= width {
-        return characters.into_iter().collect();
-    }
-    let end: String = characters[characters.len() - width + 1..].iter().collect();
-    format!("…{end}")
 }
 
 fn row(results: &[&RunResult], time: Duration) -> [String; 7] {

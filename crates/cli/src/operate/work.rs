@@ -1,0 +1,57 @@
+//! `inflight work`: sends what others have submitted.
+
+use std::io;
+use std::time::Duration;
+
+use crate::args::WorkArguments;
+use crate::descriptors::concurrency_within_limit;
+use crate::durable;
+use crate::operate::{Failure, counted, show};
+use crate::sending::configure;
+use crate::signals::Signals;
+use crate::stream::say;
+use crate::target::Target;
+
+/// Sends until a signal comes, and gives its exit status.
+pub(crate) fn work(arguments: &WorkArguments) -> Result<u8, Failure> {
+    let target = Target::of(&arguments.sending, None)?;
+    let (concurrency, limited) = concurrency_within_limit(arguments.sending.concurrency, target.sockets_per_request());
+    if let Some(message) = limited {
+        say(io::stderr(), &format!("inflight: {message}\n"));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut signals = Signals::new()?;
+    let url = &arguments.store.url;
+    let store = durable::open(Some(url), &arguments.sending, &target)?;
+    let mut builder = configure(&arguments.sending, &target, concurrency)?;
+    if let Some(store) = store {
+        builder = builder.store(store);
+    }
+    let inflight = builder.build()?;
+    show(&format!(
+        "sending from {} to {}, {concurrency} at once (Ctrl-C stops)\n",
+        durable::shown(url),
+        target.describe()
+    ));
+    let status = runtime.block_on(signals.next());
+    say(
+        io::stderr(),
+        "stopping: waiting for what is in flight (again to stop at once)\n",
+    );
+    // An attempt ends by itself within its own limit.
+    inflight.shutdown(arguments.sending.attempt_timeout + Duration::from_secs(1));
+    let counts = inflight.registry().counts();
+    show(&format!(
+        "{}: {} completed, {} failed, {} timed out, {} cancelled; {} retries\n",
+        counted(
+            counts.completed + counts.failed + counts.timeout + counts.cancelled,
+            "request"
+        ),
+        counts.completed,
+        counts.failed,
+        counts.timeout,
+        counts.cancelled,
+        counts.retries
+    ));
+    Ok(status)
+}
