@@ -170,11 +170,11 @@ impl Entry {
     /// Calls the request back where it has not been sent. Gives whether it is cancelled now.
     pub(crate) fn cancel(&self) -> bool {
         let registry = &self.account.registry;
-        if registry.elsewhere.lock().contains_key(&self.id) {
+        if let Some(store) = &registry.store
+            && registry.elsewhere.lock().contains_key(&self.id)
+        {
             // Whether it has been sent only the store knows.
-            if let Some(store) = &registry.store {
-                store.cancel(self.id);
-            }
+            store.cancel(self.id);
             return false;
         }
         // Counted before: the worker takes it off again as soon as it sees the cancelled job.
