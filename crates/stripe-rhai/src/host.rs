@@ -64,6 +64,8 @@ pub struct StripeHost {
     options: HostOptions,
     credentials: Arc<MemoryCredentials>,
     names: Mutex<Names>,
+    /// The name of the host's own key. Kept, so that what a store has of it is sent also where no script has begun.
+    own: Option<Arc<str>>,
     seen: SeenEvents,
 }
 
@@ -86,12 +88,15 @@ impl StripeHost {
     /// A host with these options.
     #[must_use]
     pub fn new(options: HostOptions) -> Arc<Self> {
-        Arc::new(Self {
+        let mut host = Self {
             options,
             credentials: Arc::default(),
             names: Mutex::default(),
+            own: None,
             seen: SeenEvents::default(),
-        })
+        };
+        host.own = host.options.api_key.as_ref().map(|key| host.credential(key, None));
+        Arc::new(host)
     }
 
     /// The host's options.
