@@ -61,11 +61,7 @@ fn a_second_signal_ends_the_program_at_once() {
 
 #[test]
 fn the_simulator_serves_other_runs_until_it_is_stopped() {
-    let mut command = inflight();
-    command.args(["sim", "--listen", "127.0.0.1:0", "--seed", "7"]);
-    let simulator = Running::start(command);
-    let line = simulator.wait_for_line("Stripe simulator at http://");
-    let url = line.rsplit(' ').next().expect("a URL").to_owned();
+    let (simulator, url) = simulator(&["--seed", "7"]);
     for protocol in [&["--quiet"][..], &["--quiet", "--http2"]] {
         let arguments = [&["run", "--base-url", &url], protocol].concat();
         let output = run(&[&arguments[..], &[&seed("4_concurrent.rhai")]].concat());
@@ -80,14 +76,7 @@ fn the_simulator_serves_other_runs_until_it_is_stopped() {
 fn the_simulators_state_outlives_it_and_its_requests_are_logged() {
     let folder = tempfile::tempdir().expect("a folder");
     let state = folder.path().join("shop.json").display().to_string();
-    let start = || {
-        let mut command = inflight();
-        command.args(["sim", "--listen", "127.0.0.1:0", "--log", "--state", &state]);
-        let simulator = Running::start(command);
-        let line = simulator.wait_for_line("Stripe simulator at http://");
-        let url = line.rsplit(' ').next().expect("a URL").to_owned();
-        (simulator, url)
-    };
+    let start = || simulator(&["--log", "--state", &state]);
     let scripts = Scripts::new(&[
         ("make.rhai", b"stripe::product::create(#{name: `Mug`, id: `mug`});"),
         ("read.rhai", b"print(stripe::product::retrieve(`mug`).name)"),

@@ -13,7 +13,13 @@ use crate::duration::parse_duration;
 #[derive(Debug, Args)]
 pub(crate) struct StoreArgument {
     /// The store: sqlite:FILE, or postgres://USER@HOST/DATABASE (a password may come from PGPASSWORD)
-    #[arg(long = "store", value_name = "STORE", env = "INFLIGHT_STORE", hide_env_values = true)]
+    #[arg(
+        id = "store",
+        long,
+        value_name = "STORE",
+        env = "INFLIGHT_STORE",
+        hide_env_values = true
+    )]
     pub(crate) url: String,
 }
 

@@ -3,6 +3,9 @@
 use std::io;
 use std::time::Duration;
 
+use inflight::Inflight;
+use tokio::time::{interval, timeout};
+
 use crate::args::WorkArguments;
 use crate::descriptors::concurrency_within_limit;
 use crate::durable;
@@ -11,6 +14,9 @@ use crate::sending::configure;
 use crate::signals::Signals;
 use crate::stream::say;
 use crate::target::Target;
+
+/// How often it is looked whether what was in flight has ended.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Sends until a signal comes, and gives its exit status.
 pub(crate) fn work(arguments: &WorkArguments) -> Result<u8, Failure> {
@@ -38,9 +44,11 @@ pub(crate) fn work(arguments: &WorkArguments) -> Result<u8, Failure> {
         io::stderr(),
         "stopping: waiting for what is in flight (again to stop at once)\n",
     );
-    // An attempt ends by itself within its own limit.
-    inflight.shutdown(arguments.sending.attempt_timeout + Duration::from_secs(1));
+    inflight.pause();
+    runtime.block_on(in_flight_ended(&inflight, arguments.sending.attempt_timeout));
+    // Before the shutdown, which counts as failed what it leaves to others.
     let counts = inflight.registry().counts();
+    inflight.shutdown(Duration::ZERO);
     show(&format!(
         "{}: {} completed, {} failed, {} timed out, {} cancelled; {} retries\n",
         counted(
@@ -54,4 +62,15 @@ pub(crate) fn work(arguments: &WorkArguments) -> Result<u8, Failure> {
         counts.retries
     ));
     Ok(status)
+}
+
+/// Waits until nothing is in flight, but no longer than an attempt may take.
+async fn in_flight_ended(inflight: &Inflight, limit: Duration) {
+    let ended = async {
+        let mut looks = interval(LOOK);
+        while inflight.registry().in_flight() > 0 {
+            looks.tick().await;
+        }
+    };
+    let _ = timeout(limit, ended).await;
 }

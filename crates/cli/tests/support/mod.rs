@@ -151,9 +151,25 @@ impl Running {
         self.child.wait().expect("it ends");
     }
 
+    /// Every further line until it has ended, and its exit status.
+    pub(crate) fn rest(mut self) -> (Vec<String>, Option<i32>) {
+        let status = ended(&mut self.child);
+        (self.lines.iter().collect(), status)
+    }
+
     pub(crate) fn status(mut self) -> Option<i32> {
         ended(&mut self.child)
     }
+}
+
+/// A simulator in a process of its own, and its URL.
+pub(crate) fn simulator(flags: &[&str]) -> (Running, String) {
+    let mut command = inflight();
+    command.args(["sim", "--listen", "127.0.0.1:0"]).args(flags);
+    let simulator = Running::start(command);
+    let line = simulator.wait_for_line("Stripe simulator at http://");
+    let url = line.rsplit(' ').next().expect("a URL").to_owned();
+    (simulator, url)
 }
 
 /// The exit status, when it has ended. It is killed where it does not end.

@@ -8,5 +8,6 @@ mod conformance;
 mod postgres;
 mod proxy;
 mod runs;
+mod schema;
 mod sqlite;
 mod support;

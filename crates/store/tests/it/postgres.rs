@@ -248,13 +248,11 @@ fn while_the_database_is_away_submissions_fail_fast_and_the_rest_waits() {
 fn a_newer_schema_beside_an_older_program_goes_on() {
     let Some(place) = Place::postgres() else { return };
     let mut old = Process::at(&place);
-    let Place::Postgres { schema, .. } = &place else { return };
-    let base = std::env::var("INFLIGHT_TEST_POSTGRES").unwrap();
     for change in [
-        format!("ALTER TABLE {schema}.inflight_requests ADD COLUMN colour TEXT"),
-        format!("INSERT INTO {schema}.inflight_schema (version) VALUES (1000)"),
+        "ALTER TABLE inflight_requests ADD COLUMN colour TEXT",
+        "INSERT INTO inflight_schema (version) VALUES (1000)",
     ] {
-        crate::support::on_postgres(&base, &change);
+        crate::schema::on_postgres(&place.url(), change);
     }
     let mut new = Process::at(&place);
     let id = old.registry.submit(post("Mug")).unwrap();

@@ -12,8 +12,9 @@ use inflight_core::{
     Response, Store, Success,
 };
 use inflight_store::{DurableStore, StoreOptions, Working};
-use sqlx::Connection as _;
 use tempfile::TempDir;
+
+use crate::schema::Schema;
 
 /// Far beyond what any of these tests takes: it only turns a hang into a failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -54,11 +55,7 @@ pub(crate) fn until<T>(what: &str, mut holds: impl FnMut() -> Option<T>) -> T {
 pub(crate) enum Place {
     Memory,
     File(TempDir),
-    /// A schema of its own.
-    Postgres {
-        url: String,
-        schema: String,
-    },
+    Postgres(Schema),
 }
 
 impl Place {
@@ -66,17 +63,9 @@ impl Place {
         Self::File(tempfile::tempdir().unwrap())
     }
 
-    /// `None`, and a word about it, where there is no PostgreSQL.
+    /// `None` where there is no PostgreSQL.
     pub(crate) fn postgres() -> Option<Self> {
-        let Ok(base) = std::env::var("INFLIGHT_TEST_POSTGRES") else {
-            eprintln!("skipped: INFLIGHT_TEST_POSTGRES is not set");
-            return None;
-        };
-        let schema = format!("inflight_test_{}", uuid::Uuid::new_v4().simple());
-        on_postgres(&base, &format!("CREATE SCHEMA {schema}"));
-        let joint = if base.contains('?') { '&' } else { '?' };
-        let url = format!("{base}{joint}options[search_path]={schema}");
-        Some(Self::Postgres { url, schema })
+        Schema::new().map(Self::Postgres)
     }
 
     pub(crate) fn durable() -> Vec<Self> {
@@ -93,7 +82,7 @@ impl Place {
         match self {
             Self::Memory => unreachable!("memory has no address"),
             Self::File(folder) => format!("sqlite:{}", folder.path().join("store.db").display()),
-            Self::Postgres { url, .. } => url.clone(),
+            Self::Postgres(schema) => schema.url(),
         }
     }
 
@@ -104,29 +93,6 @@ impl Place {
     pub(crate) fn open_with(&self, options: StoreOptions) -> DurableStore {
         DurableStore::open(&self.url(), options).unwrap()
     }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if let Self::Postgres { schema, .. } = self {
-            let base = std::env::var("INFLIGHT_TEST_POSTGRES").unwrap();
-            on_postgres(&base, &format!("DROP SCHEMA {schema} CASCADE"));
-        }
-    }
-}
-
-pub(crate) fn on_postgres(url: &str, statement: &str) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
-        sqlx::raw_sql(sqlx::AssertSqlSafe(statement.to_owned()))
-            .execute(&mut connection)
-            .await
-            .unwrap();
-    });
 }
 
 /// Options under which nothing takes long.

@@ -250,6 +250,19 @@ fn without_a_key_nothing_is_submitted() {
 }
 
 #[test]
+fn the_hosts_key_is_known_before_any_script_begins() {
+    let options = HostOptions {
+        api_key: Some(ApiKey::new(KEY).unwrap()),
+        ..HostOptions::default()
+    };
+    let named = StripeHost::new(options).credentials().names();
+    let mut setup = Setup::new();
+    let request = setup.request("new_product().name(`B`).create_async()");
+    // A request that a store has kept of another process is sent by one that has no scripts.
+    assert_eq!(named, [request.credential.unwrap()]);
+}
+
+#[test]
 fn two_scripts_with_two_keys_never_mix() {
     let mut setup = Setup::new();
     let first = setup.request("configure_stripe(`sk_test_first1111111`); new_product().name(`A`).create_async()");
