@@ -63,7 +63,7 @@ impl World {
         let Work { stage, permit, .. } = self.schedule.next(self.now).expect("something is ready");
         let mut in_flight = match stage {
             Stage::Fresh(job) => block_on(job.start()),
-            Stage::Again(again) => again.in_flight.resume(),
+            Stage::Again(again) => block_on(again.in_flight.resume()),
         }
         .expect("nobody ended it");
         let priority = in_flight.request().priority;
