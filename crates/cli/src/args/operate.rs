@@ -65,7 +65,7 @@ Exit status: that of the run; 1 there is no such run, or it has ended; 2 it goes
         #[command(flatten)]
         store: StoreArgument,
     },
-    /// Give a run up: it does not go on, and what it has not sent is called back
+    /// Give an interrupted run up: it does not go on, and what it has not sent is called back
     #[command(after_help = STATUS)]
     Cancel {
         /// The run's id

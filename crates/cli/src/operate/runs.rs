@@ -16,10 +16,10 @@ use crate::{FAILED, OK, config, run};
 const SCRIPT_WIDTH: usize = 15;
 const ID_WIDTH: usize = 24;
 
-/// Why a run is not started again.
+/// Why nothing is done with a run.
 #[derive(Debug, thiserror::Error)]
-enum ResumeError {
-    #[error("the run {0:?} goes on in another process")]
+enum RefusedError {
+    #[error("the run {0:?} goes on in another process: stop that first")]
     Alive(String),
     #[error("the run {0:?} was not started by `inflight run`: start it again as it was started")]
     Line(String),
@@ -44,7 +44,11 @@ pub(crate) fn runs(command: &RunsCommand) -> Result<u8, Failure> {
         RunsCommand::Show { id, store, json } => details(&open(store)?, id, *json),
         RunsCommand::Resume { id, store } => resume(id, store),
         RunsCommand::Cancel { id, store } => {
-            let is_cancelled = open(store)?.cancel_run(id)?;
+            let store = open(store)?;
+            if let Some(run) = store.runs()?.into_iter().find(|run| run.id == *id && run.is_alive) {
+                return Err(RefusedError::Alive(run.id).into());
+            }
+            let is_cancelled = store.cancel_run(id)?;
             let said = if is_cancelled {
                 "cancelled"
             } else {
@@ -171,15 +175,15 @@ fn resume(id: &str, argument: &StoreArgument) -> Result<u8, Failure> {
         return Ok(FAILED);
     }
     if row.is_alive {
-        return Err(ResumeError::Alive(row.id).into());
+        return Err(RefusedError::Alive(row.id).into());
     }
-    let started = Started::of(&row).ok_or_else(|| ResumeError::Line(row.id.clone()))?;
+    let started = Started::of(&row).ok_or_else(|| RefusedError::Line(row.id.clone()))?;
     let words = with_run(&started, &argument.url).into_iter().map(OsString::from);
     let Command::Run(arguments) = config::arguments(words)?.command else {
-        return Err(ResumeError::Other(row.id).into());
+        return Err(RefusedError::Other(row.id).into());
     };
     if arguments.run_id.as_deref() != Some(&started.run) {
-        return Err(ResumeError::Other(row.id).into());
+        return Err(RefusedError::Other(row.id).into());
     }
     run::run(&arguments, &started.line)
 }
