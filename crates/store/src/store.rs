@@ -54,7 +54,7 @@ pub(crate) struct Held {
 }
 
 struct Closing {
-    close: Option<watch::Sender<bool>>,
+    close: Option<watch::Sender<()>>,
     id: ThreadId,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
     _ownership: Option<Ownership>,
@@ -96,7 +96,7 @@ impl DurableStore {
             room: Notify::new(),
             registry: Mutex::default(),
         });
-        let (close, closed) = watch::channel(false);
+        let (close, closed) = watch::channel(());
         let (ready, opened) = mpsc::channel();
         let for_thread = Arc::clone(&shared);
         let thread = thread::Builder::new()
@@ -205,7 +205,7 @@ impl DurableStore {
 fn run(
     shared: Arc<Shared>,
     orders: queue::UnboundedReceiver<Order>,
-    mut closed: watch::Receiver<bool>,
+    closed: watch::Receiver<()>,
     ready: &mpsc::Sender<Result<tokio::runtime::Handle, OpenError>>,
 ) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -218,13 +218,8 @@ fn run(
             Err(error) => return drop(ready.send(Err(error))),
         };
         let _ = ready.send(Ok(runtime.handle().clone()));
-        let writer = Writer::new(Arc::clone(&shared), orders, connection);
         // It ends by itself once it is closed and everything is written.
-        writer
-            .run(async move {
-                let _ = closed.changed().await;
-            })
-            .await;
+        Writer::new(Arc::clone(&shared), orders, connection, closed).run().await;
     });
 }
 

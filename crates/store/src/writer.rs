@@ -1,12 +1,12 @@
 //! Group commit: whatever was asked for while the last commit was on its way to the disk is written with the next one.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use inflight_core::{RequestId, StoreError};
 use sqlx::{AnyConnection, Connection as _};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
 
 use crate::store::Shared;
 use crate::transaction::{Append, Batch, Ended, Journalled, Sent};
@@ -16,6 +16,9 @@ const MOST_ORDERS: usize = 1024;
 
 /// How long one try to reach the database takes at most.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long one transaction takes at most: after that the connection is taken for lost.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Pauses between two tries while the database is away or full.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
@@ -65,31 +68,42 @@ pub(crate) struct Writer {
     paced: Vec<Sent>,
     /// What has come while an earlier batch was not known to be written.
     later: Batch,
+    /// Its sender goes with the store's last handle.
+    closed: watch::Receiver<()>,
 }
 
 impl Writer {
-    pub(crate) fn new(shared: Arc<Shared>, orders: UnboundedReceiver<Order>, connection: AnyConnection) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        orders: UnboundedReceiver<Order>,
+        connection: AnyConnection,
+        closed: watch::Receiver<()>,
+    ) -> Self {
         Self {
             shared,
             orders,
             connection: Some(connection),
             paced: Vec::new(),
             later: Batch::default(),
+            closed,
         }
     }
 
-    /// Writes until `closed`, and then what is left.
-    pub(crate) async fn run(mut self, closed: impl Future<Output = ()>) {
-        let mut closed = std::pin::pin!(closed);
-        let mut closing = false;
+    /// Whether the store's last handle is gone.
+    fn is_closed(&self) -> bool {
+        self.closed.has_changed().is_err()
+    }
+
+    /// Writes until the store is closed, and then what is left.
+    pub(crate) async fn run(mut self) {
         loop {
             let mut batch = std::mem::take(&mut self.later);
             if batch.is_empty() && self.orders.is_empty() {
-                if closing {
+                if self.is_closed() {
                     return self.close().await;
                 }
                 tokio::select! {
-                    () = &mut closed => closing = true,
+                    _ = self.closed.changed() => {}
                     order = self.orders.recv() => match order {
                         Some(order) => batch.push(order),
                         None => return self.close().await,
@@ -100,7 +114,7 @@ impl Writer {
             self.collect(&mut batch);
             batch.sents.append(&mut self.paced);
             if !batch.is_empty() {
-                self.write(batch, closing).await;
+                self.write(batch).await;
             }
         }
     }
@@ -134,7 +148,7 @@ impl Writer {
     }
 
     /// Writes a batch. While the database is away, those that submit are told so at once, and all else is kept until it is back.
-    async fn write(&mut self, mut batch: Batch, closing: bool) {
+    async fn write(&mut self, mut batch: Batch) {
         let mut pause = SHORTEST_PAUSE;
         let mut may_be_written = false;
         let mut is_first = true;
@@ -152,7 +166,7 @@ impl Writer {
                     failed.error
                 }
             };
-            if std::mem::take(&mut is_first) && !closing {
+            if std::mem::take(&mut is_first) && !self.is_closed() {
                 // A connection that has been lost is not a database that is away.
                 continue;
             }
@@ -160,7 +174,8 @@ impl Writer {
             if !may_be_written {
                 batch.refuse_new(&error);
             }
-            if batch.is_empty() || closing {
+            // Closed, it owes no more than that one try: what it has not written is the next process's.
+            if batch.is_empty() || self.is_closed() {
                 return;
             }
             self.pause(&mut batch, pause, &error, may_be_written).await;
@@ -172,7 +187,13 @@ impl Writer {
     async fn pause(&mut self, batch: &mut Batch, pause: Duration, error: &sqlx::Error, batch_is_closed: bool) {
         let until = tokio::time::Instant::now() + pause;
         let mut later = Batch::default();
-        while let Ok(Some(order)) = tokio::time::timeout_at(until, self.orders.recv()).await {
+        loop {
+            let order = tokio::select! {
+                () = tokio::time::sleep_until(until) => break,
+                _ = self.closed.changed() => break,
+                order = self.orders.recv() => order,
+            };
+            let Some(order) = order else { break };
             later.push(order);
             later.refuse_new(error);
         }
@@ -190,7 +211,13 @@ impl Writer {
                 .await
                 .unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut))?,
         };
-        let result = batch.write(&mut connection, &self.shared).await;
+        let written = tokio::time::timeout(WRITE_TIMEOUT, batch.write(&mut connection, &self.shared)).await;
+        let result = written.unwrap_or_else(|_| {
+            Err(crate::transaction::Failed {
+                error: sqlx::Error::PoolTimedOut,
+                is_ambiguous: true,
+            })
+        });
         // After an error the connection's state is not known: the next try takes a new one.
         if result.is_ok() {
             self.connection = Some(connection);

@@ -263,3 +263,20 @@ fn a_newer_schema_beside_an_older_program_goes_on() {
     });
     assert!(old.registry.wait(id, Some(PATIENCE)).unwrap().is_ok());
 }
+
+#[test]
+fn a_store_whose_database_is_away_can_be_closed() {
+    let Some(place) = Place::postgres() else { return };
+    let proxy = Proxy::before(&place.url());
+    let store = DurableStore::open(proxy.url(), quick()).unwrap();
+    let mut process = Process::on(store);
+    process.registry.submit(post("Mug")).unwrap();
+    let sent = process.next();
+    proxy.set_down(true);
+    sent.succeed("prod_1");
+    process.die();
+    // Whoever comes next sends it again, with the same key.
+    proxy.set_down(false);
+    let mut next = Process::at(&place);
+    next.next().succeed("prod_1");
+}
