@@ -348,6 +348,18 @@ fn a_store_is_kept_in_order() {
     let of = |table: &str| rows.iter().filter(|row| row["table"] == table).count();
     assert_eq!((of("inflight_requests"), of("inflight_runs")), (10, 1));
 
+    // A leaf of the table of requests.
+    let mut bytes = fs::read(&copy).expect("it is there");
+    let leaf = bytes
+        .chunks_mut(4096)
+        .find(|page| page[0] == 0x0d && String::from_utf8_lossy(page).contains("/v1/products"));
+    leaf.expect("there are requests")[..64].fill(0xff);
+    fs::write(&copy, bytes).expect("it is written");
+    let text = shop.says(1, &["store", "check", "--store", &copied]);
+    assert!(text.contains("damaged"), "{text}");
+    let text = shop.says(2, &["store", "export", "--store", &copied]);
+    assert!(text.contains("malformed") && text.contains("all made"), "{text}");
+
     fs::write(&copy, [7; 9000]).expect("it is written");
     let text = shop.says(1, &["store", "check", "--store", &copied]);
     assert!(text.contains("damaged"), "{text}");

@@ -298,7 +298,7 @@ impl DurableStore {
     }
 
     /// Every row of every table, each as a line of JSON with the table's name. `line` is given one after the other, and `false` ends it.
-    /// Where a table is damaged, those that follow are given all the same.
+    /// Of a damaged table what lies before the damage is given, and then those that follow.
     ///
     /// # Errors
     /// [`QueryError`] where the store gives no answer.
@@ -342,20 +342,27 @@ async fn export_table(
             format!("json_object({})", fields.join(", "))
         }
     };
-    for page in 0.. {
-        let offset = page * PAGE;
+    let (mut offset, mut most) = (0, PAGE);
+    loop {
         let statement =
-            format!("SELECT {json} AS line FROM {table} AS t ORDER BY {order} LIMIT {PAGE} OFFSET {offset}");
-        let rows = sqlx::query(safe(&statement)).fetch_all(&mut *connection).await?;
+            format!("SELECT {json} AS line FROM {table} AS t ORDER BY {order} LIMIT {most} OFFSET {offset}");
+        let rows = match sqlx::query(safe(&statement)).fetch_all(&mut *connection).await {
+            // Row by row as far as the damage.
+            Err(_) if most > 1 => {
+                most = 1;
+                continue;
+            }
+            rows => rows?,
+        };
         for row in &rows {
             let text: String = row.try_get("line")?;
             if !line(format!("{{\"table\":\"{table}\",\"row\":{text}}}")) {
                 return Ok(false);
             }
         }
-        if rows.len() < PAGE {
-            break;
+        offset += rows.len();
+        if rows.len() < most {
+            return Ok(true);
         }
     }
-    Ok(true)
 }
