@@ -68,6 +68,16 @@ pub enum RunError {
     /// Another process has it.
     #[error("the run {0:?} goes on in another process")]
     InUse(String),
+    /// It was begun with another of the other side's worlds: what it has done is not there.
+    #[error("the run {id:?} was begun in mode {begun:?}, and this is {now:?}")]
+    OtherMode {
+        /// The run.
+        id: String,
+        /// The mode that it was begun in.
+        begun: String,
+        /// This process's mode.
+        now: String,
+    },
     /// It was cancelled for good.
     #[error("the run {0:?} was cancelled")]
     Cancelled(String),

@@ -111,6 +111,16 @@ impl RunShared {
         trouble.get_or_insert_with(|| error.to_string());
     }
 
+    /// The run is another process's by now.
+    pub(crate) fn note_loss(&self) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.get_or_insert_with(|| "another process has taken the run over".to_owned());
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
     fn trouble(&self) -> Option<String> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -325,22 +335,31 @@ async fn begin(
     let (now, until) = (shared.dialect.now(), lease_end(shared));
     let mut transaction = connection.begin_with(begin).await?;
     let insert = format!(
-        "INSERT INTO inflight_runs (id, script, state, owner, lease_until, starts, begun_at) \
-         VALUES ($1, $2, 'running', $3, {until}, 0, {now}) ON CONFLICT DO NOTHING"
+        "INSERT INTO inflight_runs (id, script, state, owner, lease_until, starts, begun_at, mode) \
+         VALUES ($1, $2, 'running', $3, {until}, 0, {now}, $4) ON CONFLICT DO NOTHING"
     );
     sqlx::query(safe(&insert))
         .bind(id.clone())
         .bind(script)
         .bind(shared.process.clone())
+        .bind(shared.options.mode.clone())
         .execute(&mut *transaction)
         .await?;
     let select = format!(
-        "SELECT state, owner, lease_until, starts, result, {now} AS now FROM inflight_runs WHERE id = $1{lock}"
+        "SELECT state, mode, owner, lease_until, starts, result, {now} AS now FROM inflight_runs WHERE id = $1{lock}"
     );
     let row = sqlx::query(safe(&select))
         .bind(id.clone())
         .fetch_one(&mut *transaction)
         .await?;
+    let mode: String = row.try_get("mode")?;
+    if mode != shared.options.mode {
+        return Err(RunError::OtherMode {
+            id,
+            begun: mode,
+            now: shared.options.mode.clone(),
+        });
+    }
     let state = RunState::of(row.try_get("state")?);
     match state {
         RunState::Running => {}

@@ -56,6 +56,7 @@ const MIGRATIONS: &[&[&str]] = &[&[
     "CREATE INDEX inflight_requests_ended ON inflight_requests (ended_at) WHERE ended_at IS NOT NULL",
     "CREATE TABLE inflight_runs (
         id TEXT PRIMARY KEY,
+        mode TEXT NOT NULL,
         script TEXT NOT NULL,
         state TEXT NOT NULL,
         owner TEXT,

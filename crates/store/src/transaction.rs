@@ -177,15 +177,39 @@ impl Batch {
         if self.journal.is_empty() {
             return Ok(());
         }
+        let owned = self.owned_runs(connection, shared).await?;
+        let (ours, lost): (Vec<_>, Vec<_>) = self.journal.iter().partition(|entry| owned.contains(entry.run.id()));
+        for entry in lost {
+            entry.run.note_loss();
+        }
         let from = shared.dialect.rows(JOURNALLED);
         let statement = format!(
             "INSERT INTO inflight_journal (run, position, task, call, operation, arguments, answer) \
              SELECT run, position, task, call, operation, arguments, answer FROM {from} WHERE true ON CONFLICT DO NOTHING"
         );
-        let rows = self.journal.iter().map(|entry| &entry.row);
+        let rows = ours.iter().map(|entry| &entry.row);
         fetch(connection, shared.dialect, &statement, rows, None)
             .await
             .map(drop)
+    }
+
+    /// Those of the journal's runs that this process still has. Nobody takes one over before this transaction ends.
+    async fn owned_runs(
+        &self,
+        connection: &mut AnyConnection,
+        shared: &Shared,
+    ) -> Result<HashSet<String>, sqlx::Error> {
+        let named: HashSet<&str> = self.journal.iter().map(|entry| entry.run.id()).collect();
+        if !shared.is_shared() {
+            return Ok(named.into_iter().map(str::to_owned).collect());
+        }
+        let from = shared.dialect.rows(&[("rid", Type::Text)]);
+        let statement = format!(
+            "SELECT u.id AS id FROM inflight_runs AS u JOIN {from} ON u.id = x.rid WHERE u.owner = $2 FOR SHARE OF u"
+        );
+        let rows: Vec<_> = named.iter().map(|id| json!({"rid": id})).collect();
+        let rows = fetch(connection, shared.dialect, &statement, &rows, Some(&shared.process)).await?;
+        rows.iter().map(|row| row.try_get("id")).collect()
     }
 
     async fn send(

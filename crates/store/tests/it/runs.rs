@@ -184,3 +184,44 @@ fn an_operator_settles_and_repeats() {
         assert!(!store.cancel_request(settled).unwrap(), "too late");
     }
 }
+
+#[test]
+fn a_run_stays_in_its_world() {
+    for place in Place::durable() {
+        let process = Process::at(&place);
+        drop(process.store().begin_run("nightly", "nightly.rhai").unwrap());
+        process.die();
+        let options = inflight_store::StoreOptions {
+            mode: "live".into(),
+            ..crate::support::quick()
+        };
+        let live = Process::with(&place, options);
+        let begun = live.store().begin_run("nightly", "nightly.rhai");
+        assert!(matches!(begun, Err(RunError::OtherMode { .. })), "{begun:?}");
+    }
+}
+
+#[test]
+fn a_process_that_was_frozen_writes_nothing_more_for_a_run() {
+    let Some(place) = Place::postgres() else { return };
+    let mut frozen = Process::at(&place);
+    let RunStart::New(run) = frozen.store().begin_run("nightly", "nightly.rhai").unwrap() else {
+        panic!("it is new")
+    };
+    run.write(entry(0)).unwrap();
+    until("it is written", || {
+        (frozen.store().runs().unwrap()[0].journalled == 1).then_some(())
+    });
+    frozen.freeze();
+    let other = Process::at(&place);
+    let taken_over = resumed(&other);
+    // It wakes up, and learns with its next write that it has lost the run.
+    let mut sequence = 1;
+    until("it is told", || {
+        let refused = run.write(entry(sequence)).is_err();
+        sequence += 1;
+        refused.then_some(())
+    });
+    assert_eq!(other.store().runs().unwrap()[0].journalled, 1);
+    assert_eq!(taken_over.entries().unwrap(), [entry(0)]);
+}
