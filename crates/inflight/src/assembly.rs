@@ -14,7 +14,6 @@ use inflight_stripe::webhook::WebhookSecret;
 use inflight_stripe::{RetrySettings, StripePolicy, reconcile};
 use inflight_stripe_rhai::{ApiKey, HostOptions, StripeHost, StripePackage};
 use inflight_transport::{CircuitBreaker, RetryBudget, ShutdownReport, StartError, TokioClock, Worker, WorkerBuilder};
-use tokio_util::task::AbortOnDropHandle;
 
 #[cfg(feature = "metrics")]
 use crate::metrics::Metrics;
@@ -140,7 +139,7 @@ impl Inflight {
             metrics: options.metrics.or_else(|| self.metrics.clone()),
             ..options
         };
-        let task = AbortOnDropHandle::new(self.pool.spawn(move |engine| async move {
+        let task = self.pool.spawn(move |engine| async move {
             match engine.compile_cached(&text) {
                 Ok(script) => run_script(&script, session, options).await,
                 Err(error) => {
@@ -151,11 +150,10 @@ impl Inflight {
                     ScriptReport::failed(error)
                 }
             }
-        }));
+        });
+        let task = task.stops_when_dropped();
         async move {
-            let report = task.await.unwrap_or_else(|error| {
-                ScriptReport::failed(ScriptError::of_kind(ScriptErrorKind::Panic, &error.to_string()))
-            });
+            let report = task.await.unwrap_or_else(ScriptReport::failed);
             // A run whose text does not parse has not begun.
             let is_syntax = |error: &ScriptError| error.kind() == ScriptErrorKind::Syntax;
             let not_begun = resumable && report.result.as_ref().is_err_and(is_syntax);

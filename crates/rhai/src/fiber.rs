@@ -377,7 +377,7 @@ fn stop_error(stop: Stop, limits: &Limits, position: rhai::Position) -> ScriptEr
     ScriptError::new(kind, message).at(position)
 }
 
-fn panicked(payload: &(dyn std::any::Any + Send)) -> ScriptError {
+pub(crate) fn panicked(payload: &(dyn std::any::Any + Send)) -> ScriptError {
     let text = payload
         .downcast_ref::<&str>()
         .copied()

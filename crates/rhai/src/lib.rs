@@ -86,7 +86,7 @@ pub use modules::{ConfinedModules, ModuleFolder};
 pub use object::from_json;
 pub use outside::journalled;
 pub use package::{InflightPackage, call_for_text, call_request, duration, locals_of, session_of};
-pub use pool::{FiberPool, ScriptHandle};
+pub use pool::{FiberPool, PoolTask, ScriptHandle};
 pub use run::Run;
 pub use settings::{BATCH_OPTIONS, EACH_OPTIONS};
 pub use tasks::Task;

@@ -2,24 +2,38 @@
 
 use std::fmt;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
+use futures_util::FutureExt;
+use futures_util::future::{AbortHandle, Abortable, Aborted};
 use rhai::{Dynamic, Engine, Scope};
-use tokio::task::JoinHandle;
-use tokio_util::task::LocalPoolHandle;
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::LocalSet;
 
 use crate::engine::{FiberEngine, RunOptions};
-use crate::error::{ScriptError, ScriptErrorKind};
+use crate::error::ScriptError;
+use crate::fiber::panicked;
 
 type MakeEngine = dyn Fn() -> FiberEngine + Send + Sync;
 
-/// A fixed number of threads, each with an engine of its own, on which scripts are started from anywhere.
+/// A fixed number of threads, each with an engine of its own, on which scripts are started from anywhere. With the last clone its
+/// threads end, and what still runs on them is stopped.
 #[derive(Clone)]
 pub struct FiberPool {
-    threads: LocalPoolHandle,
+    threads: Arc<[Thread]>,
     make_engine: Arc<MakeEngine>,
+}
+
+/// Many tasks that are started in a row cost one wake-up of the thread: the channel wakes only who waits for it.
+struct Thread {
+    start: mpsc::UnboundedSender<Box<dyn FnOnce() + Send>>,
+    /// How many tasks have been given to it and have not ended.
+    load: Arc<AtomicUsize>,
 }
 
 thread_local! {
@@ -34,7 +48,7 @@ impl FiberPool {
     #[must_use]
     pub fn new(threads: usize, make_engine: impl Fn() -> FiberEngine + Send + Sync + 'static) -> Self {
         Self {
-            threads: LocalPoolHandle::new(threads.max(1)),
+            threads: (0..threads.max(1)).map(|_| Thread::spawn()).collect(),
             make_engine: Arc::new(make_engine),
         }
     }
@@ -42,7 +56,7 @@ impl FiberPool {
     /// How many threads there are.
     #[must_use]
     pub fn threads(&self) -> usize {
-        self.threads.num_threads()
+        self.threads.len()
     }
 
     /// Starts a script on the thread that has the fewest, from anywhere. `then` turns its value into something that can leave the
@@ -73,14 +87,14 @@ impl FiberPool {
     }
 
     /// Runs a task on the thread that has the fewest, with that thread's engine.
-    pub fn spawn<Fut>(&self, task: impl FnOnce(FiberEngine) -> Fut + Send + 'static) -> JoinHandle<Fut::Output>
+    pub fn spawn<Fut>(&self, task: impl FnOnce(FiberEngine) -> Fut + Send + 'static) -> PoolTask<Fut::Output>
     where
         Fut: Future + 'static,
         Fut::Output: Send + 'static,
     {
-        let make_engine = Arc::clone(&self.make_engine);
-        self.threads
-            .spawn_pinned(move || task(this_threads_engine(&make_engine)))
+        let load = |thread: &usize| self.threads[*thread].load.load(Ordering::Relaxed);
+        let idlest = (0..self.threads.len()).min_by_key(load).unwrap_or(0);
+        self.spawn_on(idlest, task)
     }
 
     /// Runs a task on this thread of the pool, counted from 0, with that thread's engine.
@@ -91,26 +105,147 @@ impl FiberPool {
         &self,
         thread: usize,
         task: impl FnOnce(FiberEngine) -> Fut + Send + 'static,
-    ) -> JoinHandle<Fut::Output>
+    ) -> PoolTask<Fut::Output>
     where
         Fut: Future + 'static,
         Fut::Output: Send + 'static,
     {
+        let thread = &self.threads[thread];
         let make_engine = Arc::clone(&self.make_engine);
-        self.threads
-            .spawn_pinned_by_idx(move || task(this_threads_engine(&make_engine)), thread)
+        let running = Running::on(thread);
+        let (end, result) = oneshot::channel();
+        let (abort, stop) = AbortHandle::new_pair();
+        let handle = PoolTask {
+            result,
+            abort,
+            running: Arc::downgrade(&running),
+            stops_when_dropped: false,
+        };
+        let start = move || {
+            let task = async move { task(this_threads_engine(&make_engine)).await };
+            tokio::task::spawn_local(async move {
+                let ended = AssertUnwindSafe(Abortable::new(task, stop)).catch_unwind().await;
+                // Nobody may want it any more.
+                let _ = end.send(match ended {
+                    Ok(Ok(value)) => Ok(value),
+                    Ok(Err(Aborted)) => Err(ScriptError::cancelled()),
+                    Err(panic) => Err(panicked(&*panic)),
+                });
+                drop(running);
+            });
+        };
+        // A thread that has ended, which only a panic of tokio's own would explain, drops the task: its handle says so.
+        let _ = thread.start.send(Box::new(start));
+        handle
+    }
+}
+
+impl Thread {
+    fn spawn() -> Self {
+        let (start, started) = mpsc::unbounded_channel();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("what a runtime needs of the operating system");
+        std::thread::Builder::new()
+            .name("inflight-scripts".to_owned())
+            .spawn(move || run(&runtime, started))
+            .expect("a thread of the operating system");
+        Self {
+            start,
+            load: Arc::default(),
+        }
+    }
+}
+
+/// A pool's thread, until the pool is dropped.
+fn run(runtime: &Runtime, mut started: mpsc::UnboundedReceiver<Box<dyn FnOnce() + Send>>) {
+    LocalSet::new().block_on(runtime, async {
+        while let Some(start) = started.recv().await {
+            start();
+        }
+    });
+}
+
+/// Counts a task of a thread.
+struct Running(Arc<AtomicUsize>);
+
+impl Running {
+    fn on(thread: &Thread) -> Arc<Self> {
+        thread.load.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self(Arc::clone(&thread.load)))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A task that runs on a pool: a future of its result, or of the error of one that panicked or was cancelled, by its handle or
+/// with its pool. Dropping it lets the task go on.
+#[must_use = "the task's result is here"]
+pub struct PoolTask<T> {
+    result: oneshot::Receiver<Result<T, ScriptError>>,
+    abort: AbortHandle,
+    running: Weak<Running>,
+    stops_when_dropped: bool,
+}
+
+impl<T> PoolTask<T> {
+    /// Stops the task promptly, waiting or computing. One that was never waited for is dropped on its thread too.
+    pub fn cancel(&self) {
+        self.abort.abort();
+    }
+
+    /// Whether it has ended.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.running.strong_count() == 0
+    }
+
+    /// Dropping the handle stops the task from now on.
+    pub fn stops_when_dropped(mut self) -> Self {
+        self.stops_when_dropped = true;
+        self
+    }
+}
+
+impl<T> Future for PoolTask<T> {
+    type Output = Result<T, ScriptError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let result = Pin::new(&mut self.result).poll(cx);
+        result.map(|result| result.unwrap_or_else(|_| Err(ScriptError::cancelled())))
+    }
+}
+
+impl<T> Drop for PoolTask<T> {
+    fn drop(&mut self) {
+        if self.stops_when_dropped {
+            self.abort.abort();
+        }
+    }
+}
+
+impl<T> fmt::Debug for PoolTask<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PoolTask")
+            .field("is_finished", &self.is_finished())
+            .finish_non_exhaustive()
     }
 }
 
 /// A script that runs on a pool. Dropping it lets the script go on.
 #[derive(Debug)]
 #[must_use = "the script's result is here"]
-pub struct ScriptHandle<T>(JoinHandle<Result<T, ScriptError>>);
+pub struct ScriptHandle<T>(PoolTask<Result<T, ScriptError>>);
 
 impl<T> ScriptHandle<T> {
     /// Stops the script promptly, waiting or computing, and releases its stack.
     pub fn cancel(&self) {
-        self.0.abort();
+        self.0.cancel();
     }
 
     /// Whether it has ended.
@@ -124,15 +259,7 @@ impl<T> Future for ScriptHandle<T> {
     type Output = Result<T, ScriptError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(cx).map(|joined| {
-            joined.unwrap_or_else(|error| {
-                Err(if error.is_cancelled() {
-                    ScriptError::cancelled()
-                } else {
-                    ScriptError::of_kind(ScriptErrorKind::Panic, &error.to_string())
-                })
-            })
-        })
+        Pin::new(&mut self.0).poll(cx).map(|ended| ended?)
     }
 }
 
