@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -82,6 +83,7 @@ impl Callbacks {
 
     /// Runs the callbacks whose requests have ended, of those that there are now: each may register further ones. Gives whether there
     /// was one.
+    #[inline(never)]
     pub(crate) fn run_ready(&self, cx: &mut Context<'_>, script: &ScriptState) -> bool {
         self.added.set(false);
         let waiting = self.calls.borrow().len();
@@ -214,7 +216,7 @@ pub(crate) fn finish(script: &Rc<ScriptState>) {
         }
         due
     };
-    while let Ok(Some(due)) = context.run_to_end(poll_fn(next)) {
+    while let Ok(Some(due)) = context.run_to_end(pin!(poll_fn(next))) {
         run(&context, due);
     }
 }

@@ -2,10 +2,10 @@
 
 use std::cell::RefCell;
 
-use inflight_core::{Priority, Request, RequestId, Session, SubmitError};
+use inflight_core::{Priority, Request, RequestId, Session, SubmitErrorKind};
 use rhai::{Dynamic, EvalAltResult, ImmutableString, NativeCallContext};
 
-use crate::coroutine::running;
+use crate::coroutine::{on_hosts_stack, running};
 use crate::error::script_error;
 use crate::heap::{Hosted, uncharged};
 use crate::outside::{Call, numbered, recorded, refusal, was_submitted};
@@ -107,7 +107,7 @@ pub(crate) fn collect(
 ///
 /// # Errors
 /// Where the script has no session, or the request is not accepted.
-pub fn submit_request(ctx: &NativeCallContext, request: Request) -> Answer<ImmutableString> {
+pub fn submit_request(ctx: &NativeCallContext, request: impl Into<Box<Request>>) -> Answer<ImmutableString> {
     let request = Hosted::new(request);
     if is_collecting() {
         let surplus = with_collection(|place| match place {
@@ -125,23 +125,27 @@ pub fn submit_request(ctx: &NativeCallContext, request: Request) -> Answer<Immut
     let operation = request.operation.clone();
     let id = Call::submitting(ctx, &operation, &request).answer(|| {
         let session = session_of(ctx)?;
-        let submitted = Hosted::new(submit(&session, request)?);
-        let id = match &*submitted {
-            Ok(id) => *id,
-            Err(error) => return Err(refusal(&session, error.kind(), &operation, ctx.call_position())),
-        };
+        let submitted = submit(&session, request)?;
+        let id = submitted.map_err(|kind| refusal(&session, kind, &operation, ctx.call_position()))?;
         recorded(&session, id)?;
-        Ok(Dynamic::from(ImmutableString::from(id.to_string())).into())
+        Ok(on_hosts_stack(|| Dynamic::from(ImmutableString::from(id.to_string()))).into())
     })?;
     Ok(id.into_immutable_string().unwrap_or_default())
 }
 
 /// Submits at once; what an earlier run has submitted already, as soon as there is room for it.
-fn submit(session: &Session, request: Hosted<Request>) -> Answer<Result<RequestId, SubmitError>> {
+fn submit(session: &Session, request: Hosted<Request>) -> Answer<Result<RequestId, SubmitErrorKind>> {
     if was_submitted(session) {
-        return wait(uncharged(|| {
-            Box::pin(numbered(session.submit_when_room(request.into_inner())))
-        }));
+        return submit_again(session, request);
     }
-    Ok(uncharged(|| session.submit(request.into_inner())))
+    let submit = || session.submit(request.into_inner()).map_err(|refused| refused.kind());
+    Ok(uncharged(|| on_hosts_stack(submit)))
+}
+
+#[inline(never)]
+fn submit_again(session: &Session, request: Hosted<Request>) -> Answer<Result<RequestId, SubmitErrorKind>> {
+    let submitted = wait(uncharged(|| {
+        Box::pin(numbered(session.submit_when_room(request.into_inner())))
+    }))?;
+    Ok(uncharged(|| submitted.map_err(|refused| refused.kind())))
 }

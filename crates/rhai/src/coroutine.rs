@@ -11,6 +11,7 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
@@ -102,6 +103,44 @@ pub(crate) fn on_operation() -> Option<Stop> {
     })
 }
 
+/// Runs what takes much of a stack on the stack of whoever runs the script, so that the script's own stays small: every page that it
+/// has touched once it keeps. Where no script runs, or none as a fiber, the body simply runs.
+///
+/// Meanwhile no script counts as running on this thread: the body cannot [`wait`](crate::wait()) as a script does, finds no
+/// [`current_locals`](crate::current_locals), and must not call functions of the script. It must not take values apart that a script
+/// can nest at will: the host's stack is not made for that.
+///
+/// # Panics
+/// Where the body does.
+pub fn on_hosts_stack<R>(body: impl FnOnce() -> R) -> R {
+    /// Made and used on one thread.
+    struct Here<T>(T);
+    // SAFETY: `on_parent_stack` asks for `Send` so that no yielder comes to run on the other stack; the thread is the same. Yielders
+    // are reached through `RUNNING` alone (invariants 2 and 3), and that names nothing until the body has returned.
+    unsafe impl<T> Send for Here<T> {}
+    impl<T: FnOnce() -> R, R> Here<T> {
+        fn run(self) -> R {
+            (self.0)()
+        }
+    }
+    /// Names the running context again, on every path.
+    struct Back(Option<Rc<Context>>);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            RUNNING.set(self.0.take());
+        }
+    }
+    let back = Back(RUNNING.take());
+    let Some(context) = &back.0 else {
+        return body();
+    };
+    // SAFETY: the context was named by `RUNNING`, so by invariant 2 its coroutine runs now, and by invariant 3 the yielder is set and
+    // alive.
+    let yielder = unsafe { &*context.yielder.get() };
+    let body = Here(body);
+    yielder.on_parent_stack(move || body.run())
+}
+
 /// What native code that takes long calls again and again: as between two operations, others have their turn when the slice is
 /// over.
 #[inline]
@@ -130,8 +169,18 @@ fn on_slice() -> Option<Stop> {
 impl Context {
     /// Waits for a future from within the running coroutine, which is suspended as often as the future is pending. Callbacks whose
     /// time has come run before a suspension.
-    pub(crate) fn run_to_end<F: Future>(&self, future: F) -> Result<F::Output, Stop> {
-        let mut future = std::pin::pin!(future);
+    pub(crate) fn run_to_end<F: Future>(&self, mut future: Pin<&mut F>) -> Result<F::Output, Stop> {
+        let mut output = None;
+        self.run_until(&mut |cx| {
+            let ready = future.as_mut().poll(cx).map(|given| output = Some(given));
+            ready.is_ready()
+        })?;
+        Ok(output.unwrap_or_else(|| unreachable!("it runs until there is one")))
+    }
+
+    // Apart, and the same for all futures: what it holds of the stack, every script holds while it waits.
+    #[inline(never)]
+    fn run_until(&self, is_ready: &mut dyn FnMut(&mut std::task::Context<'_>) -> bool) -> Result<(), Stop> {
         loop {
             if let Some(stop) = self.script.stopped() {
                 return Err(stop);
@@ -139,8 +188,8 @@ impl Context {
             let waker = self.set_alarm();
             let mut cx = std::task::Context::from_waker(&waker);
             // What the future allocates is the host's, and may be freed on another thread.
-            if let std::task::Poll::Ready(output) = heap::uncharged(|| future.as_mut().poll(&mut cx)) {
-                return Ok(output);
+            if heap::uncharged(|| is_ready(&mut cx)) {
+                return Ok(());
             }
             if !(self.role == Role::Main && self.script.callbacks.run_ready(&mut cx, &self.script)) {
                 self.suspend();

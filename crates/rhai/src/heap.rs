@@ -181,19 +181,21 @@ pub fn uncharged<R>(body: impl FnOnce() -> R) -> R {
     body()
 }
 
-/// A value of the host's in a script's hands: what it holds is not charged, however it goes.
+/// A value of the host's in a script's hands: what it holds is not charged, however it goes. Boxed, so that it takes little of the
+/// script's stack.
 #[derive(Debug)]
-pub(crate) struct Hosted<T>(Option<T>);
+pub(crate) struct Hosted<T>(Option<Box<T>>);
 
 impl<T> Hosted<T> {
     /// Keeps a value that was made uncharged.
-    pub(crate) fn new(value: T) -> Self {
-        Self(Some(value))
+    pub(crate) fn new(value: impl Into<Box<T>>) -> Self {
+        Self(Some(uncharged(|| value.into())))
     }
 
     pub(crate) fn into_inner(mut self) -> T {
         // Taken here alone, with the whole.
-        self.0.take().unwrap_or_else(|| unreachable!("a value is taken once"))
+        let value = self.0.take().unwrap_or_else(|| unreachable!("a value is taken once"));
+        uncharged(|| *value)
     }
 }
 

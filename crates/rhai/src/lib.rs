@@ -72,6 +72,7 @@ pub use admission::{FiberCounts, fiber_counts, max_live_fibers, set_max_live_fib
 pub use async_fn::{AsyncFn, ScriptFn, register_async_fn};
 pub use batch::Batch;
 pub use collect::{DefaultPriority, batch_priority, submit_request};
+pub use coroutine::on_hosts_stack;
 pub use engine::{FiberEngine, RunOptions, Script};
 pub use error::{
     ScriptError, ScriptErrorKind, describe, failure_error, failure_map, script_error, submit_error,

@@ -156,15 +156,22 @@ impl<'a> Call<'a> {
 
     /// As [`answer`](Self::answer), and says which.
     pub(crate) fn answered(self, make: impl FnOnce() -> Answer<Told>) -> Answered {
-        let answered = match self.context.as_ref().filter(|context| context.call.get().is_none()) {
+        match self.context.as_ref().filter(|context| context.call.get().is_none()) {
             // Also within a call of the host's: what that is answered is what is written down.
-            None => make().map(|told| (Ok(told.into_value()), None)),
-            Some(context) => self.in_run(context, make),
-        };
-        let (answer, replayed) = answered.unwrap_or_else(|error| (Err(error), None));
-        Answered { answer, replayed }
+            None => Answered {
+                answer: make().map(Told::into_value),
+                replayed: None,
+            },
+            Some(context) => {
+                let answered = self.in_run(context, make);
+                let (answer, replayed) = answered.unwrap_or_else(|error| (Err(error), None));
+                Answered { answer, replayed }
+            }
+        }
     }
 
+    // Apart: what it needs of the stack, a script that is no run would hold too while it waits.
+    #[inline(never)]
     fn in_run(
         &self,
         context: &Rc<Context>,
@@ -219,7 +226,7 @@ fn turn(context: &Rc<Context>, replay: &Replay, ticket: Ticket, asked: &Asked) -
         return Ok(None);
     }
     let who = waiting(context);
-    let taken = context.run_to_end(poll_fn(|cx| replay.poll_turn(who, ticket, asked, cx)));
+    let taken = context.run_to_end(pin!(poll_fn(|cx| replay.poll_turn(who, ticket, asked, cx))));
     match taken {
         Ok(Ok(entry)) => Ok(entry),
         Ok(Err(diverged)) => Err(give_up(context, diverged)),

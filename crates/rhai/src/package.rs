@@ -16,7 +16,7 @@ use crate::heap::{Hosted, uncharged};
 use crate::locals::Locals;
 use crate::object::{object_told, response_value, result_told};
 use crate::outside::{Answered, Call, is_run, numbered, refusal};
-use crate::wait::{wait, within};
+use crate::wait::{wait, within, within_own};
 
 pub(crate) type Answer<T> = Result<T, Box<EvalAltResult>>;
 
@@ -326,7 +326,7 @@ pub(crate) fn unknown() -> Box<EvalAltResult> {
 ///
 /// # Errors
 /// What the request failed with, as a script catches it, and where it is not accepted.
-pub fn call_request(ctx: &NativeCallContext, request: Request, whole_object: bool) -> Answer<Dynamic> {
+pub fn call_request(ctx: &NativeCallContext, request: impl Into<Box<Request>>, whole_object: bool) -> Answer<Dynamic> {
     let request = Hosted::new(request);
     let operation = request.operation.clone();
     let value = if whole_object { object_told } else { result_told };
@@ -394,7 +394,7 @@ fn outcome_within(ctx: &NativeCallContext, id: &str, limit: Option<Duration>) ->
         (Err(inflight_core::ResultError::Pending), _) => {}
     }
     let ending = session.wait_async(id).ok_or_else(unknown)?;
-    within(limit, ending)?.ok_or_else(|| ran_out(limit.unwrap_or_default()))
+    within_own(limit, ending)?.ok_or_else(|| ran_out(limit.unwrap_or_default()))
 }
 
 pub(crate) fn ran_out(limit: Duration) -> Box<EvalAltResult> {
@@ -433,7 +433,7 @@ fn sleep_for(ctx: &NativeCallContext, time: Duration) -> Answer<()> {
         left = time.saturating_sub(passed);
     }
     let slept = call("slept").waits().answer(|| {
-        within(Some(left), std::future::pending::<()>())?;
+        within_own(Some(left), std::future::pending::<()>())?;
         Ok(Dynamic::UNIT.into())
     });
     slept.map(|_| ())

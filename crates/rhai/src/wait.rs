@@ -1,14 +1,15 @@
 //! Waiting for a Rust future from within a script.
 
 use std::cell::Cell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use inflight_core::SystemClock;
 use rhai::{Dynamic, EvalAltResult, Position};
 
 use crate::collect::{is_collecting, refused};
-use crate::coroutine::running;
+use crate::coroutine::{on_hosts_stack, running};
 use crate::error::script_error;
 use crate::state::Stop;
 
@@ -34,7 +35,7 @@ pub fn wait<F: Future>(future: F) -> Result<F::Output, Box<EvalAltResult>> {
             "not_replayable",
             "a function of the host's waits, and a run that is replayed has to know what for: the host is to use `journalled`",
         )),
-        Some(context) => context.run_to_end(future).map_err(terminated),
+        Some(context) => context.run_to_end(pin!(future)).map_err(terminated),
         None => {
             may_park()?;
             Ok(inflight_core::block_on(future))
@@ -54,13 +55,40 @@ pub fn within<F: Future>(limit: Option<Duration>, future: F) -> Result<Option<F:
         may_park()?;
         return Ok(inflight_core::block_on_for(future, Some(limit), &SystemClock));
     }
+    may_use_timers()?;
+    let ended = wait(tokio::time::timeout(limit, pin!(future)))?;
+    Ok(ended.ok())
+}
+
+/// As [`within`], for a future that asks for nothing of the running script: it is polled on the stack of whoever runs the script,
+/// and the script holds the less while it waits.
+pub(crate) fn within_own<F: Future>(
+    limit: Option<Duration>,
+    future: F,
+) -> Result<Option<F::Output>, Box<EvalAltResult>> {
+    let Some(limit) = limit else {
+        return wait(on_hosts(pin!(future))).map(Some);
+    };
+    if running().is_none() || is_collecting() {
+        return within(Some(limit), future);
+    }
+    may_use_timers()?;
+    let ended = wait(on_hosts(pin!(tokio::time::timeout(limit, future))))?;
+    Ok(ended.ok())
+}
+
+fn on_hosts<F: Future>(mut future: Pin<&mut F>) -> impl Future<Output = F::Output> {
+    poll_fn(move |cx| on_hosts_stack(|| future.as_mut().poll(cx)))
+}
+
+fn may_use_timers() -> Result<(), Box<EvalAltResult>> {
     if tokio::runtime::Handle::try_current().is_err() {
         return Err(script_error(
             "no_runtime",
             "waiting for a time needs a tokio runtime: poll the script's future on one",
         ));
     }
-    wait(async move { tokio::time::timeout(limit, future).await.ok() })
+    Ok(())
 }
 
 fn may_park() -> Result<(), Box<EvalAltResult>> {

@@ -74,12 +74,12 @@ impl StripeBuilder {
 
     /// Submits the request for this verb and gives its id at once.
     fn submit(&self, ctx: &NativeCallContext, host: &StripeHost, verb: &str, ids: &[&str]) -> Answer<ImmutableString> {
-        self.to_call(verb, ids)?.submit(ctx, host)
+        Call::submit(|| self.to_call(verb, ids), ctx, host)
     }
 
     /// Submits the request for this verb and waits for its ending.
     fn call(&self, ctx: &NativeCallContext, host: &StripeHost, verb: &str, ids: &[&str]) -> Answer<Dynamic> {
-        self.to_call(verb, ids)?.wait(ctx, host, GIVE_OBJECTS.contains(&verb))
+        Call::wait(|| self.to_call(verb, ids), ctx, host, GIVE_OBJECTS.contains(&verb))
     }
 
     /// The objects of all pages that this list has.

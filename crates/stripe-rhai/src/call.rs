@@ -1,7 +1,7 @@
 //! What a script calls as a request: by a builder, by `stripe::…::…()` and by `stripe::raw`.
 
-use inflight_core::Request;
-use inflight_rhai::{call_request, locals_of, submit_request, uncharged};
+use inflight_core::{Priority, Request};
+use inflight_rhai::{Locals, batch_priority, call_request, locals_of, on_hosts_stack, submit_request, uncharged};
 use inflight_stripe::{Method, Operation, Params, RequestOptions, raw};
 use rhai::{Dynamic, EvalAltResult, ImmutableString, NativeCallContext};
 
@@ -43,20 +43,38 @@ pub(crate) enum Call<'a> {
 }
 
 impl Call<'_> {
-    /// Submits the request and gives its id at once.
-    pub(crate) fn submit(self, ctx: &NativeCallContext, host: &StripeHost) -> Answer<ImmutableString> {
-        submit_request(ctx, uncharged(|| self.request(ctx, host))?)
+    /// Submits the request that `make` makes and gives its id at once.
+    pub(crate) fn submit(
+        make: impl FnOnce() -> Answer<Self>,
+        ctx: &NativeCallContext,
+        host: &StripeHost,
+    ) -> Answer<ImmutableString> {
+        submit_request(ctx, Self::request(make, ctx, host)?)
     }
 
     /// Submits the request as soon as there is room, and waits for its ending: what a script sees as a blocking call. Gives the whole
     /// object as a map, or its id.
-    pub(crate) fn wait(self, ctx: &NativeCallContext, host: &StripeHost, whole_object: bool) -> Answer<Dynamic> {
-        call_request(ctx, uncharged(|| self.request(ctx, host))?, whole_object)
+    pub(crate) fn wait(
+        make: impl FnOnce() -> Answer<Self>,
+        ctx: &NativeCallContext,
+        host: &StripeHost,
+        whole_object: bool,
+    ) -> Answer<Dynamic> {
+        call_request(ctx, Self::request(make, ctx, host)?, whole_object)
     }
 
-    fn request(self, ctx: &NativeCallContext, host: &StripeHost) -> Answer<Request> {
-        let locals = locals_of(ctx)?;
-        let config = StripeConfig::of(&locals, host);
+    // Parameters nest as deep as the bindings let them, which the host's stack is made for.
+    fn request(
+        make: impl FnOnce() -> Answer<Self>,
+        ctx: &NativeCallContext,
+        host: &StripeHost,
+    ) -> Answer<Box<Request>> {
+        let (locals, priority) = (locals_of(ctx)?, batch_priority());
+        uncharged(|| on_hosts_stack(|| make()?.request_for(&locals, host, priority).map(Box::new)))
+    }
+
+    fn request_for(self, locals: &Locals, host: &StripeHost, batch: Option<Priority>) -> Answer<Request> {
+        let config = StripeConfig::of(locals, host);
         let request = match self {
             Self::Known {
                 operation,
@@ -68,7 +86,7 @@ impl Call<'_> {
                 if has_default(operation.name, CURRENCY) && params.get(CURRENCY).is_none() {
                     params.set(CURRENCY, config.currency.as_str());
                 }
-                let options = config.request_options(&locals, host, operation.host, options, token)?;
+                let options = config.request_options(locals, host, operation.host, batch, options, token)?;
                 operation.request(ids, params, &options)
             }
             Self::Raw {
@@ -78,7 +96,7 @@ impl Call<'_> {
                 options,
             } => {
                 let server = inflight_stripe::Host::of(method, path);
-                let options = config.request_options(&locals, host, server, options, None)?;
+                let options = config.request_options(locals, host, server, batch, options, None)?;
                 raw(method, path, params, &options)
             }
         };

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use inflight_core::{Credential, MemoryCredentials, Priority};
-use inflight_rhai::{DefaultPriority, Locals, batch_priority, script_error};
+use inflight_rhai::{DefaultPriority, Locals, script_error};
 use inflight_stripe::webhook::{SeenEvents, WebhookSecret};
 use inflight_stripe::{Host, RequestOptions};
 use rhai::EvalAltResult;
@@ -200,6 +200,7 @@ impl StripeConfig {
         locals: &Locals,
         host: &StripeHost,
         server: Host,
+        batch: Option<Priority>,
         own: RequestOptions,
         token: Option<ApiKey>,
     ) -> Result<RequestOptions, Box<EvalAltResult>> {
@@ -222,7 +223,7 @@ impl StripeConfig {
         options.stripe_version = options.stripe_version.or_else(|| self.api_version.clone());
         options.timeout = options.timeout.or(self.timeout);
         let run = || locals.get::<DefaultPriority>().map(|default| default.0);
-        options.priority = options.priority.or_else(batch_priority).or(self.priority).or_else(run);
+        options.priority = options.priority.or(batch).or(self.priority).or_else(run);
         Ok(options)
     }
 }

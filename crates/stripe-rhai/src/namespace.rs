@@ -79,7 +79,7 @@ fn add_operation(module: &mut Module, operation: &'static Operation, host: &Arc<
     add(module, operation.verb(), ids, ids + 2, move |ctx, args| {
         let given = arguments(operation, &now, args, options_of(operation))?;
         let ids: Vec<&str> = given.ids.iter().map(ImmutableString::as_str).collect();
-        given.parts.call(operation, &ids).wait(ctx, &now, true)
+        Call::wait(|| Ok(given.parts.call(operation, &ids)), ctx, &now, true)
     });
     if Pages::gives(operation) {
         add_pages(module, operation, host);
@@ -89,7 +89,7 @@ fn add_operation(module: &mut Module, operation: &'static Operation, host: &Arc<
     add(module, &name, ids, ids + 2, move |ctx, args| {
         let given = arguments(operation, &later, args, options_of(operation))?;
         let ids: Vec<&str> = given.ids.iter().map(ImmutableString::as_str).collect();
-        given.parts.call(operation, &ids).submit(ctx, &later).map(Dynamic::from)
+        Call::submit(|| Ok(given.parts.call(operation, &ids)), ctx, &later).map(Dynamic::from)
     });
 }
 
@@ -120,14 +120,12 @@ fn add_raw(module: &mut Module, host: &Arc<StripeHost>) {
     let now = Arc::clone(host);
     add(module, "raw", 2, 4, move |ctx, args| {
         let (method, path, params, options) = raw_arguments(&now, args)?;
-        raw(method, &path, params, options).wait(ctx, &now, true)
+        Call::wait(|| Ok(raw(method, &path, params, options)), ctx, &now, true)
     });
     let later = Arc::clone(host);
     add(module, "raw_async", 2, 4, move |ctx, args| {
         let (method, path, params, options) = raw_arguments(&later, args)?;
-        raw(method, &path, params, options)
-            .submit(ctx, &later)
-            .map(Dynamic::from)
+        Call::submit(|| Ok(raw(method, &path, params, options)), ctx, &later).map(Dynamic::from)
     });
 }
 

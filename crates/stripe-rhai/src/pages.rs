@@ -6,7 +6,9 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use inflight_core::Session;
-use inflight_rhai::{call_for_text, failure_error, locals_of, script_error, session_of, uncharged, wait};
+use inflight_rhai::{
+    batch_priority, call_for_text, failure_error, locals_of, script_error, session_of, uncharged, wait,
+};
 use inflight_stripe::pages::{FetchError, PageError, PageFetch, Pages};
 use inflight_stripe::{Operation, Params, RequestOptions, Resource};
 use rhai::{Dynamic, EvalAltResult, FuncRegistration, INT, ImmutableString, Map, Module, NativeCallContext};
@@ -59,7 +61,7 @@ impl StripePages {
     ) -> Answer<Self> {
         let locals = locals_of(ctx)?;
         let config = StripeConfig::of(&locals, host);
-        let options = config.request_options(&locals, host, operation.host, options, None)?;
+        let options = config.request_options(&locals, host, operation.host, batch_priority(), options, None)?;
         let wrong = |error: PageError| invalid(&error.to_string());
         let pages = Pages::new(operation, ids, params, &options).map_err(wrong)?;
         let (pages, prefetch) = set_up(pages, settings)?;

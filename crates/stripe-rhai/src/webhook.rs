@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use inflight_core::Request;
-use inflight_rhai::{call_request, from_json, journalled, locals_of, script_error, submit_request};
+use inflight_rhai::{batch_priority, call_request, from_json, journalled, locals_of, script_error, submit_request};
 use inflight_stripe::webhook::{
     DEFAULT_TOLERANCE, Event, EventNotification, SignatureError, Webhook, WebhookError, WebhookSecret,
 };
@@ -183,7 +183,7 @@ fn request(
     let locals = locals_of(ctx)?;
     let config = StripeConfig::of(&locals, host);
     let own = RequestOptions::new();
-    let mut options = config.request_options(&locals, host, inflight_stripe::Host::Api, own, None)?;
+    let mut options = config.request_options(&locals, host, inflight_stripe::Host::Api, batch_priority(), own, None)?;
     // It is fetched where it happened, whichever account the script works for otherwise.
     if notification.context().is_some() {
         options.stripe_account = None;
