@@ -10,6 +10,7 @@
 //! | `stripe` | Stripe's API as data: builders, form encoding, what answers mean |
 //! | `rhai` | scripts as futures, and their functions for requests in flight |
 //! | `stripe_rhai` | the Stripe builders for scripts |
+//! | `store` | requests and runs that survive the process |
 //! | `sim` | a stateful Stripe simulator |
 //!
 #![cfg_attr(
