@@ -59,6 +59,8 @@ pub(crate) enum Command {
     Sim(SimArguments),
     /// List what scripts can do with Stripe: one operation a line
     Api(ApiArguments),
+    /// List the functions that scripts can call, or explain one with an example
+    Functions(FunctionsArguments),
     /// Show the settings in effect, and where each comes from
     Config(ConfigArguments),
     /// Print a script that completes this program's arguments in a shell
@@ -191,6 +193,17 @@ pub(crate) struct ApiArguments {
     /// is looked for in all names, paths and parameters
     #[arg(value_name = "WORD")]
     pub(crate) word: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FunctionsArguments {
+    /// A function's name, such as await_result or stripe::raw. By default the signatures of all
+    #[arg(value_name = "NAME")]
+    pub(crate) name: Option<String>,
+
+    /// Print all of it as the page of the documentation
+    #[arg(long, conflicts_with = "name")]
+    pub(crate) markdown: bool,
 }
 
 #[derive(Debug, Args)]

@@ -36,6 +36,7 @@ mod opaque;
 mod options;
 mod package;
 mod pages;
+mod reference;
 mod upload;
 mod webhook;
 
@@ -49,6 +50,7 @@ pub use namespace::{beside_operations, reword};
 pub use options::OPTION_SETTERS;
 pub use package::StripePackage;
 pub use pages::StripePages;
+pub use reference::reference;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
