@@ -10,7 +10,7 @@ use std::time::Duration;
 use inflight::core::block_on;
 use inflight::rhai::ScriptErrorKind;
 use inflight::sim::Simulator;
-use inflight::stripe_rhai::ApiKey;
+use inflight::stripe_rhai::{ApiKey, HostOptions, StripeHost, StripePackage, migrations};
 use inflight::{Inflight, ScriptOptions};
 
 /// Pages whose scripts run as they stand. Those of the others are parts of something.
@@ -175,6 +175,22 @@ fn what_the_pages_include_is_there() {
                 assert!(included.contains(&mark), "{}: {include}", page.display());
             }
         }
+    }
+}
+
+/// Whatever the guide shows rewritten is what `inflight check --migrate` makes of it.
+#[test]
+fn the_guide_and_the_program_rewrite_alike() {
+    let engine = StripePackage::new_engine(&StripeHost::new(HostOptions::default()));
+    let guide = read(&root().join("docs/migration.md"));
+    let pairs: Vec<&str> = guide.split("\nbecomes\n").collect();
+    assert!(pairs.len() > 2, "the guide shows lines rewritten");
+    for (before, after) in pairs.iter().zip(&pairs[1..]) {
+        let (before, after) = (scripts(before).pop().unwrap(), scripts(after)[0]);
+        let found = migrations(&engine, before);
+        assert_eq!(found.len(), 1, "{before}");
+        let rewritten = found[0].rewritten.as_ref().map(|rewritten| rewritten.script.trim_end());
+        assert_eq!(rewritten, Some(after));
     }
 }
 

@@ -22,7 +22,7 @@ about each error.
 
 A signature names what a function takes and gives: `number` is an integer or a float, `any` what the text says. Where there is no arrow it
 gives `()`. `batch.add(…)` may also be called as `add(batch, …)`. Every function throws `invalid_argument` for an argument that it cannot
-use, `no_session` in an engine without a session, and `not_replayable` or `replay_diverged` in a run that cannot be replayed. Every
+use, and `no_session` in an engine without a session. Every
 example runs, as it stands, on the simulator.
 ";
 

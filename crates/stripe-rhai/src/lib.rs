@@ -43,7 +43,7 @@ mod webhook;
 pub use builder::{
     StripeBuilder, aliases, constructed_by, constructor_name, knows, setter, unknown_constructor, unknown_method,
 };
-pub use check::{Finding, check_ast, check_script};
+pub use check::{Finding, Migration, Rewritten, check_ast, check_script, migrations};
 pub use host::{DEFAULT_CURRENCY, HostOptions, StripeConfig, StripeHost};
 pub use key::{ApiKey, InvalidKey};
 pub use namespace::{beside_operations, reword};
