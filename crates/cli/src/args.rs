@@ -148,11 +148,13 @@ fn parse_priority(text: &str) -> Result<Priority, String> {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-With --migrate, lines as they would be are shown below what is found: with their number, or with + where they are new and come before
-the line of that number. No file is changed. A loop is rewritten where nothing in it needs what the call gives; else it says what does.
-Statements are rewritten where all create something or all read, and none mentions what another one does. What is started together
-is sent also where an earlier one fails, and what fails is thrown where the result is waited for. What only functions and closures do
-that are called from a loop is not seen. docs/migration.md has the traps.
+With --migrate, lines as they would be are shown below what is found: with their number, or with + where they are new and come \
+before the line of that number. No file is changed.
+
+A loop is rewritten where nothing in it needs what the call gives; else it says what does. Statements are rewritten where all create \
+something or all read, and none mentions what another one does. What is started together is sent also where an earlier one fails, and \
+what fails is thrown where the result is waited for. What only functions and closures do that are called from a loop is not seen. \
+docs/migration.md has the traps.
 
 Exit status: 0 nothing found; 1 something found, or a script cannot be read; 2 wrong usage.")]
 pub(crate) struct CheckArguments {

@@ -16,23 +16,24 @@ use crate::text::printable;
 const HEAD: &str = "\
 # The script API
 
-Every function that a script can call, from the functions' own documentation: `inflight functions --markdown` prints this page,
-`inflight functions NAME` one function. [What a script can say](../scripts.md) tells the same as a story, [errors](../errors.md) what to do
-about each error.
+Every function that a script can call, from the functions' own documentation: `inflight functions --markdown` prints
+this page, `inflight functions NAME` one function. [What a script can say](../scripts.md) tells the same as a story,
+[errors](../errors.md) what to do about each error.
 
-A signature names what a function takes and gives: `number` is an integer or a float, `any` what the text says. Where there is no arrow it
-gives `()`. `batch.add(…)` may also be called as `add(batch, …)`. Every function throws `invalid_argument` for an argument that it cannot
-use, and `no_session` in an engine without a session. Every
-example runs, as it stands, on the simulator.
+A signature names what a function takes and gives: `number` is an integer or a float, `any` what the text says. Where
+there is no arrow it gives `()`. `batch.add(…)` may also be called as `add(batch, …)`. Every function throws
+`invalid_argument` for an argument that it cannot use, and `no_session` in an engine without a session. Every example
+runs, as it stands, on the simulator.
 ";
 
 const CATALOGUE: &str = "
 ## Stripe's operations
 
-The functions below are those of the catalogue. `stripe::product::update(id, parameters, options)` waits for the whole object as a map: the
-ids of the path go first, and the last two may be left out. `stripe::product::update_async(…)` gives the request's id at once. On a builder,
-`new_product().name(\"Mug\").update(id)` does the same. An operation marked with `*` gives pages: its twin with `_all` gives every object.
-`inflight api RESOURCE` shows all parameters with their types.
+The functions below are those of the catalogue. `stripe::product::update(id, parameters, options)` waits for the whole
+object as a map: the ids of the path go first, and the last two may be left out. `stripe::product::update_async(…)`
+gives the request's id at once. On a builder, `new_product().name(\"Mug\").update(id)` does the same. An operation
+marked with `*` gives pages: its twin with `_all` gives every object. `inflight api RESOURCE` shows all parameters with
+their types.
 
 | resource | builder | operations |
 |---|---|---|
