@@ -5,7 +5,7 @@ mod syntax;
 
 use std::collections::BTreeSet;
 
-use rhai::{AST, ASTNode, BinaryExpr, Engine, Expr, Position, Stmt};
+use rhai::{ASTNode, BinaryExpr, Engine, Expr, Position, Stmt};
 
 use self::syntax::{
     Blocking, are_independent, blocking_function, function_bodies, is_all_methods, is_loop, pushed, walk,
@@ -53,7 +53,7 @@ pub fn migrations(engine: &Engine, text: &str) -> Vec<Migration> {
     let mut finder = Finder {
         checker,
         source: Source::new(text),
-        ast: &ast,
+        findings: check_ast(engine, &ast).len(),
         functions: ast.iter_functions().map(|function| function.name.to_owned()).collect(),
         found: Vec::new(),
     };
@@ -66,15 +66,16 @@ pub fn migrations(engine: &Engine, text: &str) -> Vec<Migration> {
     found
 }
 
-struct Finder<'e, 'a> {
+struct Finder<'e> {
     checker: Checker<'e>,
     source: Source,
-    ast: &'a AST,
+    /// How much is wrong with the script as it is.
+    findings: usize,
     functions: BTreeSet<String>,
     found: Vec<Migration>,
 }
 
-impl<'a> Finder<'_, 'a> {
+impl<'a> Finder<'_> {
     fn block(&mut self, statements: &'a [Stmt]) {
         self.runs(statements);
         for (at, statement) in statements.iter().enumerate() {
@@ -226,8 +227,7 @@ impl<'a> Finder<'_, 'a> {
             let (script, lines) = self.source.with(edits);
             // What was misread in the text does not parse, or names something that does not exist.
             let ast = self.checker.engine.compile(&script).ok()?;
-            let engine = self.checker.engine;
-            let is_sound = check_ast(engine, &ast).len() <= check_ast(engine, self.ast).len();
+            let is_sound = check_ast(self.checker.engine, &ast).len() <= self.findings;
             is_sound.then_some(Rewritten { script, lines })
         });
         self.found.push(Migration {

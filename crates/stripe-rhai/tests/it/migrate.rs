@@ -1,11 +1,19 @@
 //! `migrations`: what is found, what is rewritten, and the traps in which nothing is.
 
 use inflight_stripe_rhai::{HostOptions, Migration, StripeHost, StripePackage, migrations};
+use rhai::Engine;
+
+thread_local! {
+    static ENGINE: Engine = StripePackage::new_engine(&StripeHost::new(HostOptions::default()));
+}
 
 fn found(text: &str) -> Vec<Migration> {
-    let engine = StripePackage::new_engine(&StripeHost::new(HostOptions::default()));
+    ENGINE.with(|engine| found_by(engine, text))
+}
+
+fn found_by(engine: &Engine, text: &str) -> Vec<Migration> {
     engine.compile(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-    migrations(&engine, text)
+    migrations(engine, text)
 }
 
 /// The one migration of a script, which is rewritten like this.
@@ -139,6 +147,11 @@ fn a_loop_that_does_more_is_left_alone() {
         "fn f() { 1 }\nfor i in 0..3 {\n    new_product().name(\"a\").create();\n    f();\n}",
         "also calls `f`",
     );
+    for call in ["g(i);", "g.call(i);"] {
+        let script =
+            format!("let g = |x| x;\nfor i in 0..3 {{\n    new_product().name(\"a\").create();\n    {call}\n}}");
+        stays(&script, "also calls `");
+    }
     stays(
         "fn f() {\n    for i in 0..3 {\n        new_product().name(\"a\").create();\n        return;\n    }\n}",
         "left in line 4 for good",
@@ -183,6 +196,8 @@ fn calls_that_may_need_one_another_are_left_alone() {
     }
     let same_id = "let a = new_invoice_item().customer(\"cus_1\").create();\nlet b = new_invoice().customer(\"cus_1\").create();\n";
     assert_eq!(found(same_id), []);
+    let same_name = "let a = new_product().name(\"a\").create();\nlet a = new_customer().create();\n";
+    assert_eq!(found(same_name), []);
     assert_eq!(
         found("let a = new_product().name(\"a\").create(); let b = new_customer().create(); print(a);\n"),
         []
@@ -199,6 +214,48 @@ fn what_does_not_wait_is_not_found() {
     ] {
         assert_eq!(found(script), [], "{script}");
     }
-    let engine = StripePackage::new_engine(&StripeHost::new(HostOptions::default()));
-    assert_eq!(migrations(&engine, "for ("), []);
+    assert_eq!(ENGINE.with(|engine| migrations(engine, "for (")), []);
+}
+
+/// Lines of which scripts are put together.
+const LINES: [&str; 14] = [
+    "for i in 0..3 {",
+    "while true {",
+    "if x > 1 {",
+    "}",
+    "}",
+    "let ids = [];",
+    "let a = new_product().name(`é ${x} \"`).create();",
+    "\tlet ü = stripe::product::retrieve(\"prod_1\"); // \"(",
+    "ids.push(new_customer().create());",
+    "new_product()\n  .name('x')\n  .create();",
+    "ids.push(a);",
+    "/* ) */ stripe::raw(\"GET\", `/v1/products`);",
+    "print(a); let b = new_price().create();",
+    "return a;",
+];
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn whatever_is_found_is_within_the_script_and_what_is_rewritten_parses(
+        lines in proptest::collection::vec(0..LINES.len(), 1..12),
+        end in proptest::sample::select(vec!["\n", "\r\n", " "]),
+    ) {
+        let mut script: Vec<&str> = lines.iter().map(|line| LINES[*line]).collect();
+        let opened = script.iter().filter(|line| line.ends_with('{')).count();
+        let closed = script.iter().filter(|line| **line == "}").count();
+        script.extend(std::iter::repeat_n("}", opened.saturating_sub(closed)));
+        let script = script.join(end);
+        for migration in ENGINE.with(|engine| migrations(engine, &script)) {
+            let line = script.lines().nth(migration.line - 1).unwrap_or_default();
+            proptest::prop_assert!(migration.column <= line.chars().count(), "{migration:?}");
+            if let Some(rewritten) = migration.rewritten {
+                let parses = ENGINE.with(|engine| engine.compile(&rewritten.script).is_ok());
+                proptest::prop_assert!(parses, "{}", rewritten.script);
+                proptest::prop_assert!(rewritten.script.contains("_async("), "{}", rewritten.script);
+            }
+        }
+    }
 }

@@ -6,8 +6,8 @@ use super::syntax::{is_empty_list, mentioned, pushed, returns, walk};
 use super::{Finder, variable};
 use crate::check::source::{Edits, Place, Source};
 
-/// Functions that wait, beside Stripe's operations.
-const WAITS: [&str; 11] = [
+/// Functions that wait, beside Stripe's operations, or may: `call` calls any.
+const WAITS: [&str; 12] = [
     "await_result",
     "await_object",
     "await_all",
@@ -15,13 +15,14 @@ const WAITS: [&str; 11] = [
     "await_any",
     "await_race",
     "await_batch",
+    "call",
     "each",
     "join",
     "sleep",
     "sleep_ms",
 ];
 
-impl<'a> Finder<'_, 'a> {
+impl<'a> Finder<'_> {
     pub(super) fn within_loop(
         &mut self,
         statements: &'a [Stmt],
@@ -67,19 +68,19 @@ impl<'a> Finder<'_, 'a> {
         self.push(*position, message, edits.as_ref());
     }
 
-    /// A function that waits, or one of the script's own, which may.
+    /// A function that waits, or one of the script's own or in a variable, which may.
     fn waits_or_calls(&self, whole: &'a Stmt) -> Option<String> {
         let mut found = None;
         walk(ASTNode::Stmt(whole), &mut |path| {
-            let call = match path.last() {
-                Some(
-                    ASTNode::Stmt(Stmt::FnCall(call, _))
-                    | ASTNode::Expr(Expr::FnCall(call, _) | Expr::MethodCall(call, _)),
-                ) => call,
+            let (call, is_method) = match path.last() {
+                Some(ASTNode::Stmt(Stmt::FnCall(call, _)) | ASTNode::Expr(Expr::FnCall(call, _))) => (call, false),
+                Some(ASTNode::Expr(Expr::MethodCall(call, _))) => (call, true),
                 _ => return,
             };
             let name = call.name.as_str();
-            if !call.is_qualified() && (WAITS.contains(&name) || self.functions.contains(name)) {
+            let is_in_a_variable = !is_method && self.checker.variables.contains(name);
+            let is_known = WAITS.contains(&name) || self.functions.contains(name) || is_in_a_variable;
+            if !call.is_qualified() && is_known {
                 found.get_or_insert_with(|| name.to_owned());
             }
         });

@@ -54,7 +54,7 @@ pub(super) fn blocking_function(call: &FnCallExpr, position: Position) -> Option
     })
 }
 
-/// Whether neither needs the other: both create something or both read, and they mention nothing in common.
+/// Whether neither needs the other: both create something or both read, they mention nothing in common, and bear different names.
 pub(super) fn are_independent(before: &(&str, &Stmt, Blocking<'_>), after: &(&str, &Stmt, Blocking<'_>)) -> bool {
     let kind = |call: &Blocking<'_>| {
         let operation = call.operation?;
@@ -65,7 +65,7 @@ pub(super) fn are_independent(before: &(&str, &Stmt, Blocking<'_>), after: &(&st
         return false;
     };
     let (mentioned_before, mentioned_after) = (subjects(before.1), subjects(after.1));
-    let needs = mentioned_after.contains(before.0);
+    let needs = mentioned_after.contains(before.0) || before.0 == after.0;
     let shares = !mentioned_before.is_disjoint(&mentioned_after);
     first == second && !needs && (first || !shares)
 }
