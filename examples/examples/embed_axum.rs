@@ -44,6 +44,7 @@ const NEW_PRICE: &str = r#"
     #{ price: price, cents: cents }
 "#;
 
+// ANCHOR: rate
 /// An exchange rate from wherever the service has it: a database, another API. Any Rust future can stand here.
 async fn rate(currency: ImmutableString) -> Result<f64, Box<EvalAltResult>> {
     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -53,7 +54,9 @@ async fn rate(currency: ImmutableString) -> Result<f64, Box<EvalAltResult>> {
         other => Err(format!("no rate is known for `{other}`").into()),
     }
 }
+// ANCHOR_END: rate
 
+// ANCHOR: assemble
 /// All that the handlers share. Every engine also knows the service's own functions.
 fn assemble(base_url: String) -> Result<Inflight, Box<dyn Error>> {
     let builder = Inflight::builder()
@@ -62,9 +65,11 @@ fn assemble(base_url: String) -> Result<Inflight, Box<dyn Error>> {
         .engine(|engine| register_async_fn(engine, "rate", rate));
     Ok(builder.build()?)
 }
+// ANCHOR_END: assemble
 
 type Answer = (StatusCode, Json<Value>);
 
+// ANCHOR: handlers
 async fn new_product(State(inflight): State<Arc<Inflight>>, Path(name): Path<String>) -> Answer {
     answer(inflight.run(NEW_PRODUCT, options("name", name)).await)
 }
@@ -81,6 +86,7 @@ fn options(name: &str, value: String) -> ScriptOptions {
         ..ScriptOptions::default()
     }
 }
+// ANCHOR_END: handlers
 
 fn answer(report: ScriptReport) -> Answer {
     match report.result {
@@ -89,6 +95,7 @@ fn answer(report: ScriptReport) -> Answer {
     }
 }
 
+// ANCHOR: run
 fn main() -> Result<(), Box<dyn Error>> {
     let simulator = Simulator::builder().start()?;
     let inflight = Arc::new(assemble(simulator.url())?);
@@ -99,6 +106,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     simulator.shutdown();
     Ok(())
 }
+// ANCHOR_END: run
 
 async fn serve_and_ask(inflight: Arc<Inflight>) -> Result<(), Box<dyn Error>> {
     let routes = Router::new()

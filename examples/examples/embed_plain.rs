@@ -27,6 +27,7 @@ const CARELESS: &str = r#"
     print("nobody waits for the price");
 "#;
 
+// ANCHOR: main
 fn main() -> Result<(), Box<dyn Error>> {
     // A Stripe to try things on. A real one needs no base URL.
     let simulator = Simulator::builder().start()?;
@@ -45,7 +46,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     simulator.shutdown();
     Ok(())
 }
+// ANCHOR_END: main
 
+// ANCHOR: options
 fn options(name: &'static str) -> ScriptOptions {
     ScriptOptions {
         time_limit: Some(Duration::from_secs(60)),
@@ -53,6 +56,7 @@ fn options(name: &'static str) -> ScriptOptions {
         ..ScriptOptions::default()
     }
 }
+// ANCHOR_END: options
 
 fn show(name: &str, report: &ScriptReport) {
     match &report.result {

@@ -59,6 +59,8 @@ pub(crate) enum Command {
     Sim(SimArguments),
     /// List what scripts can do with Stripe: one operation a line
     Api(ApiArguments),
+    /// List the functions that scripts can call, or explain one with an example
+    Functions(FunctionsArguments),
     /// Show the settings in effect, and where each comes from
     Config(ConfigArguments),
     /// Print a script that completes this program's arguments in a shell
@@ -145,8 +147,21 @@ fn parse_priority(text: &str) -> Result<Priority, String> {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Exit status: 0 nothing found; 1 something found, or a script cannot be read; 2 wrong usage.")]
+#[command(after_help = "\
+With --migrate, lines as they would be are shown below what is found: with their number, or with + where they are new and come \
+before the line of that number. No file is changed.
+
+A loop is rewritten where nothing in it needs what the call gives; else it says what does. Statements are rewritten where all create \
+something or all read, and none mentions what another one does. What is started together is sent also where an earlier one fails, and \
+what fails is thrown where the result is waited for. What only functions and closures do that are called from a loop is not seen. \
+docs/migration.md has the traps.
+
+Exit status: 0 nothing found; 1 something found, or a script cannot be read; 2 wrong usage.")]
 pub(crate) struct CheckArguments {
+    /// Also find calls that wait one after another and need not, in loops and in a row, and show the lines rewritten
+    #[arg(long)]
+    pub(crate) migrate: bool,
+
     /// The scripts
     #[arg(required = true, value_name = "SCRIPT")]
     pub(crate) scripts: Vec<PathBuf>,
@@ -191,6 +206,17 @@ pub(crate) struct ApiArguments {
     /// is looked for in all names, paths and parameters
     #[arg(value_name = "WORD")]
     pub(crate) word: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FunctionsArguments {
+    /// A function's name, such as await_result or stripe::raw. By default the signatures of all
+    #[arg(value_name = "NAME")]
+    pub(crate) name: Option<String>,
+
+    /// Print all of it as the page of the documentation
+    #[arg(long, conflicts_with = "name")]
+    pub(crate) markdown: bool,
 }
 
 #[derive(Debug, Args)]

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use inflight::stripe_rhai::{HostOptions, StripeHost, StripePackage, check_script};
+use inflight::stripe_rhai::{HostOptions, Migration, StripeHost, StripePackage, check_script, migrations};
 
 use crate::args::CheckArguments;
 use crate::script::read_all;
@@ -33,6 +33,25 @@ pub(crate) fn check(arguments: &CheckArguments) -> u8 {
             );
             status = FAILED;
         }
+        if arguments.migrate
+            && let Ok(text) = &script.text
+        {
+            for migration in migrations(&engine, text) {
+                say(io::stdout(), &shown(&path, &migration));
+                status = FAILED;
+            }
+        }
     }
     status
+}
+
+/// `file:line:column: message`, and below it the lines as they would be.
+fn shown(path: &str, migration: &Migration) -> String {
+    let message = one_line(&migration.message);
+    let mut text = format!("{path}:{}:{}: {message}\n", migration.line, migration.column);
+    for (number, is_new, line) in migration.rewritten.iter().flat_map(|rewritten| &rewritten.lines) {
+        let mark = if *is_new { '+' } else { '|' };
+        text.push_str(&format!("{number:>6} {mark} {}\n", printable(line)));
+    }
+    text
 }

@@ -12,6 +12,7 @@ mod dashboard;
 mod descriptors;
 mod durable;
 mod duration;
+mod functions;
 mod http;
 mod metrics;
 mod monitor;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
             Command::Check(arguments) => Ok(check::check(arguments)),
             Command::Sim(arguments) => sim::sim(arguments),
             Command::Api(arguments) => api::api(arguments),
+            Command::Functions(arguments) => functions::functions(arguments),
             Command::Config(arguments) => settings::settings(arguments, all.config.as_deref()),
             Command::Completions(arguments) => Ok(settings::completions(arguments.shell)),
         });

@@ -19,7 +19,7 @@ type Answer<T> = Result<T, Box<EvalAltResult>>;
 const ALIASES: [(&str, &str, &str); 1] = [("price", "amount", "unit_amount")];
 
 /// Verbs whose blocking form gives the object itself; the others give its id.
-const GIVE_OBJECTS: [&str; 3] = ["retrieve", "list", "search"];
+pub(crate) const GIVE_OBJECTS: [&str; 3] = ["retrieve", "list", "search"];
 
 /// A request to one of Stripe's resources in the making.
 ///

@@ -1,6 +1,10 @@
 //! Finds calls of builders, setters and functions that do not exist, without running the script.
 
+mod migrate;
 pub(crate) mod namespaced;
+mod source;
+
+pub use migrate::{Migration, Rewritten, migrations};
 
 use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};
@@ -107,12 +111,7 @@ impl<'e> Checker<'e> {
     }
 
     fn run(mut self, ast: &AST) -> Vec<Finding> {
-        ast.walk(&mut |path: &[ASTNode]| {
-            if let Some(ASTNode::Stmt(statement)) = path.last() {
-                self.learn(statement);
-            }
-            true
-        });
+        self.learn_all(ast);
         ast.walk(&mut |path: &[ASTNode]| {
             match path {
                 [.., ASTNode::Stmt(Stmt::FnCall(call, position))] => self.function(call, *position),
@@ -129,6 +128,15 @@ impl<'e> Checker<'e> {
             true
         });
         self.findings
+    }
+
+    fn learn_all(&mut self, ast: &AST) {
+        ast.walk(&mut |path: &[ASTNode]| {
+            if let Some(ASTNode::Stmt(statement)) = path.last() {
+                self.learn(statement);
+            }
+            true
+        });
     }
 
     /// Which variables hold builders. One that is also given something else is not followed.

@@ -36,19 +36,21 @@ mod opaque;
 mod options;
 mod package;
 mod pages;
+mod reference;
 mod upload;
 mod webhook;
 
 pub use builder::{
     StripeBuilder, aliases, constructed_by, constructor_name, knows, setter, unknown_constructor, unknown_method,
 };
-pub use check::{Finding, check_ast, check_script};
+pub use check::{Finding, Migration, Rewritten, check_ast, check_script, migrations};
 pub use host::{DEFAULT_CURRENCY, HostOptions, StripeConfig, StripeHost};
 pub use key::{ApiKey, InvalidKey};
 pub use namespace::{beside_operations, reword};
 pub use options::OPTION_SETTERS;
 pub use package::StripePackage;
 pub use pages::StripePages;
+pub use reference::reference;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -1,5 +1,6 @@
 //! The bindings from a script's side.
 
+mod migrate;
 mod namespace;
 mod properties;
 mod sample;
