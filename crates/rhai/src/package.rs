@@ -16,7 +16,7 @@ use crate::heap::{Hosted, uncharged};
 use crate::locals::Locals;
 use crate::object::{object_told, response_value, result_told};
 use crate::outside::{Answered, Call, is_run, numbered, refusal};
-use crate::wait::{wait, within, within_own};
+use crate::wait::{wait, within_own};
 
 pub(crate) type Answer<T> = Result<T, Box<EvalAltResult>>;
 

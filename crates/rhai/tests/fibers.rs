@@ -410,6 +410,59 @@ fn a_plain_engine_on_a_plain_thread_parks() {
 }
 
 #[tokio::test]
+async fn what_runs_on_the_hosts_stack_is_no_part_of_the_script() {
+    let mut engine = engine();
+    engine.register_fn("lent", |text: ImmutableString| {
+        assert!(inflight_rhai::current_locals().is_some());
+        let given = inflight_rhai::on_hosts_stack(|| {
+            assert!(inflight_rhai::current_locals().is_none());
+            assert!(
+                inflight_rhai::wait(std::future::ready(())).is_err(),
+                "nothing can be suspended"
+            );
+            format!("{text}!")
+        });
+        assert!(inflight_rhai::current_locals().is_some());
+        given
+    });
+    engine.register_fn("broken", || -> INT {
+        inflight_rhai::on_hosts_stack(|| panic!("in the middle"))
+    });
+    assert_eq!(
+        inflight_rhai::on_hosts_stack(|| 1),
+        1,
+        "without a script it simply runs"
+    );
+    let engine = FiberEngine::new(engine);
+    let waits_after = engine
+        .eval_async::<String>("let a = lent(`a`); sleep(0.001); a + lent(`b`)")
+        .await;
+    assert_eq!(waits_after.unwrap(), "a!b!");
+    let error = engine.eval_async::<INT>("broken()").await.unwrap_err();
+    assert_eq!(error.kind(), ScriptErrorKind::Panic);
+    assert!(error.message().contains("in the middle"), "{error}");
+    assert_eq!(engine.eval_async::<String>("lent(`c`)").await.unwrap(), "c!");
+}
+
+#[tokio::test]
+async fn a_pool_ends_with_its_last_handle_and_stops_what_runs_on_it() {
+    let pool = FiberPool::new(1, || FiberEngine::new(engine()));
+    let other = pool.clone();
+    let forever = pool.spawn(|engine| async move { engine.eval_async::<INT>("sleep(3600); 1").await });
+    drop(pool);
+    let short = other.spawn(|engine| async move { engine.eval_async::<INT>("1").await });
+    assert_eq!(short.await.unwrap().unwrap(), 1);
+    assert!(!forever.is_finished());
+    let panics = other.spawn(|_| async { panic!("a task's own") });
+    let error: inflight_rhai::ScriptError = panics.await.map(|(): ()| ()).unwrap_err();
+    assert_eq!(error.kind(), ScriptErrorKind::Panic);
+    let dropped = other.spawn(|_| std::future::pending::<()>()).stops_when_dropped();
+    drop(dropped);
+    drop(other);
+    assert_eq!(forever.await.unwrap_err().kind(), ScriptErrorKind::Cancelled);
+}
+
+#[tokio::test]
 async fn a_pool_runs_scripts_on_threads_of_its_own() {
     let pool = FiberPool::new(2, || FiberEngine::new(engine()));
     let mut tasks = Vec::new();
