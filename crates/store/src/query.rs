@@ -5,7 +5,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
 
 use crate::database::{Dialect, damage, execute};
-use crate::encode::outcome_text;
+use crate::encode::{outcome_text, priority_of};
 use crate::rows::{KEPT, kept_of};
 use crate::statement::safe;
 use crate::{DurableStore, QueryError};
@@ -48,6 +48,8 @@ pub struct RequestRow {
     pub effect: Option<String>,
     /// The failure's kind.
     pub error: Option<String>,
+    /// `high`, `normal` or `low`.
+    pub priority: &'static str,
     /// How many attempts were made.
     pub attempts: u64,
     /// The last answer's HTTP status.
@@ -62,10 +64,10 @@ pub struct RequestRow {
     pub ended_at: Option<i64>,
 }
 
-const COLUMNS: &str = "id, run, account, operation, method, path, state, effect, error, attempts, last_status, \
+pub(crate) const COLUMNS: &str = "id, run, account, operation, method, path, state, effect, error, priority, attempts, last_status, \
      server_request_id, owner, created_at, ended_at";
 
-fn request_row(row: &AnyRow) -> Result<RequestRow, sqlx::Error> {
+pub(crate) fn request_row(row: &AnyRow) -> Result<RequestRow, sqlx::Error> {
     let attempts: i64 = row.try_get("attempts")?;
     Ok(RequestRow {
         id: row.try_get("id")?,
@@ -77,6 +79,7 @@ fn request_row(row: &AnyRow) -> Result<RequestRow, sqlx::Error> {
         state: row.try_get("state")?,
         effect: row.try_get("effect")?,
         error: row.try_get("error")?,
+        priority: priority_of(row.try_get("priority")?).as_str(),
         attempts: u64::try_from(attempts).unwrap_or(0),
         last_status: row.try_get("last_status")?,
         server_request_id: row.try_get("server_request_id")?,

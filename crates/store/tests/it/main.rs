@@ -11,3 +11,4 @@ mod runs;
 mod schema;
 mod sqlite;
 mod support;
+mod view;
