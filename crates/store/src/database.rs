@@ -46,7 +46,7 @@ impl Location {
         install_drivers();
         let (mut connection, settings) = match self {
             Self::Sqlite(file) => (
-                AnyConnection::connect(&sqlite_url(file, "ro")).await?,
+                open_to_read(file).await?,
                 ["PRAGMA busy_timeout = 5000", "PRAGMA query_only = ON"],
             ),
             Self::Postgres(url) => (
@@ -103,6 +103,25 @@ impl Location {
 fn install_drivers() {
     static DRIVERS: Once = Once::new();
     DRIVERS.call_once(sqlx::any::install_default_drivers);
+}
+
+/// A file that another process may write meanwhile. Where its folder cannot be written, nobody who could be waited for does: SQLite needs
+/// a file of its own there otherwise.
+async fn open_to_read(file: &Path) -> Result<AnyConnection, sqlx::Error> {
+    const LOOK: &str = "SELECT COUNT(*) FROM sqlite_master";
+    /// `SQLITE_CANTOPEN`.
+    const CANNOT_OPEN: i64 = 14;
+    let mut connection = AnyConnection::connect(&sqlite_url(file, "ro")).await?;
+    let Err(error) = execute(&mut connection, LOOK).await else {
+        return Ok(connection);
+    };
+    let code = error
+        .as_database_error()
+        .and_then(|error| error.code()?.parse::<i64>().ok());
+    if code.is_none_or(|code| code & 0xff != CANNOT_OPEN) {
+        return Err(error);
+    }
+    AnyConnection::connect(&(sqlite_url(file, "ro") + "&immutable=true")).await
 }
 
 fn sqlite_url(file: &Path, mode: &str) -> String {
