@@ -109,8 +109,8 @@ fn install_drivers() {
 /// a file of its own there otherwise.
 async fn open_to_read(file: &Path) -> Result<AnyConnection, sqlx::Error> {
     const LOOK: &str = "SELECT COUNT(*) FROM sqlite_master";
-    /// `SQLITE_CANTOPEN`.
-    const CANNOT_OPEN: i64 = 14;
+    /// `SQLITE_READONLY` and `SQLITE_CANTOPEN`, which may have further bits.
+    const NO_OWN_FILE: [i64; 2] = [8, 14];
     let mut connection = AnyConnection::connect(&sqlite_url(file, "ro")).await?;
     let Err(error) = execute(&mut connection, LOOK).await else {
         return Ok(connection);
@@ -118,7 +118,7 @@ async fn open_to_read(file: &Path) -> Result<AnyConnection, sqlx::Error> {
     let code = error
         .as_database_error()
         .and_then(|error| error.code()?.parse::<i64>().ok());
-    if code.is_none_or(|code| code & 0xff != CANNOT_OPEN) {
+    if !code.is_some_and(|code| NO_OWN_FILE.contains(&(code & 0xff))) {
         return Err(error);
     }
     AnyConnection::connect(&(sqlite_url(file, "ro") + "&immutable=true")).await
