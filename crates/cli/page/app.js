@@ -32,19 +32,21 @@ function showFigures(figures) {
 const named = (map) => Object.entries(map).map(([name, number]) => `${name.replaceAll("_", " ")} ${count(number)}`).join(", ");
 const sum = (map) => Object.values(map).reduce((total, number) => total + number, 0);
 
-function figuresOf({ scripts, requests, latency, retries, rate_limited }) {
+function figuresOf({ scripts, requests, latency, retries, rate_limited, fleet }) {
   const bad = requests.failed + requests.timeout;
   const [high, normal, low] = requests.queued;
+  const name = fleet ? "Runs" : "Scripts";
   return [
-    figure("Scripts", `${count(scripts.ok + scripts.failed)} of ${count(scripts.total)}`, `${count(scripts.live)} live`),
-    figure("Scripts failed", count(scripts.failed), "", scripts.failed ? "bad" : ""),
+    figure(name, `${count(scripts.ok + scripts.failed)} of ${count(scripts.total)}`, `${count(scripts.live)} live`),
+    figure(`${name} failed`, count(scripts.failed), "", scripts.failed ? "bad" : ""),
     figure("Requests ended", count(requests.completed + bad + requests.cancelled), `of ${count(requests.submitted)} submitted`),
     figure("Requests failed", count(bad), requests.cancelled ? `and ${count(requests.cancelled)} cancelled` : "", bad ? "bad" : ""),
     figure("In flight", count(requests.in_flight), `${count(requests.waiting)} wait to be sent again`),
     figure("Queued", count(high + normal + low), `high ${count(high)}, normal ${count(normal)}, low ${count(low)}`),
     figure("Latency p50", time(latency.p50_ms), `p95 ${time(latency.p95_ms)}, p99 ${time(latency.p99_ms)}`),
     figure("Retries", count(requests.retries), named(retries)),
-    figure("Rate limited", count(sum(rate_limited)), named(rate_limited), sum(rate_limited) ? "bad" : ""),
+    // A store does not keep why an attempt failed.
+    ...(fleet ? [] : [figure("Rate limited", count(sum(rate_limited)), named(rate_limited), sum(rate_limited) ? "bad" : "")]),
     figure("Outcome unknown", count(requests.unknown), requests.replays ? `${count(requests.replays)} replayed answers` : "",
       requests.unknown ? "bad" : ""),
   ];
@@ -70,7 +72,7 @@ function showFailures(groups) {
     }
     if (nodes.box.parentNode !== box) box.append(nodes.box);
     setText(nodes.count, count(group.count));
-    setText(nodes.message, `Last: ${group.message}`);
+    setText(nodes.message, group.message ? `Last: ${group.message}` : "");
     const shown = group.last.map((request) => request.id).join();
     if (nodes.shown !== shown && !nodes.list.contains(document.activeElement)) {
       nodes.shown = shown;
@@ -86,6 +88,7 @@ function failedRequest(request) {
 }
 
 function runState() {
+  if (state.fleet) return state.fleet.trouble ? ["stopped", "the store gives no answer"] : ["running", "watching"];
   if (state.has_ended) return ["ended", "ended"];
   return state.is_paused ? ["paused", "sending is paused"] : ["running", "running"];
 }
@@ -105,23 +108,34 @@ function show(latest, all) {
   setText(byId("run"), text);
   document.title = `Inflight: ${text}`;
   const pause = byId("pause");
-  pause.hidden = Boolean(report) || latest.has_ended;
+  pause.hidden = Boolean(report || latest.fleet) || latest.has_ended;
   setText(pause, latest.is_paused ? "Resume sending" : "Pause sending");
   showFigures(figuresOf(latest));
   drawCharts(points);
+  showFleet(latest.fleet);
   showFailures(latest.failures);
   showTables(latest);
+}
+
+function showFleet(fleet) {
+  for (const name of ["processes", "accounts"]) {
+    byId(`${name}-section`).hidden = !fleet;
+    if (fleet) tables[name].show(fleet[name]);
+  }
+  if (!fleet) return;
+  setText(byId("scripts-name"), "Runs");
+  setText(byId("connection"), fleet.trouble ?? "");
 }
 
 let drawing = 0;
 
 // One table after the other, with room for whatever the reader does in between. Later data overtakes what is not shown yet.
-function showTables({ requests, scripts, pending, script_lines, failed, ended }) {
+function showTables({ requests, scripts, pending, script_lines, failed, ended, fleet }) {
   setText(byId("pending-count"), requests.pending ? `(${count(requests.pending)})` : "");
   setText(byId("scripts-count"), `(${count(scripts.total)})`);
   const steps = [
     () => tables.pending.show(pending, requests.pending > pending.length ? `The ${count(pending.length)} oldest.` : ""),
-    () => tables.scripts.show(script_lines, "Those that failed, then the oldest that run, then the last that ended well."),
+    () => tables.scripts.show(script_lines, fleet ? "The newest." : "Those that failed, then the oldest that run, then the last that ended well."),
     () => tables.failed.show(failed),
     () => tables.ended.show(ended),
   ];
@@ -161,14 +175,14 @@ async function refreshRequest() {
   const failure = request?.ending?.failure;
   const facts = request ? [
     ["Id", request.id], ["Script", request.script], ["Method", request.method], ["Priority", request.priority],
-    ["Submitted", `at ${time(request.submitted_ms)}`], ["State", request.ending?.status ?? request.state],
+    ["Submitted", request.submitted_ms < 0 ? `${time(-request.submitted_ms)} before this page` : `at ${time(request.submitted_ms)}`], ["State", request.ending?.status ?? request.state],
     ["Latency", time(request.ending?.latency_ms)], ["Object", request.ending?.object], ["Kind", failure?.kind], ["Code", failure?.code],
     ["Effect", failure && effects[failure.effect]], ["Message", failure?.message], ["Stripe's request id", failure?.request_id],
   ] : [];
   const shown = facts.filter(([, value]) => value).flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]);
   byId("request-facts").replaceChildren(...shown);
   tables.attempts.show(request?.attempts ?? [], request && request.attempts_made > request.attempts.length ? "The last ones." : "");
-  byId("cancel").hidden = Boolean(report) || !request || Boolean(request.ending);
+  byId("cancel").hidden = Boolean(report || state.fleet) || !request || Boolean(request.ending);
 }
 
 byId("request").addEventListener("close", () => { opened = null; });

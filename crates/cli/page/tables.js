@@ -45,7 +45,7 @@ class Rows {
       setText(cell, value.text);
       cell.className = value.tone;
     } else {
-      setText(cell, value ?? "");
+      setText(cell, value || "");
     }
   }
 }
@@ -88,6 +88,25 @@ const tables = {
     { head: "Latency", number: true, cell: (row) => time(row.latency_ms) },
     { head: "Script", cell: (row) => row.script },
   ], (row) => row.id),
+  processes: new Rows(byId("processes"), [
+    { head: "Process", cell: (row) => row.id },
+    { head: "Requests", number: true, cell: (row) => count(row.requests) },
+    { head: "Sent", number: true, cell: (row) => count(row.sent) },
+    { head: "Runs", number: true, cell: (row) => count(row.runs) },
+    { head: "Last heartbeat", number: true, cell: (row) => (row.heard_ms === null ? "" : `${time(row.heard_ms)} ago`) },
+    { head: "Lease", cell: (row) => row.lease_ms !== null && {
+      text: row.lease_ms < 0 ? `over for ${time(-row.lease_ms)}` : `for ${time(row.lease_ms)}`, tone: row.lease_ms < 0 ? "bad" : "plain",
+    } },
+  ], (row) => row.id),
+  accounts: new Rows(byId("accounts"), [
+    { head: "Account", cell: (row) => row.name || "-" },
+    { head: "Mode", cell: (row) => row.mode || "-" },
+    { head: "Pending", number: true, cell: (row) => count(row.pending) },
+    { head: "Completed", number: true, cell: (row) => count(row.completed) },
+    { head: "Failed", number: true, cell: (row) => count(row.failed) },
+    { head: "Cancelled", number: true, cell: (row) => count(row.cancelled) },
+    { head: "Outcome unknown", number: true, cell: (row) => count(row.unknown) },
+  ], (row) => `${row.mode} ${row.name}`),
   attempts: new Rows(byId("attempts"), [
     { head: "No.", number: true, cell: (row) => String(row.number) },
     { head: "Began", number: true, cell: (row) => time(row.began_ms) },

@@ -14,8 +14,8 @@ use inflight::core::Priority;
 use inflight::sim::Latency;
 
 pub(crate) use operate::{
-    RequestsArguments, RequestsCommand, RunsArguments, RunsCommand, StoreArgument, StoreArguments, StoreCommand,
-    WorkArguments,
+    DashboardArguments, RequestsArguments, RequestsCommand, RunsArguments, RunsCommand, StoreArgument, StoreArguments,
+    StoreCommand, WorkArguments,
 };
 pub(crate) use sending::SendingArguments;
 
@@ -53,6 +53,8 @@ pub(crate) enum Command {
     Store(StoreArguments),
     /// Send what other processes have submitted to the same store, until interrupted
     Work(WorkArguments),
+    /// Serve a page that shows a store's requests, runs and processes, until interrupted. Nothing of the store is changed
+    Dashboard(DashboardArguments),
     /// Parse scripts and name builders, setters and functions that do not exist, without running anything
     Check(CheckArguments),
     /// Serve the Stripe simulator until interrupted

@@ -1,8 +1,8 @@
-//! The monitoring page's server: `inflight run --dashboard`.
+//! The monitoring page's server: `inflight run --dashboard`, `inflight dashboard`.
 
 mod access;
+mod of_run;
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,7 +11,6 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_SECURITY_POLICY, HeaderValue};
 use hyper::{Method, Request, StatusCode};
-use inflight::Inflight;
 use inflight::core::RequestId;
 use serde::Serialize;
 use serde_json::json;
@@ -19,43 +18,61 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::http::{Answer, Body, Handler, Server, Trust, answer, text};
-use crate::metrics::Exposition;
-use crate::monitor::{Monitor, Past};
+use crate::http::{Answer, Body, Handler, ListenError, Server, Trust, answer, text};
+use crate::monitor::{self, Past, Snapshot};
 use crate::page::page;
-pub(crate) use access::{TOKEN_MIN, Token};
+pub(crate) use access::{TOKEN_VARIABLE, Token};
+pub(crate) use of_run::OfRun;
 
 /// How often an open page is told how things stand.
 const EVERY: Duration = Duration::from_millis(500);
 
+const UNKNOWN: &str = "This request is not known, or no longer.";
+
 /// A page that loads and sends nothing beyond this server, and that nobody frames.
 const POLICY: &str = "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// The page of a run. Dropped, it is gone.
+/// What a page is about.
+pub(crate) trait Watched: Send + Sync + 'static {
+    fn state(&self, has_ended: bool, past: Past) -> Snapshot;
+
+    /// One request, if it is still known.
+    fn request(&self, id: RequestId) -> Option<monitor::Request>;
+
+    /// What can be done with it. `None` where it can only be looked at.
+    fn control(&self) -> Option<&dyn Control>;
+}
+
+/// What the page's buttons do.
+pub(crate) trait Control {
+    /// The measurements as text.
+    fn metrics(&self) -> Answer;
+
+    /// Calls a request back. Gives whether it is cancelled, or `None` where it is not known.
+    fn cancel(&self, id: RequestId) -> Option<bool>;
+
+    /// Pauses sending, or goes on. Gives whether it is paused.
+    fn pause(&self, pause: bool) -> bool;
+}
+
+/// The page of a run, or of a store. Dropped, it is gone.
 pub(crate) struct Dashboard {
     server: Server,
     site: Arc<Site>,
 }
 
 impl Dashboard {
-    /// Serves the page of this run at this address.
-    pub(crate) fn start(
-        address: SocketAddr,
-        token: Token,
-        inflight: Arc<Inflight>,
-        monitor: Arc<Monitor>,
-        exposition: Exposition,
-    ) -> io::Result<Self> {
+    /// Serves the page at this address.
+    pub(crate) fn start(address: SocketAddr, token: Token, watched: impl Watched) -> Result<Self, ListenError> {
         let site = Arc::new(Site {
             token,
-            inflight,
-            monitor,
-            exposition,
+            watched: Box::new(watched),
             ended: CancellationToken::new(),
             latest: Mutex::default(),
         });
         let guarded = Arc::clone(&site);
-        let server = Server::start(address, move |address| Guarded { address, site: guarded })?;
+        let server = Server::start(address, move |address| Guarded { address, site: guarded })
+            .map_err(|source| ListenError::of("the page", address, source))?;
         Ok(Self { server, site })
     }
 
@@ -91,9 +108,7 @@ impl Handler for Guarded {
 
 struct Site {
     token: Token,
-    inflight: Arc<Inflight>,
-    monitor: Arc<Monitor>,
-    exposition: Exposition,
+    watched: Box<dyn Watched>,
     ended: CancellationToken,
     /// The state that open pages were last told, and when it was made: one for all of them.
     latest: Mutex<Option<(Instant, Bytes)>>,
@@ -105,12 +120,12 @@ impl Site {
         let (allowed, answer): (_, &dyn Fn() -> Answer) = match parts[..] {
             [""] => (Method::GET, &front),
             ["state"] => (Method::GET, &|| json_answer(&self.state(Past::All))),
-            ["metrics"] => (Method::GET, &|| self.exposition.answer(self.inflight.registry())),
+            ["metrics"] => (Method::GET, &|| self.controlled(|control| control.metrics())),
             ["events"] => (Method::GET, &|| self.events()),
             ["requests", id] => (Method::GET, &|| self.request(id)),
-            ["requests", id, "cancel"] => (Method::POST, &|| self.cancel(id)),
-            ["pause"] => (Method::POST, &|| self.pause(true)),
-            ["resume"] => (Method::POST, &|| self.pause(false)),
+            ["requests", id, "cancel"] => (Method::POST, &|| self.controlled(|control| cancel(control, id))),
+            ["pause"] => (Method::POST, &|| self.controlled(|control| pause(control, true))),
+            ["resume"] => (Method::POST, &|| self.controlled(|control| pause(control, false))),
             _ => return text(StatusCode::NOT_FOUND, "There is nothing here."),
         };
         if *method == allowed {
@@ -123,38 +138,22 @@ impl Site {
         }
     }
 
-    fn state(&self, past: Past) -> crate::monitor::Snapshot {
-        let (is_paused, has_ended) = (self.inflight.is_paused(), self.ended.is_cancelled());
-        self.monitor
-            .snapshot(self.inflight.registry(), is_paused, has_ended, past)
+    fn state(&self, past: Past) -> Snapshot {
+        self.watched.state(self.ended.is_cancelled(), past)
     }
 
     fn request(&self, id: &str) -> Answer {
-        match id.parse().ok().and_then(|id| self.monitor.request(id)) {
+        match id.parse().ok().and_then(|id| self.watched.request(id)) {
             Some(request) => json_answer(&request),
-            None => text(StatusCode::NOT_FOUND, "This request is not known, or no longer."),
+            None => text(StatusCode::NOT_FOUND, UNKNOWN),
         }
     }
 
-    fn cancel(&self, id: &str) -> Answer {
-        let Ok(id) = id.parse::<RequestId>() else {
-            return text(StatusCode::NOT_FOUND, "This is no request's id.");
-        };
-        // One that the registry has forgotten has ended.
-        let ended = || self.monitor.request(id).map(|_| false);
-        match self.inflight.registry().cancel_anywhere(id).or_else(ended) {
-            Some(cancelled) => json_answer(&json!({ "cancelled": cancelled })),
-            None => text(StatusCode::NOT_FOUND, "This request is not known, or no longer."),
+    fn controlled(&self, act: impl FnOnce(&dyn Control) -> Answer) -> Answer {
+        match self.watched.control() {
+            Some(control) => act(control),
+            None => text(StatusCode::NOT_FOUND, "This page only shows."),
         }
-    }
-
-    fn pause(&self, pause: bool) -> Answer {
-        if pause {
-            self.inflight.pause();
-        } else {
-            self.inflight.resume();
-        }
-        json_answer(&json!({ "is_paused": self.inflight.is_paused() }))
     }
 
     /// Server-sent events: how things stand, all of it at first and then what is new.
@@ -191,6 +190,20 @@ impl Site {
             }
         }
     }
+}
+
+fn cancel(control: &dyn Control, id: &str) -> Answer {
+    let Ok(id) = id.parse::<RequestId>() else {
+        return text(StatusCode::NOT_FOUND, "This is no request's id.");
+    };
+    match control.cancel(id) {
+        Some(cancelled) => json_answer(&json!({ "cancelled": cancelled })),
+        None => text(StatusCode::NOT_FOUND, UNKNOWN),
+    }
+}
+
+fn pause(control: &dyn Control, pause: bool) -> Answer {
+    json_answer(&json!({ "is_paused": control.pause(pause) }))
 }
 
 fn front() -> Answer {

@@ -19,6 +19,12 @@ pub(crate) struct StoreError {
 }
 
 impl StoreError {
+    /// What is wrong with the store at this address.
+    pub(crate) fn of(url: &str, source: OpenError) -> Self {
+        let address = shown(url);
+        Self { address, source }
+    }
+
     pub(crate) fn reason(&self) -> &OpenError {
         &self.source
     }
@@ -40,10 +46,7 @@ pub(crate) fn open(
 
 /// Opens a store, with an error that names it without its password.
 pub(crate) fn open_store(url: &str, options: inflight::store::StoreOptions) -> Result<DurableStore, StoreError> {
-    DurableStore::open(url, options).map_err(|source| StoreError {
-        address: shown(url),
-        source,
-    })
+    DurableStore::open(url, options).map_err(|source| StoreError::of(url, source))
 }
 
 /// A store's address without what may be a password.

@@ -34,6 +34,21 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 /// The pause after a connection could not be accepted, when the process has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
+/// An address at which nothing can be served.
+#[derive(Debug, thiserror::Error)]
+#[error("{what} cannot be served at {address}: {source}")]
+pub(crate) struct ListenError {
+    what: &'static str,
+    address: SocketAddr,
+    source: io::Error,
+}
+
+impl ListenError {
+    pub(crate) fn of(what: &'static str, address: SocketAddr, source: io::Error) -> Self {
+        Self { what, address, source }
+    }
+}
+
 /// What is sent back.
 pub(crate) type Answer = Response<Body>;
 

@@ -58,6 +58,7 @@ fn main() -> ExitCode {
             Command::Requests(arguments) => operate::requests(&arguments.command),
             Command::Store(arguments) => operate::store(&arguments.command),
             Command::Work(arguments) => operate::work(arguments),
+            Command::Dashboard(arguments) => operate::dashboard(arguments),
             Command::Check(arguments) => Ok(check::check(arguments)),
             Command::Sim(arguments) => sim::sim(arguments),
             Command::Api(arguments) => api::api(arguments),

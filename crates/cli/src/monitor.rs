@@ -1,6 +1,7 @@
 //! What a run knows of itself: fed by the registry and the worker, read by the page, the report and the JSON.
 
 mod failures;
+mod fleet;
 mod requests;
 mod scripts;
 mod series;
@@ -20,6 +21,7 @@ use serde::Serialize;
 use crate::duration::milliseconds;
 use crate::text::one_line;
 use failures::{Failures, Group, Key, Named};
+pub(crate) use fleet::Fleet;
 pub(crate) use requests::Request;
 use requests::{Ending, Line, New, Requests};
 use scripts::Scripts;
@@ -73,6 +75,9 @@ pub(crate) struct Snapshot {
     pending: Vec<Line>,
     ended: Vec<Line>,
     failed: Vec<Line>,
+    /// Of a store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fleet: Option<fleet::Shown>,
 }
 
 #[derive(Debug, Serialize)]
@@ -115,6 +120,27 @@ pub(crate) enum Past {
     /// What a page that is open needs.
     Recent,
     All,
+}
+
+impl Past {
+    fn points(self) -> usize {
+        match self {
+            Self::Recent => POINTS_EACH,
+            Self::All => usize::MAX,
+        }
+    }
+}
+
+impl Latency {
+    fn of(latencies: &Histogram<u64>) -> Self {
+        let quantile = |q| latencies.value_at_quantile(q) as f64 / 1e3;
+        Self {
+            p50_ms: quantile(0.5),
+            p95_ms: quantile(0.95),
+            p99_ms: quantile(0.99),
+            max_ms: latencies.max() as f64 / 1e3,
+        }
+    }
 }
 
 impl Monitor {
@@ -176,8 +202,6 @@ impl Monitor {
         let counts = registry.counts();
         let now_ms = milliseconds(self.now());
         let state = self.state();
-        let latencies = state.series.latencies();
-        let quantile = |q| latencies.value_at_quantile(q) as f64 / 1e3;
         let (ended, failed) = state.requests.ended_lines();
         Snapshot {
             version: env!("CARGO_PKG_VERSION"),
@@ -200,17 +224,9 @@ impl Monitor {
                 replays: state.replays,
                 unknown: state.unknown,
             },
-            latency: Latency {
-                p50_ms: quantile(0.5),
-                p95_ms: quantile(0.95),
-                p99_ms: quantile(0.99),
-                max_ms: latencies.max() as f64 / 1e3,
-            },
-            step_ms: u64::try_from(state.series.step().as_millis()).unwrap_or(u64::MAX),
-            points: state.series.last(match past {
-                Past::Recent => POINTS_EACH,
-                Past::All => usize::MAX,
-            }),
+            latency: Latency::of(state.series.latencies()),
+            step_ms: state.series.step_ms(),
+            points: state.series.last(past.points()),
             retries: state.retries.clone(),
             rate_limited: state.rate_limited.clone(),
             failures: state.failures.groups(),
@@ -218,6 +234,7 @@ impl Monitor {
             pending: state.requests.pending_lines(),
             ended,
             failed,
+            fleet: None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! What those who look after a store do: see and settle requests, go on with runs, keep the tables in order, and send.
 
+mod dashboard;
 mod requests;
 mod runs;
 mod tables;
@@ -11,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use inflight::store::{DurableStore, StoreOptions};
 use inflight::store_options;
 
+pub(crate) use dashboard::dashboard;
 pub(crate) use requests::requests;
 pub(crate) use runs::runs;
 pub(crate) use tables::store;

@@ -8,7 +8,6 @@ mod table;
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +18,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::RunArguments;
-use crate::dashboard::{Dashboard, TOKEN_MIN, Token};
+use crate::dashboard::{Dashboard, OfRun, Token};
 use crate::descriptors::concurrency_within_limit;
 use crate::durable::{self, Runs};
+use crate::http::ListenError;
 use crate::metrics::{self, Exposition};
 use crate::monitor::Monitor;
 use crate::page::page;
@@ -42,9 +42,6 @@ const TICK: Duration = Duration::from_millis(50);
 /// A page in a file has no policy that would ask for it.
 const PAGE_NONCE: &str = "report";
 
-/// The token of the page, where it is to be the same in each run.
-pub(crate) const TOKEN_VARIABLE: &str = "INFLIGHT_DASHBOARD_TOKEN";
-
 type Failure = Box<dyn std::error::Error>;
 
 /// Runs the scripts and gives the exit status. `line` is the command line that asks for it.
@@ -59,7 +56,7 @@ pub(crate) fn run(arguments: &RunArguments, line: &[String]) -> Result<u8, Failu
     );
     let plan = Arc::new(plan.runs(Runs::of(arguments, line, store.as_ref())));
     // After everything that may be wrong with the command line and the key: a mistake there costs no earlier results.
-    let token = dashboard_token()?;
+    let token = Token::of_environment()?;
     let json = arguments.json.as_deref().map(open_json).transpose()?;
     let page_file = arguments.report.as_deref().map(OutFile::create).transpose()?;
     let streams = Streams::start()?;
@@ -81,11 +78,8 @@ pub(crate) fn run(arguments: &RunArguments, line: &[String]) -> Result<u8, Failu
     }
     let inflight = Arc::new(builder.build()?);
     let metrics_server = arguments.metrics.zip(exposition.clone()).map(|(address, exposition)| {
-        metrics::serve(address, exposition, inflight.registry().clone()).map_err(|source| ServeError::Listen {
-            what: "metrics",
-            address,
-            source,
-        })
+        metrics::serve(address, exposition, inflight.registry().clone())
+            .map_err(|source| ListenError::of("metrics", address, source))
     });
     let metrics_server = metrics_server.transpose()?;
     if let Some(server) = &metrics_server {
@@ -97,13 +91,12 @@ pub(crate) fn run(arguments: &RunArguments, line: &[String]) -> Result<u8, Failu
         .dashboard
         .zip(exposition.clone())
         .map(|(address, exposition)| {
-            Dashboard::start(address, token, Arc::clone(&inflight), Arc::clone(&monitor), exposition).map_err(
-                |source| ServeError::Listen {
-                    what: "the page",
-                    address,
-                    source,
-                },
-            )
+            let run = OfRun {
+                inflight: Arc::clone(&inflight),
+                monitor: Arc::clone(&monitor),
+                exposition,
+            };
+            Dashboard::start(address, token, run)
         });
     let dashboard = dashboard.transpose()?;
     if let Some(dashboard) = &dashboard {
@@ -270,27 +263,6 @@ impl Run<'_> {
         }
         results.push(result);
     }
-}
-
-/// The token that the environment has, or a new one.
-fn dashboard_token() -> Result<Token, ServeError> {
-    match std::env::var(TOKEN_VARIABLE) {
-        Err(_) => Ok(Token::random()),
-        Ok(text) => Token::given(text).ok_or(ServeError::Token),
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-enum ServeError {
-    #[error("{what} cannot be served at {address}: {source}")]
-    Listen {
-        what: &'static str,
-        address: SocketAddr,
-        source: io::Error,
-    },
-    // Without the text: it is a secret.
-    #[error("{TOKEN_VARIABLE} must have at least {TOKEN_MIN} characters, all of them letters, digits, - or _")]
-    Token,
 }
 
 /// Where the JSON goes. Opened before anything runs: a wrong path should not cost a run.

@@ -9,7 +9,7 @@ use inflight::stripe_rhai::ApiKey;
 use crate::OK;
 use crate::args::ConfigArguments;
 use crate::config::{CONFIGURED, Effective, command, effective};
-use crate::run::TOKEN_VARIABLE;
+use crate::dashboard::TOKEN_VARIABLE;
 use crate::stream::say;
 use crate::target::KEY_VARIABLE;
 use crate::text::printable;

@@ -2,9 +2,13 @@
 
 mod support;
 
+#[path = "../../store/tests/it/schema.rs"]
+mod schema;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
 use std::thread;
 use std::time::Instant;
 
@@ -25,6 +29,17 @@ impl Watched {
         let mut command = inflight();
         command.args(["run", "--timeout", "10m", "--dashboard", "127.0.0.1:0"]);
         command.args(flags).arg(scripts.path("busy.rhai"));
+        Self::by(command, scripts)
+    }
+
+    /// The page over a store.
+    fn store(url: &str) -> Self {
+        let mut command = inflight();
+        command.args(["dashboard", "--store", url]);
+        Self::by(command, Scripts::new(&[]))
+    }
+
+    fn by(command: Command, scripts: Scripts) -> Self {
         let running = Running::start(command);
         let line = running.wait_for_line("dashboard: http://");
         let url = line.strip_prefix("dashboard: http://").expect("the page's address");
@@ -341,4 +356,104 @@ fn what_cannot_be_had_is_said_before_anything_runs() {
         .expect("the program starts");
     assert_eq!(output.status.code(), Some(2));
     assert!(!stderr(&output).contains("guessable"), "{}", stderr(&output));
+}
+
+/// Runs a script on this store to its end, and then one that holds on to it. What the page over the store shows meanwhile.
+fn watch_store(url: &str, what_ends: &[u8]) -> (Watched, Running, Value, Scripts) {
+    let scripts = Scripts::new(&[
+        ("ends.rhai", what_ends),
+        (
+            "holds.rhai",
+            b"new_product().name(`Mug`).create(); print(`made`); sleep(1000.0)",
+        ),
+    ]);
+    let run = |script: &str, id: &str| {
+        let mut command = inflight();
+        command
+            .args(["run", "--store", url, "--run-id", id, "--timeout", "10m"])
+            .arg(scripts.path(script));
+        command
+    };
+    let ended = run("ends.rhai", "ends").output().expect("the program starts");
+    assert_eq!(ended.status.code(), Some(0), "{}", stderr(&ended));
+    let watched = Watched::store(url);
+    let holding = Running::start(run("holds.rhai", "holds"));
+    let state = watched.state_where("both runs are there", |state| {
+        state["scripts"]["total"] == 2 && state["requests"]["pending"] == 0 && state["requests"]["completed"] == 4
+    });
+    (watched, holding, state, scripts)
+}
+
+#[test]
+fn the_page_over_a_store_shows_what_other_processes_do_and_changes_nothing() {
+    let folder = Scripts::new(&[]);
+    let mut places = vec![format!("sqlite:{}", folder.path("store.db"))];
+    let schema = schema::Schema::new();
+    places.extend(schema.as_ref().map(schema::Schema::url));
+    for url in places {
+        let script = b"for i in 0..3 { new_product().name(`P`).create(); } try { new_payment_intent().amount(5000).currency(`usd`)\
+            .payment_method(`pm_card_chargeDeclined`).confirm(true).create(); } catch {}";
+        let (watched, holding, state, _scripts) = watch_store(&url, script);
+        assert_eq!(state["requests"]["failed"], 1, "{state:#}");
+        assert_eq!(state["failures"][0]["kind"], "card_error", "{state:#}");
+        let mut states: Vec<_> = state["script_lines"]
+            .as_array()
+            .expect("runs")
+            .iter()
+            .map(|run| run["state"].as_str())
+            .collect();
+        states.sort();
+        assert_eq!(states, [Some("ok"), Some("running")], "{state:#}");
+        let account = &state["fleet"]["accounts"][0];
+        assert_eq!(
+            (&account["completed"], &account["failed"]),
+            (&4.into(), &1.into()),
+            "{state:#}"
+        );
+        let process = &state["fleet"]["processes"][0];
+        assert_eq!(process["runs"], 1, "{state:#}");
+        assert_eq!(
+            process["lease_ms"].as_i64() > Some(0),
+            url.starts_with("postgres"),
+            "{state:#}"
+        );
+
+        let id = state["failed"][0]["id"].as_str().expect("a request");
+        let request = watched.json("GET", &format!("/requests/{id}"));
+        assert_eq!(request["ending"]["failure"]["kind"], "card_error", "{request:#}");
+        for (method, path) in [
+            ("POST", format!("/requests/{id}/cancel")),
+            ("POST", "/pause".into()),
+            ("GET", "/metrics".into()),
+        ] {
+            assert_eq!(watched.ask(method, &path).0, 404, "{path}");
+        }
+        let (status, _) = watched.ask_with("GET", "/state", &format!("Host: {}\r\n", watched.address));
+        assert_eq!(status, 401, "only with the token");
+        holding.kill();
+        watched.running.kill();
+    }
+}
+
+#[test]
+fn a_store_that_cannot_be_read_is_named() {
+    let folder = Scripts::new(&[]);
+    let says = |url: &str| {
+        let output = inflight()
+            .args(["dashboard", "--store", url])
+            .output()
+            .expect("the program starts");
+        assert_eq!(output.status.code(), Some(2), "{url}");
+        stderr(&output)
+    };
+    let url = format!("sqlite:{}", folder.path("store.db"));
+    assert!(says(&url).contains("there is no such file"));
+    fs::write(folder.path("store.db"), []).expect("a file");
+    let said = says(&url);
+    assert!(said.contains("version 0") && said.contains("migrate"), "{said}");
+    let said = says("postgres://shop:LEAKMARK@127.0.0.1:1/shop");
+    assert!(
+        said.contains("postgres://127.0.0.1:1/shop") && !said.contains("LEAKMARK"),
+        "{said}"
+    );
 }

@@ -51,6 +51,17 @@ impl StoreError {
         }
     }
 
+    /// Says that nothing of an append of so many rows was written, since the idempotency key of this one belongs to another request of
+    /// its account.
+    #[must_use]
+    pub fn key_taken(id: RequestId, rows: usize) -> Self {
+        let taken = "belongs to another request in the store";
+        Self::new(match rows {
+            1 => format!("its idempotency key {taken}"),
+            _ => format!("the idempotency key of {id} {taken}, so that none of these {rows} requests was written"),
+        })
+    }
+
     /// Says that the request is another process's to send by now, or has ended there: this one must neither send it nor end it, and
     /// is told of its ending by [`Registry::learn`](crate::Registry::learn).
     #[must_use]
@@ -159,13 +170,40 @@ struct MemoryRecords {
 }
 
 impl MemoryRecords {
-    /// Notes the row's key. Gives `false` where another request of its account has it.
-    fn claim_key(&mut self, row: &Row) -> bool {
-        let IdempotencyKey::Given(key) = &row.request.idempotency_key else {
-            return true;
-        };
-        let key = (row.request.credential.clone(), key.clone());
-        *self.keys.entry(key).or_insert(row.id) == row.id
+    /// Notes the rows' keys. Where another request of its account has the key of one, notes none and gives that one.
+    fn claim_keys(&mut self, rows: &[Row]) -> Result<(), RequestId> {
+        let mut new = HashMap::new();
+        for row in rows {
+            let IdempotencyKey::Given(key) = &row.request.idempotency_key else {
+                continue;
+            };
+            let key = (row.request.credential.clone(), key.clone());
+            let holder = match self.keys.get(&key) {
+                Some(holder) => *holder,
+                None => *new.entry(key).or_insert(row.id),
+            };
+            if holder != row.id {
+                return Err(row.id);
+            }
+        }
+        self.keys.extend(new);
+        Ok(())
+    }
+
+    fn append(&mut self, rows: Vec<Row>) -> Result<(), StoreError> {
+        self.claim_keys(&rows)
+            .map_err(|id| StoreError::key_taken(id, rows.len()))?;
+        for row in rows {
+            let id = row.id;
+            let record = MemoryRecord {
+                row,
+                sent: 0,
+                ended: None,
+                outcome: None,
+            };
+            self.by_id.entry(id).or_insert(record);
+        }
+        Ok(())
     }
 }
 
@@ -208,28 +246,8 @@ impl fmt::Debug for MemoryStore {
 // Every `done` is called after the lock is released: it may come back with the next write.
 impl Store for MemoryStore {
     fn append(&self, rows: Vec<Row>, done: Written) {
-        let taken = {
-            let mut records = self.records();
-            let taken = !rows.iter().all(|row| records.claim_key(row));
-            for row in rows.into_iter().filter(|_| !taken) {
-                let id = row.id;
-                let record = MemoryRecord {
-                    row,
-                    sent: 0,
-                    ended: None,
-                    outcome: None,
-                };
-                records.by_id.entry(id).or_insert(record);
-            }
-            taken
-        };
-        done(if taken {
-            Err(StoreError::new(
-                "its idempotency key belongs to another request in the store",
-            ))
-        } else {
-            Ok(())
-        });
+        let written = self.records().append(rows);
+        done(written);
     }
 
     fn sent(&self, id: RequestId, attempt: u32, done: Written) {

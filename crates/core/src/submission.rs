@@ -9,8 +9,8 @@ use crate::queue::{Job, lane_of};
 use crate::state::Event;
 use crate::store::{Row, written};
 use crate::{
-    Call, Effect, Failure, FailureKind, IdempotencyKey, Request, RequestId, Session, SubmitAllError, SubmitError,
-    SubmitErrorKind,
+    Call, Effect, Failure, FailureKind, IdempotencyKey, Request, RequestId, Session, StoreError, SubmitAllError,
+    SubmitError, SubmitErrorKind,
 };
 
 /// What a session knows by now.
@@ -28,6 +28,13 @@ struct New {
     call: Option<Call>,
 }
 
+/// A request that a store is to write before it is sent.
+struct ToRecord {
+    entry: Arc<Entry>,
+    row: Row,
+    job: Job,
+}
+
 /// Why a request is not accepted, and the request.
 type Refused = (SubmitErrorKind, Box<Request>);
 
@@ -40,7 +47,7 @@ impl Session {
         match self.register(group, request) {
             Ok(Registered::New(new)) => {
                 let id = new.entry.id;
-                self.send(new);
+                self.record(self.accept(new).into_iter().collect());
                 Ok(id)
             }
             Ok(Registered::Known(id, _)) => {
@@ -79,11 +86,12 @@ impl Session {
             }
         }
         let mut ids = Vec::with_capacity(count);
+        let mut to_record = Vec::new();
         for one in registered {
             match one {
                 Registered::New(new) => {
                     ids.push(new.entry.id);
-                    self.send(new);
+                    to_record.extend(self.accept(new));
                 }
                 Registered::Known(id, _) => {
                     ids.push(id);
@@ -91,6 +99,7 @@ impl Session {
                 }
             }
         }
+        self.record(to_record);
         Ok(ids)
     }
 
@@ -150,8 +159,8 @@ impl Session {
         }
     }
 
-    /// Sends a registered request on its way.
-    fn send(&self, new: New) {
+    /// Counts a registered request, and queues it unless a store is to write it first: then it is given back, to be recorded.
+    fn accept(&self, new: New) -> Option<ToRecord> {
         let New {
             entry,
             mut request,
@@ -166,9 +175,10 @@ impl Session {
         registry.pending.fetch_add(1, Ordering::SeqCst);
         entry.tell_submitted();
 
-        let Some(store) = &registry.store else {
-            return Arc::clone(&entry).enqueue(Job::new(entry, Box::new(request)));
-        };
+        if registry.store.is_none() {
+            Arc::clone(&entry).enqueue(Job::new(entry, Box::new(request)));
+            return None;
+        }
         if let Some(key) = request.idempotency_key.text(id).map(std::borrow::Cow::into_owned) {
             request.idempotency_key = IdempotencyKey::Given(key);
         }
@@ -180,30 +190,53 @@ impl Session {
             call,
         };
         let job = Job::new(Arc::clone(&entry), Box::new(request));
+        Some(ToRecord { entry, row, job })
+    }
+
+    /// Has the store write these requests, all or none, and then sends them on their way.
+    fn record(&self, requests: Vec<ToRecord>) {
+        let registry = &self.account().registry;
+        let Some(store) = registry.store.as_ref().filter(|_| !requests.is_empty()) else {
+            return;
+        };
         let shared = store.is_shared();
         if shared {
-            // Before it is written: whoever works on the store may be quicker than the answer.
-            registry.elsewhere.lock().insert(id, Arc::clone(&entry));
+            // Before they are written: whoever works on the store may be quicker than the answer.
+            let mut elsewhere = registry.elsewhere.lock();
+            elsewhere.extend(requests.iter().map(|one| (one.entry.id, Arc::clone(&one.entry))));
         }
+        let (rows, jobs): (Vec<_>, Vec<_>) = requests.into_iter().map(|one| (one.row, (one.entry, one.job))).unzip();
         store.append(
-            vec![row],
-            written(move |result| match result {
-                Ok(()) => {
-                    let is_new = entry.recorded();
-                    if shared {
-                        job.hand_over();
-                    } else if is_new {
-                        entry.enqueue(job);
+            rows,
+            written(move |result| {
+                let result = result.map_err(Arc::new);
+                for (entry, job) in jobs {
+                    match &result {
+                        Ok(()) => send(&entry, job, shared),
+                        Err(error) => refuse(&entry, job, error),
                     }
-                }
-                Err(error) => {
-                    let known = entry.account.registry.elsewhere.lock().remove(&id);
-                    drop(known);
-                    let failure = Failure::new(FailureKind::Store, Effect::None, error.to_string()).with_source(error);
-                    let _ = entry.end_now(Event::NotRecorded, Err(failure));
-                    drop(job);
                 }
             }),
         );
     }
+}
+
+/// Lets a request go that the store has written: to the queue, or to whoever claims it from the store.
+fn send(entry: &Arc<Entry>, job: Job, shared: bool) {
+    let is_new = entry.recorded();
+    if shared {
+        job.hand_over();
+    } else if is_new {
+        entry.enqueue(job);
+    }
+}
+
+/// Ends a request that the store has not written.
+fn refuse(entry: &Arc<Entry>, job: Job, error: &Arc<StoreError>) {
+    let known = entry.account.registry.elsewhere.lock().remove(&entry.id);
+    drop(known);
+    let mut failure = Failure::new(FailureKind::Store, Effect::None, error.to_string());
+    failure.source = Some(Arc::clone(error) as _);
+    let _ = entry.end_now(Event::NotRecorded, Err(failure));
+    drop(job);
 }

@@ -201,7 +201,7 @@ async fn candidates(
         format!(
             "SELECT * FROM (SELECT seq, session, submitter, priority, {now} - created_at AS age FROM inflight_requests AS r \
              WHERE owner IS NULL AND state IN ('queued', 'sent') AND mode = $1 {known} AND priority = {priority} \
-             AND not_before <= {now} AND (lane IS NULL OR NOT EXISTS (SELECT 1 FROM inflight_requests AS b \
+             AND (not_before <= {now} OR not_before <= created_at) AND (lane IS NULL OR NOT EXISTS (SELECT 1 FROM inflight_requests AS b \
              WHERE b.lane = r.lane AND b.seq < r.seq AND b.state IN ('queued', 'sent'))) ORDER BY seq LIMIT {CANDIDATES}) \
              AS p{priority}"
         )
@@ -219,7 +219,8 @@ async fn candidates(
         Ok(Candidate {
             seq: row.try_get("seq")?,
             session: (row.try_get("submitter")?, row.try_get("session")?),
-            rank: row.try_get::<i64, _>("priority")? - age / AGEING_MS,
+            // Of one that is older than the clock says it could be, nothing is known.
+            rank: row.try_get::<i64, _>("priority")? - age.max(0) / AGEING_MS,
         })
     };
     rows.iter().map(candidate).collect()

@@ -41,13 +41,34 @@ impl Location {
         }
     }
 
+    /// A connection that can only read.
+    pub(crate) async fn connect_to_read(&self) -> Result<AnyConnection, sqlx::Error> {
+        install_drivers();
+        let (mut connection, settings) = match self {
+            Self::Sqlite(file) => (
+                open_to_read(file).await?,
+                ["PRAGMA busy_timeout = 5000", "PRAGMA query_only = ON"],
+            ),
+            Self::Postgres(url) => (
+                AnyConnection::connect(url).await?,
+                [
+                    "SET default_transaction_read_only = on",
+                    "SET statement_timeout = 30000",
+                ],
+            ),
+        };
+        for setting in settings {
+            execute(&mut connection, setting).await?;
+        }
+        Ok(connection)
+    }
+
     /// A connection that is ready for statements.
     pub(crate) async fn connect(&self, options: &StoreOptions) -> Result<AnyConnection, sqlx::Error> {
-        static DRIVERS: Once = Once::new();
-        DRIVERS.call_once(sqlx::any::install_default_drivers);
+        install_drivers();
         match self {
             Self::Sqlite(file) => {
-                let mut connection = AnyConnection::connect(&sqlite_url(file)).await?;
+                let mut connection = AnyConnection::connect(&sqlite_url(file, "rwc")).await?;
                 // In this order: the journal's mode is what the others are about. `FULL` has each commit reach the disk.
                 for pragma in [
                     "PRAGMA busy_timeout = 5000",
@@ -79,10 +100,34 @@ impl Location {
     }
 }
 
-fn sqlite_url(file: &Path) -> String {
+fn install_drivers() {
+    static DRIVERS: Once = Once::new();
+    DRIVERS.call_once(sqlx::any::install_default_drivers);
+}
+
+/// A file that another process may write meanwhile. Where its folder cannot be written, nobody who could be waited for does: SQLite needs
+/// a file of its own there otherwise.
+async fn open_to_read(file: &Path) -> Result<AnyConnection, sqlx::Error> {
+    const LOOK: &str = "SELECT COUNT(*) FROM sqlite_master";
+    /// `SQLITE_READONLY` and `SQLITE_CANTOPEN`, which may have further bits.
+    const NO_OWN_FILE: [i64; 2] = [8, 14];
+    let mut connection = AnyConnection::connect(&sqlite_url(file, "ro")).await?;
+    let Err(error) = execute(&mut connection, LOOK).await else {
+        return Ok(connection);
+    };
+    let code = error
+        .as_database_error()
+        .and_then(|error| error.code()?.parse::<i64>().ok());
+    if !code.is_some_and(|code| NO_OWN_FILE.contains(&(code & 0xff))) {
+        return Err(error);
+    }
+    AnyConnection::connect(&(sqlite_url(file, "ro") + "&immutable=true")).await
+}
+
+fn sqlite_url(file: &Path, mode: &str) -> String {
     let path = file.display().to_string();
     let escaped = path.replace('%', "%25").replace('?', "%3F").replace('#', "%23");
-    format!("sqlite://{escaped}?mode=rwc")
+    format!("sqlite://{escaped}?mode={mode}")
 }
 
 impl fmt::Display for Location {

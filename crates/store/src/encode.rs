@@ -75,7 +75,7 @@ pub(crate) fn priority_number(priority: Priority) -> i64 {
     }
 }
 
-fn priority_of(number: i64) -> Priority {
+pub(crate) fn priority_of(number: i64) -> Priority {
     match number {
         0 => Priority::High,
         2 => Priority::Low,

@@ -25,6 +25,16 @@ pub enum OpenError {
     /// The SQLite file is damaged.
     #[error("the store's file is damaged ({0}): restore a copy, or `inflight store export` what can still be read")]
     Damaged(String),
+    /// Its tables are older than what this program reads, or there are none: version 0.
+    #[error(
+        "its tables are of version {found} and this program reads version {known}: `inflight store migrate` makes them so"
+    )]
+    Schema {
+        /// The tables' version.
+        found: i64,
+        /// The program's.
+        known: i64,
+    },
     /// The store's thread did not start.
     #[error("the store's thread did not start: {0}")]
     Thread(#[source] std::io::Error),

@@ -14,6 +14,7 @@ mod schema;
 mod statement;
 mod store;
 mod transaction;
+mod view;
 mod writer;
 
 pub use encode::Unreadable;
@@ -22,3 +23,4 @@ pub use options::{Accounts, Lane, StoreOptions};
 pub use query::{RequestFilter, RequestRow};
 pub use runs::{Run, RunRow, RunStart, RunState};
 pub use store::{DurableStore, Working};
+pub use view::{EndedRow, Overview, ProcessRow, StoreView, Total};

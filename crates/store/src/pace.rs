@@ -20,6 +20,9 @@ const BURST: f64 = 0.05;
 /// What is not used within a minute is not saved up, whatever a clock says.
 const LONGEST_MS: i64 = 60_000;
 
+/// Moments of several processes may come in another order than they were. What lies further ahead was written before the clock went back.
+const DISORDER_MS: i64 = 1000;
+
 /// Which attempts may not leave yet.
 #[derive(Default)]
 pub(crate) struct Granted {
@@ -72,7 +75,7 @@ async fn take_of(
     // Two that take at once take one after the other: the second one's expressions are made of what the first one has left.
     let update = format!(
         "UPDATE inflight_pace AS p SET granted = {granted}, tokens = {refilled} - {granted} * {TOKEN}, \
-         taken_at = {most}(p.taken_at, {now}) WHERE account = $1 RETURNING granted"
+         taken_at = CASE WHEN p.taken_at > {now} + {DISORDER_MS} THEN {now} ELSE {most}(p.taken_at, {now}) END WHERE account = $1 RETURNING granted"
     );
     loop {
         let row = sqlx::query(safe(&update))

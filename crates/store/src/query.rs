@@ -5,7 +5,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
 
 use crate::database::{Dialect, damage, execute};
-use crate::encode::outcome_text;
+use crate::encode::{outcome_text, priority_of};
 use crate::rows::{KEPT, kept_of};
 use crate::statement::safe;
 use crate::{DurableStore, QueryError};
@@ -48,6 +48,8 @@ pub struct RequestRow {
     pub effect: Option<String>,
     /// The failure's kind.
     pub error: Option<String>,
+    /// `high`, `normal` or `low`.
+    pub priority: &'static str,
     /// How many attempts were made.
     pub attempts: u64,
     /// The last answer's HTTP status.
@@ -62,10 +64,10 @@ pub struct RequestRow {
     pub ended_at: Option<i64>,
 }
 
-const COLUMNS: &str = "id, run, account, operation, method, path, state, effect, error, attempts, last_status, \
+pub(crate) const COLUMNS: &str = "id, run, account, operation, method, path, state, effect, error, priority, attempts, last_status, \
      server_request_id, owner, created_at, ended_at";
 
-fn request_row(row: &AnyRow) -> Result<RequestRow, sqlx::Error> {
+pub(crate) fn request_row(row: &AnyRow) -> Result<RequestRow, sqlx::Error> {
     let attempts: i64 = row.try_get("attempts")?;
     Ok(RequestRow {
         id: row.try_get("id")?,
@@ -77,6 +79,7 @@ fn request_row(row: &AnyRow) -> Result<RequestRow, sqlx::Error> {
         state: row.try_get("state")?,
         effect: row.try_get("effect")?,
         error: row.try_get("error")?,
+        priority: priority_of(row.try_get("priority")?).as_str(),
         attempts: u64::try_from(attempts).unwrap_or(0),
         last_status: row.try_get("last_status")?,
         server_request_id: row.try_get("server_request_id")?,
@@ -306,12 +309,8 @@ impl DurableStore {
         self.on_connection(|mut connection, shared| async move {
             let mut line = line;
             let mut failed = None;
-            for (table, order) in [
-                ("inflight_requests", "seq"),
-                ("inflight_runs", "id"),
-                ("inflight_journal", "run, position"),
-            ] {
-                match export_table(&mut connection, shared.dialect, table, order, &mut line).await {
+            for table in EXPORTED {
+                match export_table(&mut connection, shared.dialect, table, &mut line).await {
                     Ok(true) => {}
                     Ok(false) => break,
                     Err(error) => failed = failed.or(Some(error)),
@@ -322,31 +321,80 @@ impl DurableStore {
     }
 }
 
+/// A table that is exported, in the order of its key. The key has a text, a number or both.
+struct Exported {
+    name: &'static str,
+    text: Option<&'static str>,
+    number: Option<&'static str>,
+}
+
+const EXPORTED: &[Exported] = &[
+    Exported {
+        name: "inflight_requests",
+        text: None,
+        number: Some("seq"),
+    },
+    Exported {
+        name: "inflight_runs",
+        text: Some("id"),
+        number: None,
+    },
+    Exported {
+        name: "inflight_journal",
+        text: Some("run"),
+        number: Some("position"),
+    },
+];
+
+impl Exported {
+    /// At most so many rows, from the first one or after this one's key: what comes and goes before that does not shift them.
+    fn page(&self, json: &str, after: Option<&(String, i64)>, most: usize) -> String {
+        let (text, number) = (self.text.unwrap_or("''"), self.number.unwrap_or("0"));
+        let keys: Vec<_> = [self.text, self.number].into_iter().flatten().collect();
+        let name = self.name;
+        let after = match (after, self.text, self.number) {
+            (None, ..) => "$1 = $1".to_owned(),
+            (Some((_, last)), None, _) => format!("$1 = $1 AND {number} > {last}"),
+            (Some(_), Some(_), None) => format!("{text} > $1"),
+            (Some((_, last)), Some(_), Some(_)) => format!("({text}, {number}) > ($1, {last})"),
+        };
+        format!(
+            "SELECT {json} AS line, {text} AS text_key, {number} AS number_key FROM {name} AS t WHERE {after} \
+             ORDER BY {} LIMIT {most}",
+            keys.join(", ")
+        )
+    }
+}
+
 async fn export_table(
     connection: &mut AnyConnection,
     dialect: Dialect,
-    table: &str,
-    order: &str,
+    table: &Exported,
     line: &mut (impl FnMut(String) -> bool + Send),
 ) -> Result<bool, QueryError> {
     /// Rows are read in pages, so that a large store does not have to fit into memory.
     const PAGE: usize = 1000;
+    let name = table.name;
     let json = match dialect {
         Dialect::Postgres => "row_to_json(t)::text".to_owned(),
         Dialect::Sqlite => {
             let columns: Vec<(String,)> =
-                sqlx::query_as(safe(&format!("SELECT name FROM pragma_table_info('{table}')")))
+                sqlx::query_as(safe(&format!("SELECT name FROM pragma_table_info('{name}')")))
                     .fetch_all(&mut *connection)
                     .await?;
             let fields: Vec<_> = columns.iter().map(|(name,)| format!("'{name}', {name}")).collect();
             format!("json_object({})", fields.join(", "))
         }
     };
-    let (mut offset, mut most) = (0, PAGE);
+    let (mut last, mut most) = (None::<(String, i64)>, PAGE);
     loop {
-        let statement =
-            format!("SELECT {json} AS line FROM {table} AS t ORDER BY {order} LIMIT {most} OFFSET {offset}");
-        let rows = match sqlx::query(safe(&statement)).fetch_all(&mut *connection).await {
+        let statement = table.page(&json, last.as_ref(), most);
+        let after = last.as_ref().map_or(String::new(), |(text, _)| text.clone());
+        let rows = match sqlx::query(safe(&statement))
+            .bind(after)
+            .fetch_all(&mut *connection)
+            .await
+        {
             // Row by row as far as the damage.
             Err(_) if most > 1 => {
                 most = 1;
@@ -356,11 +404,13 @@ async fn export_table(
         };
         for row in &rows {
             let text: String = row.try_get("line")?;
-            if !line(format!("{{\"table\":\"{table}\",\"row\":{text}}}")) {
+            if !line(format!("{{\"table\":\"{name}\",\"row\":{text}}}")) {
                 return Ok(false);
             }
         }
-        offset += rows.len();
+        if let Some(row) = rows.last() {
+            last = Some((row.try_get("text_key")?, row.try_get("number_key")?));
+        }
         if rows.len() < most {
             return Ok(true);
         }

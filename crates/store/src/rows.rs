@@ -114,6 +114,18 @@ pub(crate) fn id_of(text: &str) -> Option<RequestId> {
 pub(crate) const KEPT: &str = "id, account, operation, request, idempotency_key, priority, created_at, deadline_ms, \
      key_sent_at, state, epoch, attempts, outcome";
 
+/// How far ahead of the clock the moment may lie at which a key was sent first, as the clock has been set back a little. Of one beyond
+/// that nobody knows how old it is. Together with the lifetime of a key by default that is what Stripe keeps one for.
+const SET_BACK_MS: i64 = 3_600_000;
+
+/// How long ago a key was sent first.
+fn sent_ago(sent: i64, now: i64) -> Duration {
+    match now - sent {
+        ahead if ahead < -SET_BACK_MS => Duration::MAX,
+        ago => Duration::from_millis(u64::try_from(ago).unwrap_or(0)),
+    }
+}
+
 /// A row as the registry takes it, and its epoch. `now` is the database's own time, and `since` when this process began to work on the
 /// store.
 pub(crate) fn kept_of(row: &AnyRow, now: i64, since: i64) -> Result<(Kept, i64), QueryError> {
@@ -150,7 +162,7 @@ pub(crate) fn kept_of(row: &AnyRow, now: i64, since: i64) -> Result<(Kept, i64),
         request: request_of(&text, columns)?,
         deadline: millis(remaining),
         attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
-        sent_ago: sent.map(|sent| millis(now - sent)),
+        sent_ago: sent.map(|sent| sent_ago(sent, now)),
         ended,
     };
     Ok((kept, epoch))

@@ -219,16 +219,8 @@ impl DurableStore {
     /// [`QueryError`] where the store gives no answer.
     pub fn runs(&self) -> Result<Vec<RunRow>, QueryError> {
         self.on_connection(|mut connection, shared| async move {
-            let statement = format!(
-                "SELECT id, script, state, owner, lease_until, starts, begun_at, ended_at, result, {} AS now, \
-                 (SELECT COUNT(*) FROM inflight_journal AS j WHERE j.run = u.id) AS journalled, \
-                 (SELECT COUNT(*) FROM inflight_requests AS r WHERE r.run = u.id) AS requests, \
-                 (SELECT COUNT(*) FROM inflight_requests AS r WHERE r.run = u.id AND r.state IN ('queued', 'sent')) AS pending \
-                 FROM inflight_runs AS u ORDER BY begun_at DESC, id",
-                shared.dialect.now()
-            );
-            let rows = sqlx::query(safe(&statement)).fetch_all(&mut connection).await?;
-            rows.iter().map(|row| Ok(run_row(row, &shared)?)).collect()
+            let is_alive = |owner: Option<&str>, lease, now| is_alive(&shared, owner, lease, now);
+            list(&mut connection, shared.dialect, 0, is_alive).await
         })
     }
 
@@ -288,7 +280,31 @@ impl DurableStore {
     }
 }
 
-fn run_row(row: &AnyRow, shared: &Shared) -> Result<RunRow, sqlx::Error> {
+/// At most so many runs, the newest first. 0 is all. `is_alive` is told a run's owner, the end of its lease and the time.
+pub(crate) async fn list(
+    connection: &mut AnyConnection,
+    dialect: Dialect,
+    limit: usize,
+    is_alive: impl Fn(Option<&str>, Option<i64>, i64) -> bool,
+) -> Result<Vec<RunRow>, QueryError> {
+    let limit = if limit > 0 {
+        format!(" LIMIT {limit}")
+    } else {
+        String::new()
+    };
+    let statement = format!(
+        "SELECT id, script, state, owner, lease_until, starts, begun_at, ended_at, result, {} AS now, \
+         (SELECT COUNT(*) FROM inflight_journal AS j WHERE j.run = u.id) AS journalled, \
+         (SELECT COUNT(*) FROM inflight_requests AS r WHERE r.run = u.id) AS requests, \
+         (SELECT COUNT(*) FROM inflight_requests AS r WHERE r.run = u.id AND r.state IN ('queued', 'sent')) AS pending \
+         FROM inflight_runs AS u ORDER BY begun_at DESC, id{limit}",
+        dialect.now()
+    );
+    let rows = sqlx::query(safe(&statement)).fetch_all(connection).await?;
+    rows.iter().map(|row| Ok(run_row(row, &is_alive)?)).collect()
+}
+
+fn run_row(row: &AnyRow, is_alive: impl Fn(Option<&str>, Option<i64>, i64) -> bool) -> Result<RunRow, sqlx::Error> {
     let count = |name: &str| {
         row.try_get::<i64, _>(name)
             .map(|count| u64::try_from(count).unwrap_or(0))
@@ -301,7 +317,7 @@ fn run_row(row: &AnyRow, shared: &Shared) -> Result<RunRow, sqlx::Error> {
         id: row.try_get("id")?,
         script: row.try_get("script")?,
         state,
-        is_alive: state == RunState::Running && is_alive(shared, owner.as_deref(), lease, now),
+        is_alive: state == RunState::Running && is_alive(owner.as_deref(), lease, now),
         starts: count("starts")?,
         begun_at: row.try_get("begun_at")?,
         ended_at: row.try_get("ended_at")?,

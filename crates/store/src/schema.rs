@@ -94,6 +94,26 @@ pub(crate) async fn version(connection: &mut AnyConnection) -> Result<i64, sqlx:
         "CREATE TABLE IF NOT EXISTS inflight_schema (version BIGINT PRIMARY KEY)",
     )
     .await?;
+    newest(connection).await
+}
+
+/// The same without a table to be made for it.
+pub(crate) async fn version_to_read(connection: &mut AnyConnection, dialect: Dialect) -> Result<i64, sqlx::Error> {
+    let is_there = match dialect {
+        Dialect::Sqlite => "SELECT COUNT(*) AS tables FROM sqlite_master WHERE name = 'inflight_schema'",
+        Dialect::Postgres => "SELECT COUNT(to_regclass('inflight_schema')) AS tables",
+    };
+    let tables: i64 = sqlx::query(is_there)
+        .fetch_one(&mut *connection)
+        .await?
+        .try_get("tables")?;
+    if tables == 0 {
+        return Ok(0);
+    }
+    newest(connection).await
+}
+
+async fn newest(connection: &mut AnyConnection) -> Result<i64, sqlx::Error> {
     let row = sqlx::query("SELECT COALESCE(MAX(version), 0) AS version FROM inflight_schema")
         .fetch_one(connection)
         .await?;

@@ -9,13 +9,20 @@ use sqlx::{AnyConnection, Connection as _, Row as _};
 use crate::database::{Dialect, Type, execute};
 use crate::pace::{self, Granted};
 use crate::rows::{APPENDED, ENDED, id_of};
-use crate::statement::{fetch, ids, known};
+use crate::statement::{fetch, ids, known, named};
 use crate::store::Shared;
 
-/// A row to be written, and who waits for it.
+/// Rows to be written, all or none, and who waits for them.
 pub(crate) struct Append {
     pub(crate) rows: Vec<(RequestId, Value)>,
     pub(crate) done: Written,
+}
+
+impl Append {
+    /// The first of its rows that is among these.
+    fn refused(&self, refused: &HashSet<RequestId>) -> Option<RequestId> {
+        self.rows.iter().map(|(id, _)| *id).find(|id| refused.contains(id))
+    }
 }
 
 /// An attempt that is about to leave.
@@ -168,9 +175,33 @@ impl Batch {
                 .collect();
             let known = known(connection, shared, &missing).await?;
             written.key_taken = missing.into_iter().filter(|id| !known.contains(id)).collect();
+            self.take_back(connection, shared, &written.key_taken, &inserted)
+                .await?;
         }
         notifications.push(Notification::New);
         Ok(())
+    }
+
+    /// Deletes what was inserted with a row that was refused: all of an append is written or none.
+    async fn take_back(
+        &self,
+        connection: &mut AnyConnection,
+        shared: &Shared,
+        refused: &HashSet<RequestId>,
+        inserted: &HashSet<RequestId>,
+    ) -> Result<(), sqlx::Error> {
+        let beside: Vec<_> = self
+            .appends
+            .iter()
+            .filter(|append| append.refused(refused).is_some())
+            .flat_map(|append| append.rows.iter().map(|(id, _)| *id))
+            .filter(|id| inserted.contains(id))
+            .collect();
+        let from = shared.dialect.rows(&[("rid", Type::Text)]);
+        let statement = format!("DELETE FROM inflight_requests WHERE id IN (SELECT x.rid FROM {from})");
+        fetch(connection, shared.dialect, &statement, &named(&beside), None)
+            .await
+            .map(drop)
     }
 
     async fn journal(&self, connection: &mut AnyConnection, shared: &Shared) -> Result<(), sqlx::Error> {
@@ -328,10 +359,8 @@ impl Batch {
     /// Tells everyone how it went, after the commit. What has to wait for its account's pace is given back, with the time to wait.
     pub(crate) fn deliver(self, written: Found, shared: &Shared) -> Vec<Sent> {
         for append in self.appends {
-            let taken = append.rows.iter().any(|(id, _)| written.key_taken.contains(id));
-            if taken {
-                let message = "its idempotency key belongs to another request in the store";
-                (append.done)(Err(StoreError::new(message)));
+            if let Some(id) = append.refused(&written.key_taken) {
+                (append.done)(Err(StoreError::key_taken(id, append.rows.len())));
                 continue;
             }
             if !shared.is_shared() {

@@ -1,5 +1,6 @@
 //! The commands of those who look after a store.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,6 +27,20 @@ pub(crate) struct StoreArgument {
 const STATUS: &str = "\
 Exit status: 0 done; 1 nothing of that kind found, or not to be changed; 2 wrong usage, or the store gives no answer.
 A SQLite file belongs to one process: while a run or `inflight work` has it, these commands are refused.";
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit status: 130 or 143 after Ctrl-C or SIGTERM; 2 wrong usage, or the store cannot be read.
+A run or `inflight work` may have the store meanwhile, a SQLite file too.
+The token that opens the page is new each time, unless INFLIGHT_DASHBOARD_TOKEN has one.")]
+pub(crate) struct DashboardArguments {
+    #[command(flatten)]
+    pub(crate) store: StoreArgument,
+
+    /// The address to listen on; port 0 takes any free one. The page's address is printed with the token that opens it
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    pub(crate) listen: SocketAddr,
+}
 
 #[derive(Debug, Args)]
 pub(crate) struct RunsArguments {

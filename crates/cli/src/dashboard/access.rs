@@ -9,19 +9,35 @@ use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
 /// A token from the environment has at least so many characters: fewer can be guessed.
-pub(crate) const TOKEN_MIN: usize = 16;
+const TOKEN_MIN: usize = 16;
+
+/// The token of the page, where it is to be the same in each run.
+pub(crate) const TOKEN_VARIABLE: &str = "INFLIGHT_DASHBOARD_TOKEN";
+
+/// The environment has a token that can be guessed, or is no part of an address. Without its text: it is a secret.
+#[derive(Debug, thiserror::Error)]
+#[error("{TOKEN_VARIABLE} must have at least {TOKEN_MIN} characters, all of them letters, digits, - or _")]
+pub(crate) struct TokenError;
 
 /// What opens the page.
 pub(crate) struct Token(String);
 
 impl Token {
     /// 122 random bits.
-    pub(crate) fn random() -> Self {
+    fn random() -> Self {
         Self(Uuid::new_v4().simple().to_string())
     }
 
+    /// The one that the environment has, or a new one.
+    pub(crate) fn of_environment() -> Result<Self, TokenError> {
+        match std::env::var(TOKEN_VARIABLE) {
+            Err(_) => Ok(Self::random()),
+            Ok(text) => Self::given(text).ok_or(TokenError),
+        }
+    }
+
     /// The user's own, so that an open page finds the next run. Letters, digits, `-` and `_`: it is part of an address.
-    pub(crate) fn given(text: String) -> Option<Self> {
+    fn given(text: String) -> Option<Self> {
         let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         (text.len() >= TOKEN_MIN && text.chars().all(fits)).then_some(Self(text))
     }
@@ -59,7 +75,7 @@ impl Refusal {
         match self {
             Self::Host => "This server answers to the address that it listens on, and to no other name.",
             Self::Origin => "This server answers to its own page only.",
-            Self::Token => "The token is missing or wrong. Open the address that was printed when the run started.",
+            Self::Token => "The token is missing or wrong. Open the address that was printed at the start.",
         }
     }
 }

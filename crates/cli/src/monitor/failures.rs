@@ -16,13 +16,13 @@ const NAMED: usize = 20;
 /// The failures of one kind, code and effect.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Group {
-    kind: Box<str>,
-    code: Option<Box<str>>,
-    effect: &'static str,
-    count: u64,
+    pub(super) kind: Box<str>,
+    pub(super) code: Option<Box<str>>,
+    pub(super) effect: &'static str,
+    pub(super) count: u64,
     /// Of the last one.
-    message: Box<str>,
-    last: VecDeque<Named>,
+    pub(super) message: Box<str>,
+    pub(super) last: VecDeque<Named>,
 }
 
 /// One request of a group.

@@ -108,7 +108,7 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    fn of(request: &Request) -> Self {
+    pub(super) fn of(request: &Request) -> Self {
         let failure = request.ending.as_ref().and_then(|ending| ending.failure.as_ref());
         Self {
             id: request.id,

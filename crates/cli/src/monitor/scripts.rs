@@ -24,14 +24,14 @@ pub(crate) struct Counts {
 /// One script.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Line {
-    name: Arc<str>,
-    state: &'static str,
-    began_ms: f64,
-    wall_ms: Option<f64>,
+    pub(super) name: Arc<str>,
+    pub(super) state: &'static str,
+    pub(super) began_ms: f64,
+    pub(super) wall_ms: Option<f64>,
     /// Requests that have not ended.
-    pending: usize,
-    submitted: u64,
-    error: Option<Box<str>>,
+    pub(super) pending: usize,
+    pub(super) submitted: u64,
+    pub(super) error: Option<Box<str>>,
 }
 
 #[derive(Debug)]

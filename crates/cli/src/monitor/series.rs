@@ -155,8 +155,9 @@ impl Series {
         self.step *= 2;
     }
 
-    pub(crate) fn step(&self) -> Duration {
-        self.step
+    /// The time of one point, in milliseconds.
+    pub(crate) fn step_ms(&self) -> u64 {
+        whole_ms(self.step)
     }
 
     /// The last points, or all.
@@ -198,7 +199,7 @@ mod tests {
         assert_eq!(sum, (POINTS_MAX as u64 * 5, POINTS_MAX as u64 * 5));
         let took: u64 = points.iter().map(|point| point.took_ms).sum();
         assert_eq!(u128::from(took), now.as_millis());
-        assert!(series.step() > FIRST_STEP);
+        assert!(series.step_ms() > whole_ms(FIRST_STEP));
         assert!((points[0].p50_ms - 2.0).abs() < 0.1, "{:?}", points[0]);
     }
 

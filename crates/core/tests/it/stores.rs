@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use inflight_core::testing::ManualTransport;
 use inflight_core::{
-    Effect, FailureKind, IdempotencyKey, MemoryStore, Outcome, Registry, RequestId, RequestStatus, Row, State, Store,
-    StoreError, Written,
+    BatchOptions, Effect, FailureKind, IdempotencyKey, MemoryStore, Outcome, Registry, RequestId, RequestStatus, Row,
+    State, Store, StoreError, Written,
 };
 
 use crate::support::{Polled, failure, manual_with, post};
@@ -19,6 +19,7 @@ struct ManualStore {
 #[derive(Debug, PartialEq, Eq)]
 enum Call {
     Append(RequestId),
+    AppendAll(Vec<RequestId>),
     Sent(RequestId, u32),
     Ended(RequestId, RequestStatus),
 }
@@ -45,7 +46,11 @@ impl ManualStore {
 
 impl Store for ManualStore {
     fn append(&self, rows: Vec<Row>, done: Written) {
-        self.note(Call::Append(rows[0].id), done);
+        let call = match rows[..] {
+            [ref row] => Call::Append(row.id),
+            _ => Call::AppendAll(rows.iter().map(|row| row.id).collect()),
+        };
+        self.note(call, done);
     }
     fn sent(&self, id: RequestId, attempt: u32, done: Written) {
         self.note(Call::Sent(id, attempt), done);
@@ -125,6 +130,41 @@ fn what_is_not_recorded_fails_and_is_never_sent() {
         let ended = registry.take_result(id).unwrap().unwrap_err();
         assert_eq!((ended.kind, ended.effect), (FailureKind::Store, Effect::None));
         assert!(ended.source.is_some());
+        assert!(transport.next_job().is_none());
+        assert!(store.is_idle(), "no row, no ending of it");
+        assert_eq!((registry.len(), registry.unsent()), (0, 0));
+    }
+}
+
+#[test]
+fn what_is_submitted_together_is_written_together() {
+    let (registry, mut transport, store) = with_store();
+    let session = registry.session();
+    let ids = session.submit_all(vec![post(), post(), post()]).unwrap();
+    assert!(transport.next_job().is_none(), "not sent before it is written");
+    assert_eq!(store.write(), Call::AppendAll(ids.clone()));
+    assert!(store.is_idle(), "one write for all");
+    let jobs: Vec<_> = (0..3).map(|_| transport.next_job().unwrap()).collect();
+    assert!(ids.iter().all(|id| session.state(*id) == Some(State::Queued)));
+    drop(jobs);
+}
+
+#[test]
+fn a_batch_that_is_not_recorded_fails_as_a_whole() {
+    for fail in failing() {
+        let (registry, mut transport, store) = with_store();
+        let session = registry.session();
+        let batch = session
+            .submit_batch(vec![post(), post(), post()], BatchOptions::default())
+            .unwrap();
+        fail(store.take().1);
+        inflight_core::block_on(batch.wait());
+        for id in batch.ids() {
+            let ended = session.take_result(*id).unwrap().unwrap_err();
+            assert_eq!((ended.kind, ended.effect), (FailureKind::Store, Effect::None));
+            assert!(ended.source.is_some());
+        }
+        assert_eq!(batch.progress().failed, 3);
         assert!(transport.next_job().is_none());
         assert!(store.is_idle(), "no row, no ending of it");
         assert_eq!((registry.len(), registry.unsent()), (0, 0));

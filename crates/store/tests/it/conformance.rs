@@ -94,6 +94,45 @@ fn a_key_belongs_to_one_request() {
 }
 
 #[test]
+fn several_are_written_all_or_none() {
+    for place in Place::all() {
+        let mut process = Process::at(&place);
+        let keyed = |name: &str, key: &str| post(name).idempotency_key(IdempotencyKey::Given(key.into()));
+        let first = process.registry.submit(keyed("Mug", "order-17")).unwrap();
+        inflight_core::block_on(process.registry.root().recorded(first).unwrap());
+
+        let session = process.registry.session();
+        let refused = vec![keyed("Cup", "order-18"), keyed("Jug", "order-17"), post("Pan")];
+        let refused = session.submit_all(refused).unwrap();
+        for id in &refused {
+            let outcome = session.wait(*id, Some(PATIENCE)).unwrap();
+            let failed = outcome.as_ref().as_ref().unwrap_err();
+            assert_eq!((&failed.kind, failed.effect), (&FailureKind::Store, Effect::None));
+            let culprit = refused[1].to_string();
+            assert!(failed.message.contains(&culprit), "{}", failed.message);
+            assert!(process.kept(*id).is_none(), "nothing of it is there");
+        }
+
+        // Its keys are free: the same without the one that is taken is written and sent.
+        let next = process.registry.session();
+        let accepted = next.submit_all(vec![keyed("Cup", "order-18"), post("Pan")]).unwrap();
+        let mut sent: Vec<_> = (0..3).map(|_| process.next()).collect();
+        let mut ids: Vec<_> = sent.iter().map(|sent| sent.id()).collect();
+        ids.sort();
+        let mut expected = [&[first], &accepted[..]].concat();
+        expected.sort();
+        assert_eq!(ids, expected);
+        assert!(process.transport.try_next().is_none(), "what was refused is never sent");
+        for one in sent.drain(..) {
+            one.succeed("prod_1");
+        }
+        for id in accepted {
+            assert!(next.wait(id, Some(PATIENCE)).unwrap().is_ok());
+        }
+    }
+}
+
+#[test]
 fn what_is_cancelled_is_never_sent() {
     for place in Place::all() {
         // Nothing is claimed, so that it stays where it was written.

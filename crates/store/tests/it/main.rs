@@ -4,6 +4,7 @@
 
 #![allow(clippy::result_large_err, reason = "core's `Outcome` holds a failure by value")]
 
+mod clock;
 mod conformance;
 mod postgres;
 mod proxy;
@@ -11,3 +12,4 @@ mod runs;
 mod schema;
 mod sqlite;
 mod support;
+mod view;

@@ -150,6 +150,50 @@ fn everything_can_be_written_out() {
 }
 
 #[test]
+fn what_is_added_while_rows_are_written_out_neither_hides_nor_repeats_any() {
+    const ROWS: usize = 2500;
+    for place in Place::durable() {
+        let store = place.open();
+        let runs = |ids: &mut dyn Iterator<Item = String>| {
+            let values: Vec<_> = ids
+                .map(|id| format!("('{id}', '', 's', 'completed', 1, 1, 1)"))
+                .collect();
+            let columns = "id, mode, script, state, starts, begun_at, ended_at";
+            format!("INSERT INTO inflight_runs ({columns}) VALUES {}", values.join(", "))
+        };
+        let entries = |positions: std::ops::Range<usize>| {
+            let values: Vec<_> = positions.map(|at| format!("('m', {at}, 1, 1, 'o', '', '')")).collect();
+            let columns = "run, position, task, call, operation, arguments, answer";
+            format!("INSERT INTO inflight_journal ({columns}) VALUES {}", values.join(", "))
+        };
+        place.execute(&runs(&mut (0..ROWS).map(|n| format!("m{n:05}"))));
+        place.execute(&entries(10..10 + ROWS));
+        let before = [runs(&mut (0..10).map(|n| format!("a{n}"))), entries(0..10)];
+        let place = Arc::new(place);
+        let (line, lines) = std::sync::mpsc::channel();
+        let adding = Arc::clone(&place);
+        let mut given = 0;
+        store
+            .export(move |text| {
+                given += 1;
+                // In the middle of a page of each table, before what has been given.
+                let add = [(ROWS / 2, 0), (ROWS + ROWS / 2, 1)]
+                    .into_iter()
+                    .find(|(at, _)| *at == given);
+                if let Some((_, which)) = add {
+                    let (adding, statement) = (Arc::clone(&adding), before[which].clone());
+                    std::thread::spawn(move || adding.execute(&statement)).join().unwrap();
+                }
+                line.send(text).is_ok()
+            })
+            .unwrap();
+        let lines: Vec<String> = lines.iter().collect();
+        let different: std::collections::HashSet<_> = lines.iter().collect();
+        assert_eq!((lines.len(), different.len()), (2 * ROWS, 2 * ROWS));
+    }
+}
+
+#[test]
 fn an_operator_settles_and_repeats() {
     for place in Place::durable() {
         let mut process = Process::at(&place);

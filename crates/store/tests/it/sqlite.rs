@@ -54,6 +54,47 @@ fn a_file_that_may_not_be_written_is_refused() {
     assert!(matches!(opened, Err(OpenError::Database(_))), "{opened:?}");
 }
 
+#[cfg(unix)]
+#[test]
+fn a_read_only_file_is_refused_and_can_still_be_looked_at() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let place = Place::file();
+    let mut process = Process::at(&place);
+    let id = process.registry.submit(post("Mug")).unwrap();
+    process.next().succeed("prod_1");
+    process.registry.wait(id, Some(PATIENCE)).unwrap();
+    process.die();
+    let path = file(&place);
+    let folder = path.parent().unwrap();
+    let allow = |file: u32, folder_mode: u32| {
+        for entry in fs::read_dir(folder).unwrap() {
+            fs::set_permissions(entry.unwrap().path(), fs::Permissions::from_mode(file)).unwrap();
+        }
+        fs::set_permissions(folder, fs::Permissions::from_mode(folder_mode)).unwrap();
+    };
+    allow(0o444, 0o555);
+    if fs::File::options().append(true).open(&path).is_ok() {
+        allow(0o644, 0o755);
+        return eprintln!("skipped: whoever runs this may write every file");
+    }
+    let before = fs::read(&path).unwrap();
+    let refused = DurableStore::open(&place.url(), quick());
+    let looked = inflight_store::StoreView::open(&place.url()).map(|mut view| view.look());
+    let after = fs::read(&path).unwrap();
+    allow(0o644, 0o755);
+    let Err(OpenError::File(error)) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
+    assert_eq!(looked.unwrap().unwrap().completed[0].id, id.to_string());
+    assert!(before == after, "nothing is written");
+
+    // Nothing is lost: with its rights back it goes on.
+    let process = Process::at(&place);
+    assert!(process.kept(id).unwrap().ended.is_some());
+}
+
 #[test]
 fn a_damaged_file_is_found_when_it_is_opened() {
     let place = Place::file();

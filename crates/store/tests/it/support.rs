@@ -12,9 +12,10 @@ use inflight_core::{
     Response, Store, Success,
 };
 use inflight_store::{DurableStore, StoreOptions, Working};
+use sqlx::Connection as _;
 use tempfile::TempDir;
 
-use crate::schema::Schema;
+use crate::schema::{Schema, on_postgres};
 
 /// Far beyond what any of these tests takes: it only turns a hang into a failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -83,6 +84,42 @@ impl Place {
             Self::Memory => unreachable!("memory has no address"),
             Self::File(folder) => format!("sqlite:{}", folder.path().join("store.db").display()),
             Self::Postgres(schema) => schema.url(),
+        }
+    }
+
+    /// Runs a statement past the store.
+    pub(crate) fn execute(&self, statement: &str) {
+        match self {
+            Self::Memory => unreachable!("memory has no statements"),
+            Self::Postgres(schema) => on_postgres(&schema.url(), statement),
+            Self::File(_) => {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .unwrap();
+                runtime.block_on(async {
+                    let mut connection = sqlx::SqliteConnection::connect(&self.url()).await.unwrap();
+                    let statement = sqlx::AssertSqlSafe(statement.to_owned());
+                    sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
+                });
+            }
+        }
+    }
+
+    /// Moves the store's clock, as far as anyone can tell: all its times move the other way.
+    pub(crate) fn move_clock(&self, hours: f64) {
+        let ms = (hours * 3_600_000.0) as i64;
+        let tables = [
+            (
+                "inflight_requests",
+                &["created_at", "not_before", "key_sent_at", "lease_until", "ended_at"][..],
+            ),
+            ("inflight_runs", &["begun_at", "lease_until", "ended_at"]),
+            ("inflight_pace", &["taken_at"]),
+        ];
+        for (table, times) in tables {
+            let moved: Vec<_> = times.iter().map(|time| format!("{time} = {time} - ({ms})")).collect();
+            self.execute(&format!("UPDATE {table} SET {}", moved.join(", ")));
         }
     }
 

@@ -1,0 +1,176 @@
+//! A clock that is set back or forwards while requests are in the store.
+
+use std::time::Duration;
+
+use inflight_core::{Effect, RequestStatus};
+use inflight_store::StoreOptions;
+
+use crate::support::{PATIENCE, Place, Process, failure, post, quick, until};
+
+/// Longer than any of these tests waits.
+const HOUR: f64 = 1.0;
+
+#[test]
+fn what_is_queued_is_sent_whichever_way_the_clock_goes() {
+    for hours in [-HOUR, HOUR] {
+        for place in Place::durable() {
+            // Nothing is claimed, so that it stays where it was written.
+            let idle = StoreOptions { prefetch: 0, ..quick() };
+            let first = Process::with(&place, idle);
+            let id = first.registry.submit(post("Mug")).unwrap();
+            inflight_core::block_on(first.registry.root().recorded(id).unwrap());
+            first.die();
+            place.move_clock(hours);
+            let mut next = Process::at(&place);
+            let sent = next.next();
+            assert_eq!(sent.id(), id);
+            sent.succeed("prod_1");
+            until("it is written", || next.kept(id)?.ended.map(drop));
+        }
+    }
+}
+
+#[test]
+fn what_is_in_flight_ends_once_whichever_way_the_clock_goes() {
+    for hours in [-HOUR, HOUR] {
+        for place in Place::durable() {
+            let mut process = Process::at(&place);
+            let id = process.registry.submit(post("Mug")).unwrap();
+            let sent = process.next();
+            place.move_clock(hours);
+            // It may have lost its lease to itself, and sends it again then under its key.
+            let key = sent.request().idempotency_key.clone();
+            sent.succeed("prod_1");
+            let status = until("it ends", || {
+                if let Some(again) = process.transport.try_next() {
+                    assert_eq!((again.id(), &again.request().idempotency_key), (id, &key));
+                    again.succeed("prod_1");
+                }
+                process.kept(id)?.ended
+            });
+            assert_eq!(status.0, RequestStatus::Completed);
+            let outcome = process.registry.wait(id, Some(PATIENCE)).unwrap();
+            assert!(outcome.is_ok(), "{outcome:?}");
+        }
+    }
+}
+
+#[test]
+fn a_process_whose_lease_a_clock_has_ended_cannot_end_what_another_has() {
+    let Some(place) = Place::postgres() else { return };
+    let mut slow = Process::at(&place);
+    let id = slow.registry.submit(post("Mug")).unwrap();
+    let held = slow.next();
+    let key = held.request().idempotency_key.clone();
+    // It is silent while the clock goes forwards, so that it does not renew its lease first.
+    slow.freeze();
+    place.move_clock(HOUR);
+    let mut other = Process::at(&place);
+    let taken = other.next();
+    assert_eq!(
+        (taken.id(), &taken.request().idempotency_key),
+        (id, &key),
+        "the same key"
+    );
+    held.fail(failure(Effect::None));
+    taken.succeed("prod_1");
+    let (status, _) = until("it ends", || other.kept(id)?.ended);
+    assert_eq!(status, RequestStatus::Completed);
+    slow.thaw();
+    assert!(other.transport.try_next().is_none() && slow.transport.try_next().is_none());
+    assert_eq!(other.kept(id).unwrap().ended.unwrap().0, RequestStatus::Completed);
+}
+
+#[test]
+fn a_key_is_sent_again_only_where_its_age_is_known() {
+    // A clock that was set back a little, one of which nothing can be believed, and one by which the key is too old.
+    for (hours, is_sent) in [(-0.5, true), (-3.0, false), (22.0, true), (24.0, false)] {
+        for place in Place::durable() {
+            let mut process = Process::at(&place);
+            let id = process.registry.submit(post("Mug")).unwrap();
+            let sent = process.next();
+            let key = sent.request().idempotency_key.clone();
+            drop(sent);
+            process.die();
+            // Its lease is over, however it went: one that is not lasts longer by what the clock is set back.
+            place.execute("UPDATE inflight_requests SET owner = NULL, lease_until = NULL");
+            place.move_clock(hours);
+            let mut next = Process::at(&place);
+            if is_sent {
+                let again = next.next();
+                assert_eq!((again.id(), &again.request().idempotency_key), (id, &key));
+                again.succeed("prod_1");
+                continue;
+            }
+            let (status, outcome) = until("it ends", || next.kept(id)?.ended);
+            let failed = outcome.unwrap_err();
+            assert_eq!(
+                (status, failed.effect),
+                (RequestStatus::Failed, Effect::Unknown),
+                "{hours}"
+            );
+            assert!(
+                failed.needs_reconcile && failed.message.contains("too old"),
+                "{}",
+                failed.message
+            );
+            assert!(next.transport.try_next().is_none(), "{hours}");
+        }
+    }
+}
+
+#[test]
+fn the_pace_goes_on_after_the_clock_was_set_back() {
+    for place in Place::durable() {
+        let paced = StoreOptions {
+            pace: Some(40.0),
+            ..quick()
+        };
+        let process = Process::with(&place, paced);
+        let (registry, echo) = process.echo();
+        for (number, hours) in [(0, -HOUR), (1, HOUR), (2, -HOUR)] {
+            // More than may be sent at once after a silence.
+            let ids: Vec<_> = (0..5)
+                .map(|n| registry.submit(post(&format!("{number}-{n}"))).unwrap())
+                .collect();
+            for id in ids {
+                assert!(registry.wait(id, Some(PATIENCE)).unwrap().is_ok());
+            }
+            place.move_clock(hours);
+        }
+        drop(registry);
+        echo.die();
+    }
+}
+
+#[test]
+fn retention_deletes_nothing_early_that_has_not_ended_or_is_in_doubt() {
+    for place in Place::durable() {
+        let mut process = Process::at(&place);
+        let ids = ["ended", "doubt", "sent"].map(|name| process.registry.submit(post(name)).unwrap());
+        let mut sent: Vec<_> = (0..3).map(|_| process.next()).collect();
+        sent.sort_by_key(|sent| ids.iter().position(|id| *id == sent.id()));
+        let (_held, doubt, ended) = (sent.pop(), sent.pop().unwrap(), sent.pop().unwrap());
+        doubt.fail(failure(Effect::Unknown));
+        ended.succeed("prod_1");
+        for id in &ids[..2] {
+            process.registry.wait(*id, Some(PATIENCE)).unwrap();
+        }
+        // A clock that was set back keeps all.
+        let week = StoreOptions {
+            retention: Duration::from_secs(7 * 24 * 3600),
+            prefetch: 0,
+            ..quick()
+        };
+        process.freeze();
+        place.move_clock(-HOUR);
+        let all = process.store().requests(&Default::default()).unwrap();
+        assert_eq!(all.len(), 3);
+        process.die();
+        place.move_clock(8.0 * 24.0);
+        let next = Process::with(&place, week);
+        until("the old row is deleted", || next.kept(ids[0]).is_none().then_some(()));
+        let states = [ids[1], ids[2]].map(|id| next.kept(id).map(|kept| kept.ended.is_some()));
+        assert!(states.iter().all(Option::is_some), "{states:?}");
+    }
+}
