@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use inflight::store::{DurableStore, StoreOptions, Working};
-use inflight_benches::Options;
+use inflight_benches::{Options, peak_resident};
 use inflight_core::{
     IdempotencyKey, MemoryStore, Method, Queue, Registry, Request, Response, SessionLimits, Success, Transport,
     block_on,
@@ -47,24 +47,28 @@ fn main() {
     queue.attach(bell.clone());
     let rung = Arc::clone(&bell);
     let worker = std::thread::spawn(move || serve(queue, concurrency, &rung));
-    let parts = submit(&registry, requests, pending);
+    let per_part = (requests / PARTS) as f64;
+    let mut rates = Vec::with_capacity(PARTS);
+    submit(&registry, requests, pending, |ended, took| {
+        let rate = per_part / took.as_secs_f64();
+        println!(
+            "{kind}: up to {ended:>8} rows {rate:>8.0} requests a second, {:>6.1} MB at most",
+            peak_resident() as f64 / 1024.0
+        );
+        rates.push(rate);
+    });
     bell.is_over.store(true, Ordering::SeqCst);
     bell.notify();
     worker.join().expect("the worker ends");
     let overall = requests as f64 / begun.elapsed().as_secs_f64();
 
-    let per_part = (requests / PARTS) as f64;
-    let rates: Vec<_> = parts.iter().map(|seconds| per_part / seconds).collect();
-    for (part, rate) in rates.iter().enumerate() {
-        println!(
-            "{kind}: up to {:>8} rows {rate:>8.0} requests a second",
-            requests / PARTS * (part + 1)
-        );
-    }
     println!("{kind}: {requests} requests, {concurrency} at a time: {overall:.0} a second");
     println!(
         "{}",
-        json!({"store": kind, "requests": requests, "concurrency": concurrency, "per_second": overall, "parts": rates})
+        json!({
+            "store": kind, "requests": requests, "concurrency": concurrency, "per_second": overall, "parts": rates,
+            "peak_kb": peak_resident(),
+        })
     );
     drop(open);
     let _ = std::fs::remove_dir_all(folder);
@@ -100,14 +104,13 @@ fn request(number: usize) -> Request {
         )
 }
 
-/// Submits everything, and waits. Gives the seconds that each part took.
-fn submit(registry: &Registry, requests: usize, pending: usize) -> Vec<f64> {
+/// Submits everything, and waits. Tells at the end of each part how many have ended and how long the part took.
+fn submit(registry: &Registry, requests: usize, pending: usize, mut tell: impl FnMut(usize, Duration)) {
     let session = registry.session_with(SessionLimits {
         pending,
         unsent: pending,
     });
     let mut waiting = VecDeque::with_capacity(pending);
-    let mut parts = Vec::with_capacity(PARTS);
     let mut ended = 0;
     let mut part = Instant::now();
     let mut next = 0;
@@ -125,11 +128,10 @@ fn submit(registry: &Registry, requests: usize, pending: usize) -> Vec<f64> {
         session.take_result(id).expect("it has ended").expect("it is done");
         ended += 1;
         if ended % (requests / PARTS) == 0 {
-            parts.push(part.elapsed().as_secs_f64());
+            tell(ended, part.elapsed());
             part = Instant::now();
         }
     }
-    parts
 }
 
 #[derive(Default)]

@@ -9,7 +9,7 @@ use inflight_benches::{Options, peak_resident, resident, threads};
 use inflight_core::testing::{ManualTransport, Sent};
 use inflight_core::{Method, Queue, Registry, Request};
 use inflight_rhai::{
-    Evaluator, FiberEngine, FiberPool, InflightPackage, Limits, Locals, RunOptions, Script, submit_error,
+    Evaluator, FiberEngine, FiberPool, InflightPackage, Limits, Locals, RunOptions, Script, submit_request, uncharged,
 };
 use rhai::packages::Package;
 use rhai::{Engine, EvalAltResult, ImmutableString, NativeCallContext};
@@ -109,11 +109,7 @@ fn engine() -> FiberEngine {
     engine.register_fn(
         "request",
         |ctx: NativeCallContext| -> Result<ImmutableString, Box<EvalAltResult>> {
-            let session = inflight_rhai::session_of(&ctx)?;
-            let id = session
-                .submit(Request::new(Method::Post, "/v1/things"))
-                .map_err(|error| submit_error(&error))?;
-            Ok(id.to_string().into())
+            submit_request(&ctx, uncharged(|| Request::new(Method::Post, "/v1/things")))
         },
     );
     FiberEngine::new(engine)
