@@ -78,18 +78,24 @@ MUTATIONS = [
 
 
 def run_test(folder, target, package, test):
-    """Whether the test ran and passed, and whether it ran at all."""
-    command = ["cargo", "test", "--locked", "-p", package, "--", test]
-    # A request that nobody ends is a test that hangs.
+    """What becomes of the test: `passes`, `fails`, `hangs`, or why it does not run."""
     environment = dict(os.environ, CARGO_TARGET_DIR=str(target), CARGO_TERM_COLOR="never")
+    command = ["cargo", "test", "--locked", "--package", package, "--lib", "--tests"]
+
+    def cargo(*further, timeout=None):
+        return subprocess.run(
+            [*command, *further], cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout
+        )
+
+    if cargo("--no-run").returncode != 0:
+        return "does not compile"
     try:
-        ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
+        # A request that nobody ends is a test that hangs.
+        ended = cargo("--", test, timeout=300)
     except subprocess.TimeoutExpired:
         return "hangs"
-    if "could not compile" in ended.stderr:
-        return "does not compile"
     if f"{test} ... " not in ended.stdout:
-        return "did not run"
+        return "does not run"
     return "passes" if ended.returncode == 0 else "fails"
 
 
