@@ -15,8 +15,13 @@ const url = new URL(process.argv[2]);
 const inFlight = Number(process.argv[3]);
 const seconds = Number(process.argv[4]);
 const httpAgent = new http.Agent({ keepAlive: true });
-const settings = { host: url.hostname, port: url.port, protocol: "http", telemetry: false, timeout: 600_000, httpAgent };
-const stripe = new Stripe("sk_test_000000000000000000000000", settings);
+const server = { host: url.hostname, port: url.port, protocol: "http" };
+const stripe = new Stripe("sk_test_000000000000000000000000", {
+    ...server,
+    telemetry: false,
+    timeout: 600_000,
+    httpAgent,
+});
 
 /** So many places, each with one request after the other until the time has come, but at least one. */
 async function wave(until) {

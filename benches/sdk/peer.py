@@ -2,7 +2,8 @@
 
   python benches/sdk/peer.py URL IN_FLIGHT SECONDS async|threads
 
-`async` needs aiohttp, `threads` has a thread for each place. Prints the same line of JSON as the clients in `benches/peers`.
+`async` needs aiohttp, `threads` has a thread for each place. Prints the same line of JSON as the clients in
+`benches/peers`.
 """
 import asyncio
 import concurrent.futures

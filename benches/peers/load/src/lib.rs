@@ -1,12 +1,13 @@
-//! What every client that is compared does: for some time, so many requests at once, one after the other in each of as many
-//! places; then it prints one line of JSON.
+//! What every client that is compared does: for some time, so many requests at once, one after the other in each of as
+//! many places; then it prints one line of JSON.
 //!
 //! ```text
 //! CLIENT URL IN_FLIGHT SECONDS
 //! ```
 //!
-//! The line has `requests` and how long they took (`wall_s`), the processor's time of the whole process (`cpu_s`), how long as many
-//! requests as are in flight took before that, on new connections (`cold_s`), and the most memory that was resident (`peak_kb`).
+//! The line has `requests` and how long they took (`wall_s`), the processor's time of the whole process (`cpu_s`), how
+//! long as many requests as are in flight took before that, on new connections (`cold_s`), and the most memory that was
+//! resident (`peak_kb`).
 
 use std::cell::Cell;
 use std::fmt::Display;
@@ -51,8 +52,8 @@ impl Load {
         }
     }
 
-    /// Makes requests on this thread's runtime, and prints what came of it. `place` gives what each of the places calls for each of its
-    /// requests.
+    /// Makes requests on this thread's runtime, and prints what came of it. `place` gives what each of the places calls
+    /// for each of its requests.
     ///
     /// # Panics
     /// Where a request fails.

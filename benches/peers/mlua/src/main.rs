@@ -12,7 +12,7 @@ fn main() {
     let lua = Lua::new();
     let create = lua.create_async_function(move |_, name: String| {
         let products = products.clone();
-        async move { products.create(&name).await.map_err(mlua::Error::external) }
+        async move { products.create(&name).await.map_err(mlua::Error::runtime) }
     });
     lua.globals()
         .set("create_product", create.expect("a function"))

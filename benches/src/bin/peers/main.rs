@@ -27,9 +27,9 @@ Creates products by Inflight and by other clients, in turns, against one server 
   --pin on|off     clients on the first core, the server on the last (on, where there are two and `taskset`)
   --write DOCS     writes what was seen into DOCS/benchmarks.md and DOCS/generated/benchmarks.svg (writes nothing)
 
-The clients in benches/peers are built first. Those that cannot be built are skipped, and so are Stripe's own where they are not
-installed: INFLIGHT_TEST_NODE_MODULES names a `node_modules` that has `stripe`, INFLIGHT_TEST_PYTHON a Python that has `stripe`
-and `aiohttp`; else they are looked for in target/sdks and target/ci-tools.";
+The clients in benches/peers are built first. Those that cannot be built are skipped, and so are Stripe's own where they
+are not installed: INFLIGHT_TEST_NODE_MODULES names a `node_modules` that has `stripe`, INFLIGHT_TEST_PYTHON a Python that
+has `stripe` and `aiohttp`; else they are looked for in target/sdks and target/ci-tools.";
 
 fn main() {
     rlimit::increase_nofile_limit(rlimit::INFINITY).expect("the limit of open files");

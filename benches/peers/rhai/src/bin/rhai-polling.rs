@@ -1,5 +1,5 @@
-//! The design that Inflight began with: scripts in threads, one map of all requests behind a mutex, and a wait that looks into it
-//! every 50 ms. Its worker sends requests at the same time; as it was first written down it sent one after another.
+//! The design that Inflight began with: scripts in threads, one map of all requests behind a mutex, and a wait that looks
+//! into it every 50 ms. Its worker sends requests at the same time; as it was first written down it sent one after another.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex};
