@@ -1,5 +1,7 @@
 //! What the programs that measure have in common: options, and what Linux says of this process.
 
+pub mod loopback;
+
 use std::collections::HashMap;
 use std::process::exit;
 use std::str::FromStr;
