@@ -124,19 +124,22 @@ pub fn on_hosts_stack<R>(body: impl FnOnce() -> R) -> R {
         }
     }
     /// Names the running context again, on every path.
-    struct Back(Option<Rc<Context>>);
+    struct Back(Rc<Context>);
     impl Drop for Back {
         fn drop(&mut self) {
-            RUNNING.set(self.0.take());
+            self.0.publish();
+            RUNNING.set(Some(Rc::clone(&self.0)));
         }
     }
-    let back = Back(RUNNING.take());
-    let Some(context) = &back.0 else {
+    let Some(context) = RUNNING.take() else {
         return body();
     };
+    context.keep_count();
+    publish_nothing();
+    let back = Back(context);
     // SAFETY: the context was named by `RUNNING`, so by invariant 2 its coroutine runs now, and by invariant 3 the yielder is set and
     // alive.
-    let yielder = unsafe { &*context.yielder.get() };
+    let yielder = unsafe { &*back.0.yielder.get() };
     let body = Here(body);
     yielder.on_parent_stack(move || body.run())
 }
@@ -266,6 +269,14 @@ impl Context {
     }
 }
 
+/// No script runs: nothing is counted, and the stack has no floor.
+fn publish_nothing() {
+    HOT.with(|hot| {
+        hot.stack_floor.set(0);
+        hot.operations_left.set(u64::MAX);
+    });
+}
+
 /// What a coroutine ends with: what its body gave, or the payload of the panic that ended it.
 pub(crate) type Ending<T> = Result<T, Box<dyn Any + Send>>;
 
@@ -393,10 +404,7 @@ impl Drop for Entered {
         let before = self.before.take();
         match &before {
             Some(context) => context.publish(),
-            None => HOT.with(|hot| {
-                hot.stack_floor.set(0);
-                hot.operations_left.set(u64::MAX);
-            }),
+            None => publish_nothing(),
         }
         RUNNING.with_borrow_mut(|running| *running = before);
     }

@@ -445,6 +445,26 @@ async fn what_runs_on_the_hosts_stack_is_no_part_of_the_script() {
 }
 
 #[tokio::test]
+async fn a_script_that_runs_on_the_hosts_stack_leaves_the_outer_ones_limits_alone() {
+    let mut engine = engine();
+    engine.register_fn("nested", || {
+        let within = FiberEngine::new(Engine::new());
+        let script = within.eval_async::<INT>("let sum = 0; for i in 0..100 { sum += i; } sum");
+        inflight_rhai::on_hosts_stack(|| futures_util::FutureExt::now_or_never(script))
+            .expect("it waits for nothing")
+            .unwrap()
+    });
+    let script = FiberEngine::new(engine).compile("nested(); loop { }").unwrap();
+    let limits = Limits {
+        operations: Some(10_000),
+        wall_time: Some(Duration::from_secs(20)),
+        ..Limits::default()
+    };
+    let run = script.run::<()>(RunOptions::new(Locals::new()).limits(limits));
+    assert_eq!(run.await.unwrap_err().kind(), ScriptErrorKind::OperationLimit);
+}
+
+#[tokio::test]
 async fn a_pool_ends_with_its_last_handle_and_stops_what_runs_on_it() {
     let pool = FiberPool::new(1, || FiberEngine::new(engine()));
     let other = pool.clone();
