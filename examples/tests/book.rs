@@ -1,17 +1,19 @@
 //! The book keeps its word: every page is in the summary, every link leads somewhere, every script runs, every error is explained, and
 //! every test that a promise names exists.
 
+mod support;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use inflight::ScriptOptions;
 use inflight::core::block_on;
 use inflight::rhai::ScriptErrorKind;
-use inflight::sim::Simulator;
-use inflight::stripe_rhai::{ApiKey, HostOptions, StripeHost, StripePackage, migrations};
-use inflight::{Inflight, ScriptOptions};
+use inflight::stripe_rhai::{HostOptions, StripeHost, StripePackage, migrations};
+use support::on_simulator;
 
 /// Pages whose scripts run as they stand. Those of the others are parts of something.
 const PAGES_THAT_RUN: [&str; 8] = [
@@ -136,12 +138,7 @@ fn scripts(text: &str) -> Vec<&str> {
 
 #[test]
 fn every_script_runs() {
-    let simulator = Simulator::builder().start().unwrap();
-    let inflight = Inflight::builder()
-        .base_url(simulator.url())
-        .api_key(ApiKey::new("sk_test_example1234").unwrap())
-        .build()
-        .unwrap();
+    let (_simulator, inflight) = on_simulator();
     for page in PAGES_THAT_RUN {
         let text = read(&root().join("docs").join(page));
         let scripts = scripts(&text);

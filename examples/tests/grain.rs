@@ -2,16 +2,17 @@
 //! error, but for the ids that the simulator makes up.
 #![cfg(feature = "grain")]
 
+mod support;
+
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use inflight::core::block_on;
-use inflight::sim::Simulator;
-use inflight::stripe_rhai::ApiKey;
-use inflight::{Inflight, ScriptOptions, run_script};
+use inflight::{ScriptOptions, run_script};
 use inflight_rhai::Evaluator;
+use support::on_simulator;
 
 /// What a run shows, and what it ran on.
 #[derive(Debug, PartialEq)]
@@ -22,12 +23,7 @@ struct Seen {
 }
 
 fn run(text: &str, evaluator: Evaluator) -> (Seen, Evaluator) {
-    let simulator = Simulator::builder().seed(1).start().unwrap();
-    let inflight = Inflight::builder()
-        .base_url(simulator.url())
-        .api_key(ApiKey::new("sk_test_example1234").unwrap())
-        .build()
-        .unwrap();
+    let (_simulator, inflight) = on_simulator();
     let lines = Arc::new(Mutex::new(Vec::new()));
     let said = Arc::clone(&lines);
     let session = inflight.session();

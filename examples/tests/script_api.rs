@@ -1,20 +1,22 @@
 //! The script API's documentation is whole: every function that an engine knows has an entry with the same arguments, every entry is of a
 //! function, and every example runs on the simulator.
 
+mod support;
+
 use std::any::TypeId;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use inflight::ScriptOptions;
 use inflight::core::block_on;
 use inflight::rhai::{Batch, Task};
-use inflight::sim::Simulator;
 use inflight::stripe::Resource;
 use inflight::stripe_rhai::{
-    ApiKey, HostOptions, OPTION_SETTERS, StripeBuilder, StripeHost, StripePackage, StripePages, check_script,
-    constructed_by, reference,
+    HostOptions, OPTION_SETTERS, StripeBuilder, StripeHost, StripePackage, StripePages, check_script, constructed_by,
+    reference,
 };
-use inflight::{Inflight, ScriptOptions};
 use rhai::{Dynamic, Engine, FnPtr, FuncInfo, INT, ImmutableString, Map};
+use support::on_simulator;
 
 /// A function's name with its module, and the types that it takes.
 type Overload = (String, Vec<TypeId>);
@@ -142,12 +144,7 @@ fn every_entry_says_what_it_gives_and_has_an_example_that_calls_it() {
 
 #[test]
 fn every_example_runs() {
-    let simulator = Simulator::builder().start().unwrap();
-    let inflight = Inflight::builder()
-        .base_url(simulator.url())
-        .api_key(ApiKey::new("sk_test_example1234").unwrap())
-        .build()
-        .unwrap();
+    let (_simulator, inflight) = on_simulator();
     let engine = inflight.engine();
     for entry in reference() {
         assert_eq!(check_script(&engine, entry.example), [], "{}", entry.name);

@@ -1,15 +1,17 @@
 //! Every example script ends well, says something, and steps on no other: all of them at once, several copies of each, and once
 //! more on the same simulator.
 
+mod support;
+
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use inflight::ScriptOptions;
 use inflight::core::block_on;
-use inflight::sim::Simulator;
-use inflight::stripe_rhai::{ApiKey, check_script};
-use inflight::{Inflight, ScriptOptions};
+use inflight::stripe_rhai::check_script;
+use support::on_simulator;
 
 const COPIES: usize = 5;
 
@@ -34,19 +36,9 @@ fn examples() -> Vec<Example> {
     examples
 }
 
-fn start() -> (Simulator, Inflight) {
-    let simulator = Simulator::builder().start().unwrap();
-    let inflight = Inflight::builder()
-        .base_url(simulator.url())
-        .api_key(ApiKey::new("sk_test_example1234").unwrap())
-        .build()
-        .unwrap();
-    (simulator, inflight)
-}
-
 #[test]
 fn every_script_passes_the_check_and_says_first_what_it_shows() {
-    let (_simulator, inflight) = start();
+    let (_simulator, inflight) = on_simulator();
     let engine = inflight.engine();
     for Example { name, text } in examples() {
         assert!(text.starts_with("// "), "{name} has no comment on top");
@@ -56,7 +48,7 @@ fn every_script_passes_the_check_and_says_first_what_it_shows() {
 
 #[test]
 fn all_scripts_end_well_together_also_the_second_time() {
-    let (_simulator, inflight) = start();
+    let (_simulator, inflight) = on_simulator();
     let examples = examples();
     for round in 1..=2 {
         let mut runs = Vec::new();
@@ -85,7 +77,7 @@ fn all_scripts_end_well_together_also_the_second_time() {
 
 #[test]
 fn a_second_set_up_of_the_catalogue_changes_nothing() {
-    let (_simulator, inflight) = start();
+    let (_simulator, inflight) = on_simulator();
     let examples = examples();
     let catalogue = examples.iter().find(|example| example.name.contains("catalogue"));
     let text = &catalogue.expect("there is a script for a catalogue").text;

@@ -1,9 +1,12 @@
 //! The layers: which crate may depend on which, and what the lower ones do without.
 
+mod support;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
 
 use serde_json::Value;
+
+use support::packages;
 
 /// Of ours, all that each crate may depend on.
 const ALLOWED: [(&str, &[&str]); 9] = [
@@ -43,15 +46,8 @@ const FORBIDDEN: [(&str, &[&str]); 5] = [
 
 /// The normal dependencies of each package of the workspace.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
-    let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .expect("cargo starts");
-    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo metadata gives JSON");
-    let packages = metadata["packages"].as_array().expect("packages");
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    packages
+    packages()
         .iter()
         .map(|package| {
             let dependencies = package["dependencies"].as_array().expect("dependencies").iter();

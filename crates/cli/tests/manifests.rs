@@ -1,11 +1,14 @@
 //! The packages: what a registry and a reader are told of each, and the oldest Rust that they need.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::Value;
+
+use support::packages;
 
 /// What a registry takes. <https://doc.rust-lang.org/cargo/reference/manifest.html#the-keywords-field>
 const MOST_KEYWORDS: usize = 5;
@@ -13,16 +16,10 @@ const LONGEST_KEYWORD: usize = 20;
 
 /// The packages that are published, by their names.
 fn published() -> BTreeMap<String, Value> {
-    let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .expect("cargo starts");
-    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo metadata gives JSON");
-    let packages = metadata["packages"].as_array().expect("packages").iter();
-    packages
+    packages()
+        .into_iter()
         .filter(|package| package["publish"].is_null())
-        .map(|package| (text(&package["name"]), package.clone()))
+        .map(|package| (text(&package["name"]), package))
         .collect()
 }
 

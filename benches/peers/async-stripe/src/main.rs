@@ -1,7 +1,7 @@
 //! async-stripe, with its own client.
 
 use load::Load;
-use stripe::{ClientBuilder, IdempotencyKey, RequestStrategy};
+use stripe::{ClientBuilder, IdempotencyKey, RequestStrategy, StripeRequest};
 use stripe_product::product::CreateProduct;
 
 fn main() {

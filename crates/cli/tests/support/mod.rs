@@ -186,3 +186,14 @@ pub(crate) fn ended(child: &mut Child) -> Option<i32> {
         thread::sleep(POLL);
     }
 }
+
+/// All packages of the workspace, as cargo describes them.
+pub(crate) fn packages() -> Vec<Value> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo starts");
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo metadata gives JSON");
+    metadata["packages"].as_array().expect("packages").clone()
+}
