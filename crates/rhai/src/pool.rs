@@ -1,9 +1,12 @@
 //! Threads that run scripts: one engine each, a script never moves between them.
 
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
@@ -11,13 +14,15 @@ use std::task::{Context, Poll};
 use futures_util::FutureExt;
 use futures_util::future::{AbortHandle, Abortable, Aborted};
 use rhai::{Dynamic, Engine, Scope};
-use tokio::runtime::Runtime;
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::LocalSet;
+use tokio::runtime::LocalOptions;
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::engine::{FiberEngine, RunOptions};
 use crate::error::ScriptError;
 use crate::fiber::panicked;
+
+/// Starts a task on the thread that it was given to.
+type Start = dyn FnOnce(&Tasks) + Send;
 
 type MakeEngine = dyn Fn() -> FiberEngine + Send + Sync;
 
@@ -31,13 +36,13 @@ pub struct FiberPool {
 
 /// Many tasks that are started in a row cost one wake-up of the thread: the channel wakes only who waits for it.
 struct Thread {
-    start: mpsc::UnboundedSender<Box<dyn FnOnce() + Send>>,
+    start: mpsc::UnboundedSender<Box<Start>>,
     /// How many tasks have been given to it and have not ended.
     load: Arc<AtomicUsize>,
 }
 
 thread_local! {
-    static ENGINES: std::cell::RefCell<Vec<(usize, FiberEngine)>> = const { std::cell::RefCell::new(Vec::new()) };
+    static ENGINES: RefCell<Vec<(usize, FiberEngine)>> = const { RefCell::new(Vec::new()) };
 }
 
 impl FiberPool {
@@ -51,6 +56,36 @@ impl FiberPool {
             threads: (0..threads.max(1)).map(|_| Thread::spawn()).collect(),
             make_engine: Arc::new(make_engine),
         }
+    }
+
+    /// A pool of one thread that is the caller's: the second value gives what has to run there, on a runtime that lets it use
+    /// `tokio::task::spawn_local`. It ends after the last clone of the pool, when what still ran has been stopped.
+    ///
+    /// ```
+    /// use inflight_rhai::{FiberEngine, FiberPool, RunOptions};
+    ///
+    /// let (pool, main) = FiberPool::on_a_thread_of_the_host(|| FiberEngine::new(rhai::Engine::new()));
+    /// let script = pool.start("21 * 2", RunOptions::default(), |_, value| value.as_int().unwrap_or(0));
+    /// drop(pool);
+    /// let runtime = tokio::runtime::LocalRuntime::new()?;
+    /// let answer = runtime.block_on(async {
+    ///     let main = tokio::task::spawn_local(main());
+    ///     let answer = script.await;
+    ///     main.await.expect("it does not panic");
+    ///     answer
+    /// });
+    /// # let _ = answer;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_a_thread_of_the_host(
+        make_engine: impl Fn() -> FiberEngine + Send + Sync + 'static,
+    ) -> (Self, impl FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send) {
+        let (thread, started) = Thread::new();
+        let pool = Self {
+            threads: [thread].into(),
+            make_engine: Arc::new(make_engine),
+        };
+        (pool, move || Box::pin(run(started)) as _)
     }
 
     /// How many threads there are.
@@ -121,8 +156,9 @@ impl FiberPool {
             running: Arc::downgrade(&running),
             stops_when_dropped: false,
         };
-        let start = move || {
+        let start = move |tasks: &Tasks| {
             let task = async move { task(this_threads_engine(&make_engine)).await };
+            let running_here = tasks.enter(stop.handle());
             tokio::task::spawn_local(async move {
                 let ended = AssertUnwindSafe(Abortable::new(task, stop)).catch_unwind().await;
                 // Nobody may want it any more.
@@ -132,6 +168,7 @@ impl FiberPool {
                     Err(panic) => Err(panicked(&*panic)),
                 });
                 drop(running);
+                drop(running_here);
             });
         };
         // A thread that has ended, which only a panic of tokio's own would explain, drops the task: its handle says so.
@@ -141,30 +178,84 @@ impl FiberPool {
 }
 
 impl Thread {
-    fn spawn() -> Self {
+    fn new() -> (Self, mpsc::UnboundedReceiver<Box<Start>>) {
         let (start, started) = mpsc::unbounded_channel();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("what a runtime needs of the operating system");
-        std::thread::Builder::new()
-            .name("inflight-scripts".to_owned())
-            .spawn(move || run(&runtime, started))
-            .expect("a thread of the operating system");
-        Self {
+        let thread = Self {
             start,
             load: Arc::default(),
+        };
+        (thread, started)
+    }
+
+    fn spawn() -> Self {
+        let (thread, started) = Self::new();
+        std::thread::Builder::new()
+            .name("inflight-scripts".to_owned())
+            .spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build_local(LocalOptions::default())
+                    .expect("what a runtime needs of the operating system");
+                runtime.block_on(run(started));
+            })
+            .expect("a thread of the operating system");
+        thread
+    }
+}
+
+/// A pool's thread, until the pool is dropped. What still runs then is stopped.
+async fn run(mut started: mpsc::UnboundedReceiver<Box<Start>>) {
+    let tasks = Tasks::default();
+    while let Some(start) = started.recv().await {
+        start(&tasks);
+    }
+    tasks.stop().await;
+}
+
+/// What runs on a thread.
+#[derive(Default)]
+struct Tasks {
+    known: Rc<RefCell<HashMap<u64, AbortHandle>>>,
+    last: Cell<u64>,
+    all_ended: Rc<Notify>,
+}
+
+impl Tasks {
+    fn enter(&self, stop: AbortHandle) -> Entered {
+        let number = self.last.get() + 1;
+        self.last.set(number);
+        self.known.borrow_mut().insert(number, stop);
+        Entered {
+            number,
+            known: Rc::clone(&self.known),
+            all_ended: Rc::clone(&self.all_ended),
+        }
+    }
+
+    async fn stop(&self) {
+        let all: Vec<_> = self.known.borrow().values().cloned().collect();
+        all.iter().for_each(AbortHandle::abort);
+        while !self.known.borrow().is_empty() {
+            self.all_ended.notified().await;
         }
     }
 }
 
-/// A pool's thread, until the pool is dropped.
-fn run(runtime: &Runtime, mut started: mpsc::UnboundedReceiver<Box<dyn FnOnce() + Send>>) {
-    LocalSet::new().block_on(runtime, async {
-        while let Some(start) = started.recv().await {
-            start();
+/// Knows a task until it has ended.
+struct Entered {
+    number: u64,
+    known: Rc<RefCell<HashMap<u64, AbortHandle>>>,
+    all_ended: Rc<Notify>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let mut known = self.known.borrow_mut();
+        known.remove(&self.number);
+        if known.is_empty() {
+            self.all_ended.notify_one();
         }
-    });
+    }
 }
 
 /// Counts a task of a thread.

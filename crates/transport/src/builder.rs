@@ -1,6 +1,7 @@
 //! Configuring a worker.
 
 use std::fmt;
+use std::future::{Future, Ready};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -210,12 +211,28 @@ impl WorkerBuilder {
     /// [`StartError`] where the configuration cannot be used or the operating system refuses.
     pub fn start(self, queue: Queue) -> Result<Worker, StartError> {
         let drain_limit = self.drain_limit;
-        let dispatch = self.dispatch()?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(StartError::Runtime)?;
-        Worker::start(runtime, queue, drain_limit, dispatch)
+        Worker::start(queue, drain_limit, self.dispatch()?, None::<fn() -> Ready<()>>)
+    }
+
+    /// As [`start`](Self::start), and runs a guest on the worker's thread: a future that submits requests and waits for them, such as
+    /// one that runs scripts. Between the two nothing crosses threads then, which saves wake-ups. What the guest computes without
+    /// waiting delays what the worker sends and hears, so that a guest should yield every few milliseconds.
+    ///
+    /// The guest runs on a [`LocalRuntime`](tokio::runtime::LocalRuntime): it may use `tokio::task::spawn_local`. The thread
+    /// ends when the worker has been shut down and the guest has ended, whichever is later.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_with<Fut>(
+        self,
+        queue: Queue,
+        guest: impl FnOnce() -> Fut + Send + 'static,
+    ) -> Result<Worker, StartError>
+    where
+        Fut: Future<Output = ()> + 'static,
+    {
+        let drain_limit = self.drain_limit;
+        Worker::start(queue, drain_limit, self.dispatch()?, Some(guest))
     }
 
     pub(crate) fn dispatch(self) -> Result<impl FnOnce(Queue, Arc<Control>) -> Arc<Dispatch>, StartError> {

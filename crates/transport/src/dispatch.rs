@@ -1,4 +1,4 @@
-//! Which job runs when: the worker's one loop, and the slots that carry jobs out.
+//! Which job runs when: the worker's one loop, and the carriers that make its attempts.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,6 +8,7 @@ use inflight_core::Transport;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::carrier::{Carriers, Load};
 use crate::exchange::{Exchange, Report};
 use crate::schedule::{Cleared, Schedule};
 use crate::work::{Permit, Work};
@@ -49,9 +50,10 @@ impl Transport for Bell {
     }
 }
 
-/// What the loop and its slots share. All of it lives on the worker's thread; the lock is never contended.
+/// What the loop and its carriers share. All of it lives on the worker's thread; the locks are never contended.
 pub(crate) struct Dispatch {
     schedule: Mutex<Schedule>,
+    carriers: Carriers,
     exchange: Arc<Exchange>,
     concurrency: usize,
     busy: AtomicUsize,
@@ -68,6 +70,7 @@ impl Dispatch {
     ) -> Arc<Self> {
         Arc::new(Self {
             schedule: Mutex::new(schedule),
+            carriers: Carriers::default(),
             exchange,
             concurrency,
             busy: AtomicUsize::new(0),
@@ -76,13 +79,15 @@ impl Dispatch {
         })
     }
 
-    /// Runs until the worker is to stop, and drains.
+    /// Runs until the worker is to stop, and drains. What is still in flight then is dropped, which ends it.
     pub(crate) async fn run(self: &Arc<Self>) -> ShutdownReport {
         let bell = &self.control.bell;
         loop {
             bell.answer();
             if self.control.is_stopping() {
-                return self.drain().await;
+                let report = self.drain().await;
+                self.carriers.stop().await;
+                return report;
             }
             let tend_again = self.fill();
             bell.wait(tend_again).await;
@@ -102,7 +107,7 @@ impl Dispatch {
             };
             drop(schedule);
             let slot = Slot::occupy(self);
-            tokio::spawn(slot.run(work));
+            self.carriers.give(Load { slot, work });
         }
     }
 
@@ -137,7 +142,7 @@ impl Dispatch {
 }
 
 /// One of the places in which requests are carried out, given back when it is dropped.
-struct Slot(Arc<Dispatch>);
+pub(crate) struct Slot(Arc<Dispatch>);
 
 impl Slot {
     fn occupy(dispatch: &Arc<Dispatch>) -> Self {
@@ -145,8 +150,12 @@ impl Slot {
         Self(Arc::clone(dispatch))
     }
 
+    pub(crate) fn carriers(&self) -> &Carriers {
+        &self.0.carriers
+    }
+
     /// Makes this attempt and then one after the other, without the loop's help, as long as there is something to send.
-    async fn run(self, first: Work) {
+    pub(crate) async fn run(&self, first: Work) {
         let mut next = Some(first);
         while let Some(Work { stage, permit, held }) = next {
             let holding = Holding {

@@ -29,6 +29,7 @@ mod answer;
 mod body;
 mod breaker;
 mod budget;
+mod carrier;
 mod builder;
 mod client;
 mod clock;

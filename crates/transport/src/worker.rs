@@ -1,13 +1,15 @@
 //! The worker's thread, seen from outside.
 
 use std::fmt;
+use std::future::Future;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 use inflight_core::Queue;
-use tokio::runtime::Runtime;
+use tokio::runtime::{LocalOptions, LocalRuntime};
 
 use crate::WorkerBuilder;
 use crate::builder::StartError;
@@ -115,6 +117,29 @@ impl Drop for LastWord {
     }
 }
 
+/// The worker's thread.
+fn run<Guest, Fut>(runtime: LocalRuntime, dispatch: Arc<Dispatch>, guest: Option<Guest>, control: Arc<Control>)
+where
+    Guest: FnOnce() -> Fut,
+    Fut: Future<Output = ()> + 'static,
+{
+    // Declared first, so that it speaks when all requests have ended.
+    let last_word = LastWord(control);
+    let guest = runtime.block_on(async {
+        let guest = guest.map(|guest| tokio::task::spawn_local(guest()));
+        let report = dispatch.run().await;
+        drop(dispatch);
+        last_word.0.report(report);
+        guest
+    });
+    if let Some(guest) = guest {
+        // Where it panics, that has been printed.
+        let _ = runtime.block_on(guest);
+    }
+    // Waits for nothing, such as a slow look-up of a name.
+    runtime.shutdown_background();
+}
+
 /// A running worker: one thread that sends the requests of one registry.
 ///
 /// Dropping it shuts it down within [`WorkerBuilder::drain_limit`].
@@ -132,32 +157,43 @@ impl Worker {
         WorkerBuilder::default()
     }
 
-    pub(crate) fn start(
-        runtime: Runtime,
+    pub(crate) fn start<Guest, Fut>(
         queue: Queue,
         drain_limit: Duration,
         dispatch: impl FnOnce(Queue, Arc<Control>) -> Arc<Dispatch>,
-    ) -> Result<Self, StartError> {
+        guest: Option<Guest>,
+    ) -> Result<Self, StartError>
+    where
+        Guest: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + 'static,
+    {
         let control = Arc::new(Control::default());
         queue.attach(Arc::clone(&control.bell) as Arc<_>);
         let dispatch = dispatch(queue, Arc::clone(&control));
+        let has_guest = guest.is_some();
         let told = Arc::clone(&control);
+        let (begun, begins) = std::sync::mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("inflight-worker".to_owned())
             .spawn(move || {
-                // Declared first, so that it speaks when all requests have ended.
-                let last_word = LastWord(told);
-                let report = runtime.block_on(dispatch.run());
-                // Drops what is in flight, which ends it, and waits for nothing, such as a slow look-up of a name.
-                runtime.shutdown_background();
-                drop(dispatch);
-                last_word.0.report(report);
+                // A runtime of tasks that stay on their thread is made on it.
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build_local(LocalOptions::default());
+                let _ = begun.send(runtime.as_ref().map(drop).map_err(|error| io::Error::from(error.kind())));
+                if let Ok(runtime) = runtime {
+                    run(runtime, dispatch, guest, told);
+                }
             })
             .map_err(StartError::Thread)?;
+        if let Ok(Err(error)) = begins.recv() {
+            return Err(StartError::Runtime(error));
+        }
         Ok(Self {
             control,
             thread_id: thread.thread().id(),
-            thread: Mutex::new(Some(thread)),
+            // A guest may go on after the worker: nobody waits for it.
+            thread: Mutex::new(Some(thread).filter(|_| !has_guest)),
             drain_limit,
         })
     }
