@@ -85,7 +85,7 @@ pub(crate) struct RegistryShared {
     /// What the durable store has and this process does not send, as far as anyone here waits for it.
     pub(crate) elsewhere: Mutex<Entries>,
     /// Closed sessions, by the moment when their results expire.
-    expiring: Mutex<VecDeque<(Instant, WeakSession)>>,
+    expiring: Mutex<VecDeque<(Instant, u64)>>,
 }
 
 impl RegistryShared {
@@ -122,7 +122,7 @@ impl RegistryShared {
         session?.entry(id)
     }
 
-    pub(crate) fn retain_until_expired(&self, session: WeakSession) {
+    pub(crate) fn retain_until_expired(&self, session: u64) {
         let expires = self.clock.now() + self.retention;
         self.expiring.lock().push_back((expires, session));
         self.sweep_sessions();
@@ -140,10 +140,10 @@ impl RegistryShared {
                     _ => None,
                 }
             };
-            match session {
-                Some((_, session)) => forgotten += session.forget_results(),
-                None => return forgotten,
-            }
+            let Some((_, id)) = session else { return forgotten };
+            // Gone with its last handle, or still held by somebody.
+            let held = self.sessions.lock().get(&id).cloned();
+            forgotten += held.map_or(0, |session| session.forget_results());
         }
     }
 }

@@ -392,10 +392,7 @@ impl Session {
     /// Pending requests go on. A second call does nothing.
     pub fn close(&self) {
         if !self.0.closed.swap(true, Ordering::SeqCst) {
-            self.0
-                .account
-                .registry
-                .retain_until_expired(WeakSession(Arc::downgrade(&self.0)));
+            self.0.account.registry.retain_until_expired(self.id());
         }
     }
 

@@ -59,9 +59,9 @@ fn exact(body: BytesMut) -> Bytes {
 
 fn kept(answer: &reqwest::Response, names: &'static [&'static str]) -> Vec<(Cow<'static, str>, Box<str>)> {
     let headers = answer.headers();
-    let known = names.iter().filter_map(|name| {
-        let value = headers.get(*name)?.to_str().ok()?;
-        Some((Cow::Borrowed(*name), Box::from(value)))
-    });
-    known.collect()
+    let value = |name: &&'static str| headers.get(*name)?.to_str().ok();
+    // Kept for as long as the result is, so without room to spare.
+    let mut kept = Vec::with_capacity(names.iter().filter_map(value).count());
+    kept.extend(names.iter().filter_map(|name| Some((Cow::Borrowed(*name), Box::from(value(name)?)))));
+    kept
 }
