@@ -58,10 +58,12 @@ thread_local! {
     };
 }
 
-fn charge(change: isize) {
+/// Charges the running script, where one runs; most allocations are the host's.
+#[inline]
+fn charge(change: impl FnOnce() -> isize) {
     ACCOUNT.with(|account| {
         if account.charging.get() {
-            account.used.set(account.used.get() + change);
+            account.used.set(account.used.get() + change());
         }
     });
 }
@@ -79,13 +81,13 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for ScriptAllocator<A> {
         // SAFETY: the caller keeps the contract of the inner allocator, which is the same.
         let pointer = unsafe { self.0.alloc(layout) };
         if !pointer.is_null() {
-            charge(cost(layout.size()));
+            charge(|| cost(layout.size()));
         }
         pointer
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        charge(-cost(layout.size()));
+        charge(|| -cost(layout.size()));
         // SAFETY: as above.
         unsafe { self.0.dealloc(pointer, layout) }
     }
@@ -94,7 +96,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for ScriptAllocator<A> {
         // SAFETY: as above.
         let pointer = unsafe { self.0.alloc_zeroed(layout) };
         if !pointer.is_null() {
-            charge(cost(layout.size()));
+            charge(|| cost(layout.size()));
         }
         pointer
     }
@@ -103,7 +105,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for ScriptAllocator<A> {
         // SAFETY: as above.
         let moved = unsafe { self.0.realloc(pointer, layout, size) };
         if !moved.is_null() {
-            charge(cost(size) - cost(layout.size()));
+            charge(|| cost(size) - cost(layout.size()));
         }
         moved
     }

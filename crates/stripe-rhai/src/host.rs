@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use inflight_core::{Credential, MemoryCredentials, Priority};
@@ -67,6 +67,8 @@ pub struct StripeHost {
     /// The names of the host's own key, which is known before any script asks for it: what a durable store has kept waits for it.
     own: Mutex<Vec<Arc<str>>>,
     seen: SeenEvents,
+    /// What scripts share that have configured nothing.
+    initial: OnceLock<Arc<StripeConfig>>,
 }
 
 /// One name for each key and base URL, however many scripts configure it.
@@ -94,6 +96,7 @@ impl StripeHost {
             names: Mutex::default(),
             own: Mutex::default(),
             seen: SeenEvents::default(),
+            initial: OnceLock::new(),
         });
         if let Some(key) = host.options.api_key.clone() {
             let key = AccountKey::new(&host, key, None);
@@ -180,11 +183,8 @@ pub struct StripeConfig {
 impl StripeConfig {
     /// The script's configuration: its own, or the host's.
     pub(crate) fn of(locals: &Locals, host: &StripeHost) -> Arc<Self> {
-        locals.get::<Self>().unwrap_or_else(|| {
-            let initial = host.initial();
-            locals.set(initial.clone());
-            Arc::new(initial)
-        })
+        let own = locals.get::<Self>();
+        own.unwrap_or_else(|| Arc::clone(host.initial.get_or_init(|| Arc::new(host.initial()))))
     }
 
     /// Whose work the script does, as text: tells what belongs to one account from what belongs to another.

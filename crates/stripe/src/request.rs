@@ -289,11 +289,17 @@ impl Call {
     /// its query.
     pub(crate) fn request(mut self, params: Params, options: &RequestOptions) -> Result<Request, BuildError> {
         let has_body = self.method != Method::Get && self.method != Method::Delete;
-        let in_query = |name: &str| {
-            !has_body || (Param::find(self.query, name).is_some() && Param::find(self.body, name).is_none())
+        let (query, body) = match (has_body, self.query) {
+            (false, _) => (params, Params::new()),
+            (true, []) => (Params::new(), params),
+            (true, _) => {
+                let in_query =
+                    |name: &str| Param::find(self.query, name).is_some() && Param::find(self.body, name).is_none();
+                let (query, body): (Vec<_>, Vec<_>) = params.into_iter().partition(|(name, _)| in_query(name));
+                (query.into_iter().collect(), body.into_iter().collect())
+            }
         };
-        let (query, body): (Vec<_>, Vec<_>) = params.into_iter().partition(|(name, _)| in_query(name));
-        let query = self.bounded(form::encode(&query.into_iter().collect())?)?;
+        let query = self.bounded(form::encode(&query)?)?;
         if !query.is_empty() {
             self.target.push(if self.target.contains('?') { '&' } else { '?' });
             self.target.push_str(&query);
@@ -304,7 +310,6 @@ impl Call {
                 bytes: self.target.len(),
             });
         }
-        let body: Params = body.into_iter().collect();
         let is_v2 = crate::catalogue::is_v2(&self.target);
         let request = Request::new(self.method, "").operation(self.name);
         let mut request = match self.encoding {
