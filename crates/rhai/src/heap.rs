@@ -232,13 +232,13 @@ pub(crate) struct Charge(isize);
 impl Charge {
     pub(crate) fn new(bytes: usize) -> Self {
         let cost = cost(bytes);
-        charge(cost);
+        charge(|| cost);
         Self(cost)
     }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        charge(-self.0);
+        charge(|| -self.0);
     }
 }
