@@ -9,12 +9,13 @@ mod reliability;
 #[path = "run/wire.rs"]
 mod wire;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use inflight::sim::{Latency, Simulator};
 use inflight::stripe_rhai::ApiKey;
-use inflight::{Inflight, ScriptOptions, ScriptReport};
+use inflight::{Inflight, InflightBuilder, ScriptOptions, ScriptReport};
 
 fn assemble(simulator: &Simulator) -> Inflight {
     Inflight::builder()
@@ -46,6 +47,57 @@ fn a_script_gives_its_value_as_json() {
     let report = run("#{ n: double(21), list: [1.5, (), `x`] }");
     let value = report.result.unwrap();
     assert_eq!(value, serde_json::json!({ "n": 42, "list": [1.5, null, "x"] }));
+}
+
+/// The names of the threads that run scripts.
+fn script_threads(configure: impl FnOnce(InflightBuilder) -> InflightBuilder) -> BTreeSet<String> {
+    let simulator = Simulator::builder().start().unwrap();
+    let builder = Inflight::builder()
+        .base_url(simulator.url())
+        .api_key(ApiKey::new("sk_test_123456789").unwrap())
+        .engine(|engine| {
+            engine.register_fn("thread", || {
+                std::thread::current().name().unwrap_or_default().to_owned()
+            });
+        });
+    let inflight = configure(builder).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let runs: Vec<_> = (0..4)
+        .map(|_| {
+            inflight.run(
+                r#"new_product().name("Mug").create(); thread()"#,
+                ScriptOptions::default(),
+            )
+        })
+        .collect();
+    runtime.block_on(async {
+        let mut names = BTreeSet::new();
+        for run in runs {
+            names.insert(run.await.result.unwrap().as_str().unwrap_or_default().to_owned());
+        }
+        names
+    })
+}
+
+#[test]
+fn scripts_share_the_thread_that_sends_unless_they_have_several_or_it_is_to_have_its_own() {
+    let names = |all: &[&str]| all.iter().map(|&name| name.to_owned()).collect::<BTreeSet<_>>();
+    assert_eq!(script_threads(|builder| builder), names(&["inflight-worker"]));
+    assert_eq!(
+        script_threads(|builder| builder.threads(2)),
+        names(&["inflight-scripts"])
+    );
+    assert_eq!(
+        script_threads(|builder| builder.transport_thread(true)),
+        names(&["inflight-scripts"])
+    );
+    assert_eq!(
+        script_threads(|builder| builder.threads(2).transport_thread(false)),
+        names(&["inflight-worker"])
+    );
 }
 
 #[test]

@@ -482,6 +482,30 @@ async fn a_pool_ends_with_its_last_handle_and_stops_what_runs_on_it() {
     assert_eq!(forever.await.unwrap_err().kind(), ScriptErrorKind::Cancelled);
 }
 
+#[test]
+fn a_pool_on_a_thread_of_the_host_ends_with_its_last_handle_and_stops_what_runs_on_it() {
+    let (pool, main) = FiberPool::on_a_thread_of_the_host(|| FiberEngine::new(engine()));
+    let here = std::thread::current().id();
+    let runtime = tokio::runtime::LocalRuntime::new().unwrap();
+    runtime.block_on(async {
+        let main = tokio::task::spawn_local(main());
+        let forever = pool.spawn(|engine| async move { engine.eval_async::<INT>("sleep(3600); 1").await });
+        let endless = pool.spawn(|engine| async move { engine.eval_async::<()>("loop { }").await });
+        let short = pool.spawn(|engine| async move {
+            let value = engine.eval_async::<INT>("sleep(1); 1").await;
+            (value, std::thread::current().id())
+        });
+        let (value, thread) = short.await.unwrap();
+        assert_eq!((value.unwrap(), thread), (1, here));
+        assert!(!forever.is_finished());
+        drop(pool);
+        main.await.unwrap();
+        assert!(forever.is_finished() && endless.is_finished());
+        assert_eq!(forever.await.unwrap_err().kind(), ScriptErrorKind::Cancelled);
+        assert_eq!(endless.await.unwrap_err().kind(), ScriptErrorKind::Cancelled);
+    });
+}
+
 #[tokio::test]
 async fn a_pool_runs_scripts_on_threads_of_its_own() {
     let pool = FiberPool::new(2, || FiberEngine::new(engine()));

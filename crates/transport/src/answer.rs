@@ -62,6 +62,10 @@ fn kept(answer: &reqwest::Response, names: &'static [&'static str]) -> Vec<(Cow<
     let value = |name: &&'static str| headers.get(*name)?.to_str().ok();
     // Kept for as long as the result is, so without room to spare.
     let mut kept = Vec::with_capacity(names.iter().filter_map(value).count());
-    kept.extend(names.iter().filter_map(|name| Some((Cow::Borrowed(*name), Box::from(value(name)?)))));
+    kept.extend(
+        names
+            .iter()
+            .filter_map(|name| Some((Cow::Borrowed(*name), Box::from(value(name)?)))),
+    );
     kept
 }

@@ -1,10 +1,7 @@
 //! One attempt of one request, and what follows from it.
 
-use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use inflight_core::{
@@ -210,14 +207,7 @@ impl Exchange {
         let limit = Instant::now().checked_add(request.attempt_timeout.unwrap_or(self.attempt_timeout));
         let until = limit.map_or(deadline, |limit| limit.min(deadline));
         let effect = || effect_of(request, &begun);
-        let sent = {
-            let mut sending = pin!(self.send(in_flight, &begun, server));
-            match tokio::time::timeout_at(until, &mut sending).await {
-                Ok(sent) => Ok(sent),
-                Err(elapsed) => one_more_look(sending).await.ok_or(elapsed),
-            }
-        };
-        match sent {
+        match tokio::time::timeout_at(until, self.send(in_flight, &begun, server)).await {
             Ok(Ok(response)) => AttemptEnd::Outcome(self.classify(request, response)),
             Ok(Err(broken)) => AttemptEnd::Broken(broken),
             Err(_) if until == deadline => AttemptEnd::DeadlinePassed(effect()),
@@ -309,17 +299,6 @@ impl Exchange {
     pub(crate) fn guarded<T>(&self, ask: impl FnOnce(&dyn Policy) -> T) -> Option<T> {
         catch_unwind(AssertUnwindSafe(|| ask(&*self.policy))).ok()
     }
-}
-
-/// Where the thread was held up until the time had passed, the answer may have come in time and lie unread: the runtime reads what has
-/// come before a task goes on that yields.
-async fn one_more_look<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
-    tokio::task::yield_now().await;
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending => Poll::Ready(None),
-    })
-    .await
 }
 
 fn effect_of(request: &Request, begun: &Begun) -> Effect {

@@ -180,7 +180,12 @@ impl Worker {
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build_local(LocalOptions::default());
-                let _ = begun.send(runtime.as_ref().map(drop).map_err(|error| io::Error::from(error.kind())));
+                let _ = begun.send(
+                    runtime
+                        .as_ref()
+                        .map(drop)
+                        .map_err(|error| io::Error::from(error.kind())),
+                );
                 if let Ok(runtime) = runtime {
                     run(runtime, dispatch, guest, told);
                 }

@@ -4,6 +4,7 @@
 
 mod breaker;
 mod child;
+mod guest;
 mod http2;
 mod lanes;
 mod misbehaviour;
