@@ -382,10 +382,9 @@ impl InflightBuilder {
         self
     }
 
-    /// Whether requests are sent by a thread of its own, beside those that run scripts. Where one thread does both, a request costs
-    /// a third less of the processor's time, and scripts that compute for long delay what is sent and heard, by a time slice of a
-    /// millisecond each. By default one thread does both, and with more than one thread for scripts there is one for
-    /// requests as well. Without it there is one thread for scripts, whatever [`threads`](Self::threads) says.
+    /// Whether requests are sent by a thread of their own, or by the first one that runs scripts. On one thread nothing crosses
+    /// threads, and scripts that compute delay what is sent and heard, by a time slice of a millisecond each. By default scripts
+    /// that have one thread share it, and where they have several requests have one of their own.
     #[must_use]
     pub fn transport_thread(mut self, own: bool) -> Self {
         self.transport_thread = Some(own);
@@ -494,7 +493,7 @@ impl InflightBuilder {
         let (worker, pool) = if own_thread {
             (worker.start(queue)?, FiberPool::new(self.threads, make_engine))
         } else {
-            let (pool, main) = FiberPool::on_a_thread_of_the_host(make_engine);
+            let (pool, main) = FiberPool::with_host_thread(self.threads, make_engine);
             (worker.start_with(queue, main)?, pool)
         };
         Ok(Inflight {

@@ -56,7 +56,7 @@ fn script_threads(configure: impl FnOnce(InflightBuilder) -> InflightBuilder) ->
         .base_url(simulator.url())
         .api_key(ApiKey::new("sk_test_123456789").unwrap())
         .engine(|engine| {
-            engine.register_fn("thread", || {
+            engine.register_fn("thread_name", || {
                 std::thread::current().name().unwrap_or_default().to_owned()
             });
         });
@@ -68,7 +68,7 @@ fn script_threads(configure: impl FnOnce(InflightBuilder) -> InflightBuilder) ->
     let runs: Vec<_> = (0..4)
         .map(|_| {
             inflight.run(
-                r#"new_product().name("Mug").create(); thread()"#,
+                r#"new_product().name("Mug").create(); thread_name()"#,
                 ScriptOptions::default(),
             )
         })
@@ -96,7 +96,7 @@ fn scripts_share_the_thread_that_sends_unless_they_have_several_or_it_is_to_have
     );
     assert_eq!(
         script_threads(|builder| builder.threads(2).transport_thread(false)),
-        names(&["inflight-worker"])
+        names(&["inflight-scripts", "inflight-worker"])
     );
 }
 

@@ -58,13 +58,14 @@ impl FiberPool {
         }
     }
 
-    /// A pool of one thread that is the caller's: the second value gives what has to run there, on a runtime that lets it use
-    /// `tokio::task::spawn_local`. It ends after the last clone of the pool, when what still ran has been stopped.
+    /// As [`new`](Self::new), where the first of the threads is the caller's: the second value gives what has to run there, on a
+    /// runtime that lets it use `tokio::task::spawn_local`. It ends after the last clone of the pool, when what still ran has been
+    /// stopped.
     ///
     /// ```
     /// use inflight_rhai::{FiberEngine, FiberPool, RunOptions};
     ///
-    /// let (pool, main) = FiberPool::on_a_thread_of_the_host(|| FiberEngine::new(rhai::Engine::new()));
+    /// let (pool, main) = FiberPool::with_host_thread(1, || FiberEngine::new(rhai::Engine::new()));
     /// let script = pool.start("21 * 2", RunOptions::default(), |_, value| value.as_int().unwrap_or(0));
     /// drop(pool);
     /// let runtime = tokio::runtime::LocalRuntime::new()?;
@@ -77,12 +78,17 @@ impl FiberPool {
     /// # let _ = answer;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn on_a_thread_of_the_host(
+    ///
+    /// # Panics
+    /// Where the operating system gives no thread.
+    pub fn with_host_thread(
+        threads: usize,
         make_engine: impl Fn() -> FiberEngine + Send + Sync + 'static,
     ) -> (Self, impl FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send) {
         let (thread, started) = Thread::new();
+        let further = (1..threads).map(|_| Thread::spawn());
         let pool = Self {
-            threads: [thread].into(),
+            threads: std::iter::once(thread).chain(further).collect(),
             make_engine: Arc::new(make_engine),
         };
         (pool, move || Box::pin(run(started)) as _)

@@ -484,7 +484,7 @@ async fn a_pool_ends_with_its_last_handle_and_stops_what_runs_on_it() {
 
 #[test]
 fn a_pool_on_a_thread_of_the_host_ends_with_its_last_handle_and_stops_what_runs_on_it() {
-    let (pool, main) = FiberPool::on_a_thread_of_the_host(|| FiberEngine::new(engine()));
+    let (pool, main) = FiberPool::with_host_thread(1, || FiberEngine::new(engine()));
     let here = std::thread::current().id();
     let runtime = tokio::runtime::LocalRuntime::new().unwrap();
     runtime.block_on(async {
