@@ -22,7 +22,7 @@ Sends many requests at once through real sockets, from scripts and from bare req
   --warm N       how often each run repeats the requests on warm connections; the median counts (3)
 
 Each run of a client is a process of its own: first on cold connections, then on warm ones. `scripts` compiles the script for
-each run, `compiled` once.";
+each run, `compiled` once; both run scripts and send requests on one thread, `two-threads` is `compiled` on two.";
 
 const BODY: &str = "name=Mug";
 const KEY: &str = "sk_test_000000000000000000000000";
@@ -38,8 +38,9 @@ fn main() {
     match role.as_deref() {
         Some("serve") => serve(Duration::from_millis(options.get("latency", 100))),
         Some("reqwest") => report(&bare_reqwest(&url(), requests, 1 + warm)),
-        Some("scripts") => report(&scripts(&url(), requests, 1 + warm, false)),
-        Some("compiled") => report(&scripts(&url(), requests, 1 + warm, true)),
+        Some("scripts") => report(&scripts(&url(), requests, 1 + warm, false, false)),
+        Some("compiled") => report(&scripts(&url(), requests, 1 + warm, true, false)),
+        Some("two-threads") => report(&scripts(&url(), requests, 1 + warm, true, true)),
         _ => compare(requests, options.get("latency", 100), options.get("rounds", 3), warm),
     }
 }
@@ -55,7 +56,7 @@ fn report(times: &[f64]) {
 
 fn compare(requests: usize, latency: u64, rounds: usize, warm: usize) {
     let server = Server::start(itself("serve").args(["--latency", &latency.to_string()]));
-    let clients = ["reqwest", "scripts", "compiled"];
+    let clients = ["reqwest", "scripts", "compiled", "two-threads"];
     let mut results = clients.map(|_| Vec::new());
     for round in 0..rounds {
         for turn in 0..clients.len() {
@@ -73,7 +74,7 @@ fn compare(requests: usize, latency: u64, rounds: usize, warm: usize) {
                 .output()
                 .expect("a client");
             let result: Value = serde_json::from_slice(&output.stdout).expect("a client's report");
-            println!("{:8} {result}", clients[which]);
+            println!("{:11} {result}", clients[which]);
             results[which].push(result);
         }
     }
@@ -132,12 +133,13 @@ fn bare_reqwest(url: &str, requests: usize, repeats: usize) -> Vec<f64> {
     })
 }
 
-fn scripts(url: &str, requests: usize, repeats: usize, compile_once: bool) -> Vec<f64> {
+fn scripts(url: &str, requests: usize, repeats: usize, compile_once: bool, two_threads: bool) -> Vec<f64> {
     let inflight = Inflight::builder()
         .base_url(url)
         .api_key(ApiKey::new(KEY).expect("a key"))
         .concurrency(requests)
         .queue_capacity(requests * 10)
+        .transport_thread(two_threads)
         .build()
         .expect("an assembly");
     let runtime = runtime();
