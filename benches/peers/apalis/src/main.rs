@@ -59,12 +59,6 @@ macro_rules! measure {
             .concurrency(plan.concurrency)
             .parallelize(tokio::spawn)
             .build(create);
-        tokio::spawn(async move {
-            if let Err(error) = worker.run().await {
-                eprintln!("the worker failed: {error}");
-                std::process::exit(1);
-            }
-        });
         let tasks = if plan.is_bulk { 1 } else { plan.concurrency };
         let next = Arc::new(AtomicUsize::new(0));
         let pushing: Vec<_> = (0..tasks)
@@ -83,15 +77,21 @@ macro_rules! measure {
                 })
             })
             .collect();
-        for task in pushing {
-            task.await.expect("a task that pushes");
-        }
-        while plan.handled.load(Ordering::Relaxed) < plan.requests {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        let mut done: i64 = 0;
-        while done < plan.requests as i64 {
-            done = sqlx::query_scalar($done).fetch_one(&pool).await.expect("a count");
+        let done = async {
+            for task in pushing {
+                task.await.expect("a task that pushes");
+            }
+            while plan.handled.load(Ordering::Relaxed) < plan.requests {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            let mut done: i64 = 0;
+            while done < plan.requests as i64 {
+                done = sqlx::query_scalar($done).fetch_one(&pool).await.expect("a count");
+            }
+        };
+        tokio::select! {
+            ended = worker.run() => panic!("the worker ended: {ended:?}"),
+            () = done => {}
         }
         begun.elapsed()
     }};
