@@ -291,7 +291,10 @@ fn tables_of_an_older_program_are_brought_up_to_date() {
         process.next().succeed("prod_1");
         process.registry.wait(id, Some(PATIENCE)).unwrap();
         process.die();
-        let second = ["DROP INDEX inflight_requests_doubt", "DROP INDEX inflight_requests_failed"];
+        let second = [
+            "DROP INDEX inflight_requests_doubt",
+            "DROP INDEX inflight_requests_failed",
+        ];
         second.iter().for_each(|index| place.execute(index));
         place.execute("DELETE FROM inflight_schema WHERE version > 1");
 
