@@ -25,6 +25,8 @@ pub(crate) struct Entry {
     pub(crate) method: Method,
     pub(crate) priority: Priority,
     pub(crate) handover: Handover,
+    /// Whether its submission was counted and told.
+    accepted: AtomicBool,
     /// Whether anyone has looked at the ending.
     observed: AtomicBool,
     /// Whether an ending is on its way through the store.
@@ -70,6 +72,7 @@ impl Entry {
             method: request.method,
             priority: request.priority,
             handover: Handover::new(state),
+            accepted: AtomicBool::new(false),
             observed: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             in_doubt: OnceLock::new(),
@@ -82,6 +85,11 @@ impl Entry {
     /// Whether the request only reads, so that no ending of it has an effect.
     pub(crate) fn reads_only(&self) -> bool {
         self.method.is_safe()
+    }
+
+    /// Whether its submission was counted and told. Until then nobody knows its id, and nothing ends it.
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.accepted.load(Ordering::Acquire)
     }
 
     pub(crate) fn observe(&self) {
@@ -329,6 +337,7 @@ impl Entry {
                 priority: self.priority,
             });
         });
+        self.accepted.store(true, Ordering::Release);
     }
 
     pub(crate) fn tell_attempt_began(&self, attempt: u32, queued: Duration, limiter_wait: Duration) {

@@ -234,6 +234,15 @@ impl ScriptError {
         self
     }
 
+    /// At this place, unless it is known better.
+    pub(crate) fn or_at(self, position: Position) -> Self {
+        if self.position.is_none() {
+            self.at(position)
+        } else {
+            self
+        }
+    }
+
     pub(crate) fn with_source(mut self, source: impl Error + Send + Sync + 'static) -> Self {
         self.source = Some(Box::new(source));
         self

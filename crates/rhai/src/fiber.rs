@@ -319,12 +319,15 @@ impl<T: 'static> Future for Fiber<T> {
         this.state = FiberState::Ended;
         Poll::Ready(match ending {
             Err(panic) => Err(panicked(&*panic)),
-            Ok(_) if failure.is_some() => failure.map_or_else(|| Err(ScriptError::cancelled()), Err),
-            Ok(ended) => match (ended, stopped) {
-                (Err(error), Some(stop)) => Err(stop_error(stop, &this.limits, error.raw_position())),
+            Ok(ended) => match (ended, stopped, failure) {
+                // Rhai does not say where a `print` stands; the script has stopped right after it.
+                (ended, _, Some(failure)) => {
+                    Err(failure.or_at(ended.err().map_or(stopped_at, |error| error.raw_position())))
+                }
+                (Err(error), Some(stop), None) => Err(stop_error(stop, &this.limits, error.raw_position())),
                 // A limit counts also where it cut off only tasks or callbacks, or a callback's error was swallowed.
-                (Ok(_), Some(stop)) => Err(stop_error(stop, &this.limits, stopped_at)),
-                (ended, _) => ended,
+                (Ok(_), Some(stop), None) => Err(stop_error(stop, &this.limits, stopped_at)),
+                (ended, None, None) => ended,
             },
         })
     }

@@ -53,8 +53,8 @@ async fn claim_for_ever(shared: &Arc<Shared>, registry: &Registry, accounts: Opt
             claim_into(shared, registry, accounts, &mut connection, room).await
         };
         match claimed {
-            // There may be more.
-            Ok(claimed) if claimed > 0 && claimed == room => continue,
+            // There may be more: of one priority no more is looked at in one go.
+            Ok(claimed) if claimed > 0 && claimed >= room.min(CANDIDATES) => continue,
             Ok(_) => {}
             Err(error) => {
                 connection = None;
@@ -197,12 +197,18 @@ async fn candidates(
         Some(_) => format!("AND (account = '' OR account IN ({names}))"),
         None => "AND $2 = $2".to_owned(),
     };
+    // A file's only process has all of a lane, and sends it in order itself.
+    let is_next = if shared.is_shared() {
+        "AND (lane IS NULL OR NOT EXISTS (SELECT 1 FROM inflight_requests AS b \
+         WHERE b.lane = r.lane AND b.seq < r.seq AND b.state IN ('queued', 'sent')))"
+    } else {
+        ""
+    };
     let of = |priority: usize| {
         format!(
             "SELECT * FROM (SELECT seq, session, submitter, priority, {now} - created_at AS age FROM inflight_requests AS r \
              WHERE owner IS NULL AND state IN ('queued', 'sent') AND mode = $1 {known} AND priority = {priority} \
-             AND (not_before <= {now} OR not_before <= created_at) AND (lane IS NULL OR NOT EXISTS (SELECT 1 FROM inflight_requests AS b \
-             WHERE b.lane = r.lane AND b.seq < r.seq AND b.state IN ('queued', 'sent'))) ORDER BY seq LIMIT {CANDIDATES}) \
+             AND (not_before <= {now} OR not_before <= created_at) {is_next} ORDER BY seq LIMIT {CANDIDATES}) \
              AS p{priority}"
         )
     };

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::QueryError;
 use crate::claim::heartbeat;
-use crate::database::{Location, Type};
+use crate::database::{Location, Type, execute};
 use crate::encode::outcome_of;
 use crate::rows::{id_of, status_of};
 use crate::statement::{fetch, named, safe};
@@ -23,6 +23,10 @@ const ASKED_AT_ONCE: usize = 500;
 /// How often rows whose retention is over are looked for, and how many are deleted at once.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 const SWEPT_AT_ONCE: usize = 1000;
+
+/// How often all rows are looked through for that. In between, only what has come of age since: what is kept beyond its retention, such as
+/// the requests of runs, is not looked at again each time.
+const SWEEP_ALL_EVERY: Duration = Duration::from_secs(3600);
 
 /// Pause after the database was away.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -56,6 +60,9 @@ struct Due {
     leases: Instant,
     endings: Instant,
     sweep: Instant,
+    sweep_all: Instant,
+    /// What ended before this moment, in milliseconds since 1970, has been looked at.
+    swept: i64,
 }
 
 impl Due {
@@ -65,6 +72,8 @@ impl Due {
             leases: now,
             endings: now,
             sweep: now,
+            sweep_all: now,
+            swept: 0,
         }
     }
 
@@ -101,7 +110,11 @@ async fn turn(
     }
     if due.sweep <= now {
         due.sweep = now + SWEEP_EVERY;
-        sweep(shared, connection).await?;
+        if due.sweep_all <= now {
+            due.sweep_all = now + SWEEP_ALL_EVERY;
+            due.swept = 0;
+        }
+        sweep(shared, connection, &mut due.swept).await?;
     }
     Ok(())
 }
@@ -149,20 +162,31 @@ pub(crate) fn lease_end(shared: &Shared) -> String {
     format!("{} + {lease}", shared.dialect.now())
 }
 
-/// Deletes what ended longer ago than the retention, and is no run's.
-async fn sweep(shared: &Shared, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+/// Deletes what ended longer ago than the retention, and is no run's. What ended before `swept` is not looked at.
+///
+/// The rows are looked for before the statement that deletes them, which holds up whoever writes.
+async fn sweep(shared: &Shared, connection: &mut AnyConnection, swept: &mut i64) -> Result<(), sqlx::Error> {
+    const OVER: &str = "ended_at IS NOT NULL AND effect <> 'unknown' AND run IS NULL";
     let retention = i64::try_from(shared.options.retention.as_millis()).unwrap_or(i64::MAX / 4);
-    let statement = format!(
-        "DELETE FROM inflight_requests WHERE seq IN (SELECT seq FROM inflight_requests WHERE ended_at IS NOT NULL \
-         AND ended_at < {} - {retention} AND effect <> 'unknown' AND run IS NULL LIMIT {SWEPT_AT_ONCE})",
-        shared.dialect.now()
-    );
+    let now = sqlx::query(safe(&format!("SELECT {} AS now", shared.dialect.now())));
+    let until = now.fetch_one(&mut *connection).await?.try_get::<i64, _>("now")? - retention;
     loop {
-        let deleted = sqlx::query(safe(&statement))
-            .execute(&mut *connection)
-            .await?
-            .rows_affected();
-        if deleted < SWEPT_AT_ONCE as u64 {
+        let find = format!(
+            "SELECT seq FROM inflight_requests WHERE ended_at >= {swept} AND ended_at < {until} AND {OVER} LIMIT {SWEPT_AT_ONCE}"
+        );
+        let rows = sqlx::query(safe(&find)).fetch_all(&mut *connection).await?;
+        let found = rows.iter().map(|row| Ok(row.try_get::<i64, _>("seq")?.to_string()));
+        let found = found.collect::<Result<Vec<_>, sqlx::Error>>()?;
+        if !found.is_empty() {
+            // What someone has had sent again meanwhile stays.
+            let delete = format!(
+                "DELETE FROM inflight_requests WHERE seq IN ({}) AND ended_at < {until} AND {OVER}",
+                found.join(", ")
+            );
+            execute(connection, delete).await?;
+        }
+        if found.len() < SWEPT_AT_ONCE {
+            *swept = until;
             return Ok(());
         }
     }

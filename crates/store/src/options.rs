@@ -37,7 +37,8 @@ pub struct StoreOptions {
     pub create: bool,
     /// Whether a damaged SQLite file is opened all the same, to save what can still be read. By default it is not.
     pub accept_damage: bool,
-    /// Which requests run one after another, over all processes on the store.
+    /// Which requests run one after another, over all processes on the store. A process that has the store to itself keeps what it sends in
+    /// order by its transport's policy.
     pub lane: Option<Lane>,
     /// Which of the other side's worlds this process talks to, such as `test` or `live`. It sends only what was submitted to the same one,
     /// and keys are unique within one. By default the empty name.

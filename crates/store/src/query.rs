@@ -64,6 +64,9 @@ pub struct RequestRow {
     pub ended_at: Option<i64>,
 }
 
+/// States and effects that have indexes of their own.
+const INDEXED: [&str; 4] = ["failed", "timeout", "cancelled", "unknown"];
+
 pub(crate) const COLUMNS: &str = "id, run, account, operation, method, path, state, effect, error, priority, attempts, last_status, \
      server_request_id, owner, created_at, ended_at";
 
@@ -108,6 +111,11 @@ impl DurableStore {
             let mut values = Vec::new();
             for (column, value) in wanted {
                 if let Some(value) = value {
+                    // An index of some rows only is used where the statement itself says that it is these.
+                    if let Some(word) = INDEXED.iter().find(|word| **word == value) {
+                        statement.push_str(&format!(" AND {column} = '{word}'"));
+                        continue;
+                    }
                     values.push(value);
                     statement.push_str(&format!(" AND {column} = ${}", values.len()));
                 }

@@ -8,7 +8,16 @@ use crate::OpenError;
 use crate::database::{Dialect, execute};
 
 /// The changes, the oldest first. `{serial}` is the dialect's own.
-const MIGRATIONS: &[&[&str]] = &[&[
+const MIGRATIONS: &[&[&str]] = &[FIRST, LISTED];
+
+/// What an operator looks for is found however much has gone well. Requests that go well are in neither index.
+const LISTED: &[&str] = &[
+    "CREATE INDEX inflight_requests_doubt ON inflight_requests (seq) WHERE effect = 'unknown'",
+    "CREATE INDEX inflight_requests_failed ON inflight_requests (state, seq)
+        WHERE state IN ('failed', 'timeout', 'cancelled')",
+];
+
+const FIRST: &[&str] = &[
     "CREATE TABLE inflight_requests (
         seq {serial},
         id TEXT NOT NULL UNIQUE,
@@ -82,7 +91,7 @@ const MIGRATIONS: &[&[&str]] = &[&[
         taken_at BIGINT NOT NULL,
         granted BIGINT NOT NULL
     )",
-]];
+];
 
 /// Which version of the schema this program knows.
 pub(crate) const VERSION: i64 = MIGRATIONS.len() as i64;

@@ -16,6 +16,10 @@ use crate::transaction::{Append, Ended, Sent};
 use crate::writer::{Order, Writer};
 use crate::{OpenError, QueryError, claim, keeper, rows};
 
+/// A file that is larger is not looked through for damage when it is opened: that takes more than a second for each gigabyte. Where SQLite
+/// comes across damage it says so; `DurableStore::check` looks for it.
+const MOST_LOOKED_THROUGH: u64 = 256 << 20;
+
 /// A durable store: requests that survive the process. Cheap to clone; clones share the store. The last one, when it is dropped, writes what
 /// was asked for and closes the database.
 ///
@@ -226,8 +230,11 @@ fn run(
 async fn prepare(shared: &Shared) -> Result<AnyConnection, OpenError> {
     let mut connection = database::open(&shared.location, &shared.options).await?;
     let failed = |error| OpenError::of_database(error, shared.dialect);
-    if shared.dialect == Dialect::Sqlite && !shared.options.accept_damage {
-        if let Some(damage) = damage(&mut connection).await.map_err(failed)? {
+    if let Location::Sqlite(file) = &shared.location
+        && !shared.options.accept_damage
+    {
+        let is_small = file.metadata().is_ok_and(|file| file.len() <= MOST_LOOKED_THROUGH);
+        if is_small && let Some(damage) = damage(&mut connection).await.map_err(failed)? {
             return Err(OpenError::Damaged(damage));
         }
         // Whoever had them is gone: the file is ours.

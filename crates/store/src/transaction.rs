@@ -284,17 +284,28 @@ impl Batch {
         let (now, from) = (shared.dialect.now(), shared.dialect.rows(ENDED));
         let set = "state = x.new_state, effect = x.new_effect, error = x.new_error, outcome = x.new_outcome, \
                    last_status = x.new_status, server_request_id = x.new_request_id, replayed = x.new_replayed";
+        // Whether another request of its lane has waited for it, which whoever claims has to be told.
+        let followed = match shared.dialect {
+            Dialect::Sqlite => "0",
+            Dialect::Postgres => {
+                "CASE WHEN lane IS NOT NULL AND EXISTS (SELECT 1 FROM inflight_requests AS b WHERE b.lane = r.lane \
+                 AND b.seq > r.seq AND b.state IN ('queued', 'sent')) THEN 1::bigint ELSE 0 END"
+            }
+        };
         // Ended already by this process: the answer to that was lost on its way here.
         let statement = format!(
             "UPDATE inflight_requests AS r SET {set}, ended_at = COALESCE(ended_at, {now}), lease_until = NULL \
              FROM {from} WHERE r.id = x.rid AND (r.owner || '') = $2 AND r.epoch = x.at_epoch \
-             AND (r.state IN ('queued', 'sent') OR r.state = x.new_state) RETURNING id, submitter"
+             AND (r.state IN ('queued', 'sent') OR r.state = x.new_state) RETURNING id, submitter, {followed} AS followed"
         );
         let rows = self.endeds.iter().map(|ended| &ended.row);
         for row in fetch(connection, shared.dialect, &statement, rows, Some(&shared.process)).await? {
             let (id, submitter): (String, String) = (row.try_get("id")?, row.try_get("submitter")?);
             if submitter != shared.process {
                 notifications.push(Notification::Ended(submitter, id.clone()));
+            }
+            if row.try_get::<i64, _>("followed")? > 0 {
+                notifications.push(Notification::New);
             }
             written.ended.extend(id_of(&id));
         }
@@ -416,7 +427,7 @@ const SENT: &[(&str, Type)] = &[
 
 /// What other processes are told with the commit.
 enum Notification {
-    /// There are new rows.
+    /// There are new rows, or old ones that may be sent from now on.
     New,
     /// A request that this process submitted has ended.
     Ended(String, String),

@@ -1,12 +1,12 @@
 //! What observers are told, and in which order.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use inflight_core::testing::ManualClock;
 use inflight_core::{
-    AttemptBegan, AttemptEnded, AttemptResult, Effect, Ended, FailureKind, Observer, Priority, Registry, RetryReason,
-    Settled, Submitted, block_on,
+    AttemptBegan, AttemptEnded, AttemptResult, Effect, Ended, FailureKind, Observer, Priority, Registry, RequestStatus,
+    RetryReason, Session, Settled, Submitted, block_on,
 };
 
 use crate::support::{failure, manual_with, post, success};
@@ -170,4 +170,28 @@ fn a_request_of_any_session_is_cancelled_by_its_id() {
     drop(one);
     assert_eq!(registry.cancel_anywhere(ids[1]), None);
     assert_eq!(registry.queue_depth(), [0, 0, 0]);
+}
+
+#[test]
+fn a_submission_is_told_before_its_ending_whoever_calls_back_meanwhile() {
+    let log = Arc::new(Log::default());
+    let session: Arc<OnceLock<Session>> = Arc::default();
+    let of_hook = Arc::clone(&session);
+    let (registry, _queue) = Registry::builder()
+        .observer(log.clone())
+        // Between the moment at which the request is known and the one at which it is accepted.
+        .on_submit(Arc::new(move |_, _| {
+            of_hook.get().unwrap().cancel_unsent();
+        }))
+        .build();
+    session.set(registry.session()).unwrap();
+    let session = session.get().unwrap();
+    let id = session.submit(post()).unwrap();
+    assert_eq!(session.status(id), Some(RequestStatus::Pending));
+    assert_eq!(session.pending(), 1);
+    assert_eq!(session.cancel_unsent(), 1);
+    let told = log.take();
+    assert!(told[0].starts_with("submitted"), "{told:?}");
+    assert!(told[1].starts_with("over cancelled"), "{told:?}");
+    assert_eq!(session.pending(), 0);
 }

@@ -116,6 +116,15 @@ fn tasks_and_callbacks_that_are_not_there() {
 }
 
 #[test]
+fn a_line_printed_more() {
+    says(
+        r#"let a = make_async("a"); await_result(a)"#,
+        "let b = 1;\nprint(`more`);\nlet a = make_async(`a`); await_result(a)",
+        &["`thing.create` (call 0)", "`print` (call 0)", "line 3, column 9"],
+    );
+}
+
+#[test]
 fn a_request_that_was_written_and_not_answered() {
     // The process died between the request's row and the entry that says that it was submitted.
     let whole = first(r#"let a = make_async("a"); await_result(a)"#);

@@ -282,3 +282,26 @@ fn an_account_keeps_its_pace() {
         assert_eq!(echo.die(), REQUESTS);
     }
 }
+
+#[test]
+fn tables_of_an_older_program_are_brought_up_to_date() {
+    for place in Place::durable() {
+        let mut process = Process::at(&place);
+        let id = process.registry.submit(post("Mug")).unwrap();
+        process.next().succeed("prod_1");
+        process.registry.wait(id, Some(PATIENCE)).unwrap();
+        process.die();
+        let second = [
+            "DROP INDEX inflight_requests_doubt",
+            "DROP INDEX inflight_requests_failed",
+        ];
+        second.iter().for_each(|index| place.execute(index));
+        place.execute("DELETE FROM inflight_schema WHERE version > 1");
+
+        let process = Process::at(&place);
+        assert!(process.kept(id).unwrap().ended.is_some());
+        process.die();
+        // They are there again.
+        second.iter().for_each(|index| place.execute(index));
+    }
+}

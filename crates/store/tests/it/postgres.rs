@@ -124,6 +124,29 @@ fn requests_of_one_lane_run_one_after_another_over_all_processes() {
 }
 
 #[test]
+fn the_next_of_a_lane_is_not_left_until_someone_looks_for_it() {
+    // At one look for each, this would take longer than the test waits.
+    const REQUESTS: u32 = 24;
+    let Some(place) = Place::postgres() else { return };
+    let options = StoreOptions {
+        lane: Some(Arc::new(|_| Some("cus_1".into()))),
+        poll: PATIENCE / (REQUESTS / 2),
+        ..quick()
+    };
+    let (registry, echo) = Process::with(&place, options).echo();
+    let ids: Vec<_> = (0..REQUESTS)
+        .map(|n| registry.submit(post(&format!("{n}"))).unwrap())
+        .collect();
+    let begun = Instant::now();
+    for id in ids {
+        let left = PATIENCE.saturating_sub(begun.elapsed());
+        assert!(registry.wait(id, Some(left)).unwrap().is_ok(), "all within the time");
+    }
+    drop(registry);
+    echo.die();
+}
+
+#[test]
 fn sessions_take_turns() {
     let Some(place) = Place::postgres() else { return };
     let submitting = Process::with(&place, StoreOptions { prefetch: 0, ..quick() });

@@ -1,9 +1,10 @@
 //! What can happen to a file.
 
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
-use inflight_core::{Effect, FailureKind, RequestStatus};
+use inflight_core::{Effect, FailureKind, RequestStatus, SessionLimits, block_on};
 use inflight_store::{DurableStore, OpenError, StoreOptions};
 
 use crate::support::{PATIENCE, Place, Process, post, quick, until};
@@ -119,6 +120,33 @@ fn a_damaged_file_is_found_when_it_is_opened() {
         matches!(opened, Err(OpenError::Damaged(_) | OpenError::Database(_))),
         "{opened:?}"
     );
+}
+
+#[test]
+fn what_an_earlier_process_has_left_is_taken_in_at_once_also_within_a_lane() {
+    const LEFT: usize = 700;
+    let place = Place::file();
+    // At one look for each piece, this would take longer than the test waits.
+    let options = || StoreOptions {
+        lane: Some(Arc::new(|_| Some("cus_1".into()))),
+        poll: 2 * PATIENCE,
+        ..quick()
+    };
+    let process = Process::with(&place, options());
+    let requests = (0..LEFT).map(|n| post(&format!("{n}"))).collect();
+    let session = process.registry.session_with(SessionLimits {
+        pending: LEFT,
+        unsent: LEFT,
+    });
+    let ids = session.submit_all(requests).unwrap();
+    for id in &ids {
+        block_on(session.recorded(*id).unwrap());
+    }
+    drop(session);
+    process.die();
+    let mut process = Process::with(&place, options());
+    let taken: Vec<_> = ids.iter().map(|_| process.next().id()).collect();
+    assert_eq!(taken, ids, "in the order in which they were submitted");
 }
 
 #[test]

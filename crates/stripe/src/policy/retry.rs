@@ -61,9 +61,9 @@ impl RetrySettings {
     /// | no further attempt is allowed | stop |
     /// | the connection ended before a byte of the answer, for the first time | at once |
     /// | `Stripe-Should-Retry: true` | after a pause |
+    /// | a 2xx that is no JSON, an answer that is no HTTP | after a pause |
     /// | the answer was given before (`Idempotent-Replayed`) | stop |
     /// | 409, any other 429, 5xx | after a pause |
-    /// | a 2xx that is no JSON, an answer that is no HTTP | after a pause |
     /// | no connection, a broken one, a timeout of the attempt | after a pause |
     /// | anything else | stop |
     ///
@@ -154,12 +154,12 @@ fn may_pass(failure: &Failure) -> bool {
             FailureKind::Connect | FailureKind::Connection | FailureKind::AttemptTimeout | FailureKind::InvalidResponse
         );
     };
-    // Stripe repeats what it once answered, a 500 too.
-    if is_replayed(failure) {
-        return false;
+    // It was carried out, and what garbled the answer on its way need not do so again.
+    if failure.kind == FailureKind::InvalidResponse && response.is_success() {
+        return true;
     }
-    let garbled = failure.kind == FailureKind::InvalidResponse && response.is_success();
-    garbled || matches!(response.status, 409 | 429) || response.status >= 500
+    // Stripe repeats what it once answered, a 500 too.
+    !is_replayed(failure) && (matches!(response.status, 409 | 429) || response.status >= 500)
 }
 
 fn header<'a>(failure: &'a Failure, name: &str) -> Option<&'a str> {

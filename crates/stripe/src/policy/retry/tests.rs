@@ -179,6 +179,11 @@ fn a_garbled_success_is_asked_for_again_and_a_foreign_page_is_not() {
     assert_eq!(classify(302), STOP);
     assert_eq!(classify(404), STOP);
     assert_eq!(classify(502), after(250));
+    // Stripe's answer to the repetition says that it is one, and may be garbled like the first.
+    let mut replayed = Response::new(200, "<html>");
+    replayed.headers.push((REPLAYED.0.into(), REPLAYED.1.into()));
+    let failure = StripePolicy::new().classify(&ROW.request(), replayed);
+    assert_eq!(ROW.decide(failure.unwrap_err()), after(250));
 }
 
 #[test]

@@ -1,4 +1,7 @@
-//! What durability costs: requests from submission to their written ending, through a store, with a transport that answers at once.
+//! What durability costs: requests from submission to their written ending, through a store. They are answered at once: in the process, or
+//! by a server on loopback. Also beside other job queues on the same databases.
+
+mod beside;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,10 +10,12 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use inflight::store::{DurableStore, StoreOptions, Working};
-use inflight_benches::{Options, peak_resident};
+use inflight::stripe::StripePolicy;
+use inflight::transport::Worker;
+use inflight_benches::{Options, loopback, peak_resident};
 use inflight_core::{
-    IdempotencyKey, MemoryStore, Method, Queue, Registry, Request, Response, SessionLimits, Success, Transport,
-    block_on,
+    Credential, IdempotencyKey, MemoryCredentials, MemoryStore, Method, Queue, Registry, Request, Response, Secret,
+    SessionLimits, Success, Transport, block_on,
 };
 use serde_json::json;
 use tokio::sync::Notify;
@@ -24,29 +29,41 @@ JSON.
   --requests N      how many (20000)
   --concurrency N   how many are on their way at once (64)
   --pending N       how many are submitted and have not ended, at most (512)
+  --url URL         sends them to this server, as POST /v1/products (none: they are answered in the process)
+  --beside N        compares, in so many rounds: Inflight in memory, on SQLite and on PostgreSQL, and apalis of benches/peers on both, each
+                    with a server on loopback; prints a table (0: does not)
+  --postgres URL    the database for that (postgres://postgres@127.0.0.1:5432/test)
 ";
 
 const PARTS: usize = 10;
 
 fn main() {
+    if std::env::args().nth(1).as_deref() == Some("serve") {
+        return loopback::serve(Duration::ZERO);
+    }
     let options = Options::read(HELP, 0);
     let requests: usize = options.get("requests", 20_000).max(PARTS) / PARTS * PARTS;
     let concurrency: usize = options.get("concurrency", 64);
+    let rounds: usize = options.get("beside", 0);
+    if rounds > 0 {
+        let postgres = options.get("postgres", "postgres://postgres@127.0.0.1:5432/test".to_owned());
+        return beside::compare(rounds, requests, concurrency, &postgres);
+    }
     let pending: usize = options.get("pending", 512);
     let folder = std::env::temp_dir().join(format!("inflight-durable-{}", std::process::id()));
     let file = format!("sqlite:{}", folder.join("durable.db").display());
-    let url = options.get("store", file.clone());
-    if url == file {
+    let store = options.get("store", file.clone());
+    if store == file {
         std::fs::create_dir_all(&folder).expect("a folder for the file");
     }
-    let kind = url.split(':').next().unwrap_or_default();
+    let kind = store.split(':').next().unwrap_or_default();
 
-    let (registry, queue, open) = open(&url);
+    let (registry, queue, open) = open(&store);
     let begun = Instant::now();
-    let bell = Arc::new(Bell::default());
-    queue.attach(bell.clone());
-    let rung = Arc::clone(&bell);
-    let worker = std::thread::spawn(move || serve(queue, concurrency, &rung));
+    let transport = match options.get("url", String::new()) {
+        url if url.is_empty() => Answering::in_process(queue, concurrency),
+        url => Answering::by_server(queue, concurrency, &url),
+    };
     let per_part = (requests / PARTS) as f64;
     let mut rates = Vec::with_capacity(PARTS);
     submit(&registry, requests, pending, |ended, took| {
@@ -57,10 +74,8 @@ fn main() {
         );
         rates.push(rate);
     });
-    bell.is_over.store(true, Ordering::SeqCst);
-    bell.notify();
-    worker.join().expect("the worker ends");
     let overall = requests as f64 / begun.elapsed().as_secs_f64();
+    transport.end();
 
     println!("{kind}: {requests} requests, {concurrency} at a time: {overall:.0} a second");
     println!(
@@ -72,6 +87,45 @@ fn main() {
     );
     drop(open);
     let _ = std::fs::remove_dir_all(folder);
+}
+
+/// Who answers.
+enum Answering {
+    InProcess(Arc<Bell>, std::thread::JoinHandle<()>),
+    Server(Worker),
+}
+
+impl Answering {
+    fn in_process(queue: Queue, concurrency: usize) -> Self {
+        let bell = Arc::new(Bell::default());
+        queue.attach(bell.clone());
+        let rung = Arc::clone(&bell);
+        Self::InProcess(bell, std::thread::spawn(move || serve(queue, concurrency, &rung)))
+    }
+
+    fn by_server(queue: Queue, concurrency: usize, url: &str) -> Self {
+        let credentials = MemoryCredentials::new();
+        credentials.insert("shop", Credential::new(Secret::new("sk_test_durable")));
+        let worker = Worker::builder()
+            .base_url(url)
+            .policy(Arc::new(StripePolicy::new()))
+            .credentials(Arc::new(credentials))
+            .concurrency(concurrency)
+            .pace(false)
+            .start(queue);
+        Self::Server(worker.expect("a worker"))
+    }
+
+    fn end(self) {
+        match self {
+            Self::InProcess(bell, thread) => {
+                bell.is_over.store(true, Ordering::SeqCst);
+                bell.notify();
+                thread.join().expect("the worker ends");
+            }
+            Self::Server(worker) => drop(worker.shutdown(Duration::from_secs(5))),
+        }
+    }
 }
 
 fn open(url: &str) -> (Registry, Queue, Option<(Working, DurableStore)>) {
