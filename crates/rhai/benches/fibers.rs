@@ -71,7 +71,10 @@ fn fibers(criterion: &mut Criterion) {
         ("10,000 turns of a counting loop", COUNTING),
         ("2,000 calls of a script function", CALLING),
     ] {
-        compare(&mut criterion.benchmark_group(format!("what does a fiber add? {name}")), text);
+        compare(
+            &mut criterion.benchmark_group(format!("what does a fiber add? {name}")),
+            text,
+        );
     }
 
     let engine = FiberEngine::new(engine());
