@@ -303,12 +303,7 @@ struct Measured {
     marks: Arc<Marks>,
 }
 
-const LOOP: &str = r#"
-    do {
-        let id = new_product().name("Mug").create_async();
-        await_result(id, 600);
-    } while again();
-"#;
+const LOOP: &str = r#"do { new_product().name("Mug").create(); } while again();"#;
 
 const EACH: &str = r#"each(0..requests, |i| new_product().name("Mug"), #{ concurrency: 64 });"#;
 

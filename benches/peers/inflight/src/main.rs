@@ -5,12 +5,7 @@ use std::rc::Rc;
 use load::Load;
 use peer_inflight::{assemble, run};
 
-const SCRIPT: &str = r#"
-    do {
-        let id = new_product().name("Mug").create_async();
-        await_result(id, 600);
-    } while again();
-"#;
+const SCRIPT: &str = r#"do { new_product().name("Mug").create(); } while again();"#;
 
 fn main() {
     let load = Load::from_arguments();
