@@ -5,9 +5,9 @@
 // Prints the same line of JSON as the clients in `benches/peers`.
 import http from "node:http";
 import { createRequire } from "node:module";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 
-const require = createRequire(join(process.env.NODE_MODULES ?? join(process.cwd(), "node_modules"), "x.js"));
+const require = createRequire(join(resolve(process.env.NODE_MODULES ?? "node_modules"), "x.js"));
 const module = require("stripe");
 const Stripe = module.default ?? module;
 

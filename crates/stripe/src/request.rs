@@ -20,7 +20,7 @@ pub const API_VERSION: &str = "2026-05-27.dahlia";
 pub const IDEMPOTENCY_KEY_MAX: usize = 255;
 
 /// Ids have at most so many characters: the specification's `maxLength` of every path parameter.
-const ID_MAX: usize = 5000;
+pub(crate) const ID_MAX: usize = 5000;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
