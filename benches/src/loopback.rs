@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 /// This program in another of its roles.
 ///
@@ -83,15 +84,28 @@ pub fn serve(latency: Duration, strict: bool) {
         socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("an address");
         let listener = socket.listen(65_535).expect("a listener");
         println!("http://{}", listener.local_addr().expect("an address"));
-        let serve = async {
-            loop {
-                if let Ok((stream, _)) = listener.accept().await {
-                    tokio::spawn(connection(stream, latency, strict));
-                }
+        let listener = listener.into_std().expect("a listener");
+        let (sender, mut accepted) = unbounded_channel();
+        std::thread::spawn(move || accept(&listener, &sender));
+        while let Some(stream) = accepted.recv().await {
+            if let Ok(stream) = TcpStream::from_std(stream) {
+                tokio::spawn(connection(stream, latency, strict));
             }
-        };
-        serve.await
+        }
     })
+}
+
+/// Takes connections in, in a thread of its own: the system keeps a few thousand that nobody has taken, drops further ones, and
+/// clients come back after seconds. Beside the work on requests too few would be taken.
+fn accept(listener: &std::net::TcpListener, accepted: &UnboundedSender<std::net::TcpStream>) {
+    listener.set_nonblocking(false).expect("a listener that waits");
+    loop {
+        let Ok((stream, _)) = listener.accept() else { continue };
+        let ready = stream.set_nonblocking(true).is_ok();
+        if ready && accepted.send(stream).is_err() {
+            return;
+        }
+    }
 }
 
 async fn connection(mut stream: TcpStream, latency: Duration, strict: bool) {
