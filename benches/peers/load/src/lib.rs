@@ -1,13 +1,14 @@
-//! What every client that is compared does: as many places as there are to be requests under way, and in each of them one
-//! request after the other for some time; then one line of JSON.
+//! What every client that is compared does: as many places as there are to be requests under way, and in each of them
+//! one request after the other for some time; then one line of JSON.
 //!
 //! ```text
 //! CLIENT URL IN_FLIGHT SECONDS
 //! ```
 //!
-//! The line has `requests` and how long they took (`wall_s`), the processor's time of the whole process for them (`cpu_s`),
-//! how long one request in each place took before that, on new connections (`cold_s`) and on those again (`warm_s`), and the
-//! most memory that was resident (`peak_kb`). Where a request fails, the client says so and ends with 1.
+//! The line has `requests` and how long they took (`wall_s`), the processor's time of the whole process for them
+//! (`cpu_s`), how long one request in each place took before that, on new connections (`cold_s`) and on those again
+//! (`warm_s`), and the most memory that was resident (`peak_kb`). Where a request fails, the client says so and ends
+//! with 1.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -70,8 +71,8 @@ impl Load {
         }
     }
 
-    /// Makes requests on this thread's runtime. Each future that `place` gives makes one request after the other, for as long
-    /// as [`again`] says so.
+    /// Makes requests on this thread's runtime. Each future that `place` gives makes one request after the other, for as
+    /// long as [`again`] says so.
     ///
     /// # Panics
     /// Where there is no runtime.
