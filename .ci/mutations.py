@@ -2,7 +2,8 @@
 """Takes the mechanisms behind promises of docs/reliability.md out, one by one, and shows that the promise's test then fails.
 
 Works on a copy of the repository's last commit, in a folder of its own that is removed at the end. Exits with 1 where a test passes
-without its mechanism, or where a mechanism is not found any more: then this list is to be brought up to date.
+without its mechanism, where one does not compile, or where a mechanism is not found any more: then this list is to be brought up to
+date.
 
     python3 .ci/mutations.py [--target FOLDER] [WORD...]
 
@@ -87,8 +88,9 @@ def run_test(folder, target, package, test):
             [*command, *further], cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout
         )
 
-    if cargo("--no-run").returncode != 0:
-        return "does not compile"
+    built = cargo("--no-run")
+    if built.returncode != 0:
+        return f"does not compile: {next((line for line in built.stderr.splitlines() if line.startswith('error')), '')}"
     try:
         # A request that nobody ends is a test that hangs.
         ended = cargo("--", test, timeout=300)

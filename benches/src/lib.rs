@@ -1,10 +1,15 @@
-//! What the programs that measure have in common: options, and what Linux says of this process.
+//! What the programs that measure have in common: options, a server, charts and pages, and what Linux says of this process.
 
+pub mod chart;
 pub mod loopback;
+pub mod page;
 
 use std::collections::HashMap;
 use std::process::exit;
 use std::str::FromStr;
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
 
 /// The program's options, each `--name value`.
 #[derive(Debug)]
@@ -32,17 +37,26 @@ impl Options {
         Self(options)
     }
 
-    /// The value of this option, or the default.
-    ///
-    /// # Panics
-    /// Where it is not of the right type.
+    /// The value of this option, or the default. One of the wrong type ends the program.
     #[must_use]
     pub fn get<T: FromStr>(&self, name: &str, default: T) -> T {
-        self.0.get(name).map_or(default, |text| match text.parse() {
-            Ok(value) => value,
-            Err(_) => panic!("--{name} cannot be {text}"),
-        })
+        self.0.get(name).map_or(default, |text| parse(name, text))
     }
+
+    /// The values of this option, with commas between them, or of the default. One of the wrong type ends the program.
+    #[must_use]
+    pub fn list<T: FromStr>(&self, name: &str, default: &str) -> Vec<T> {
+        let text = self.0.get(name).map_or(default, String::as_str);
+        let values = text.split(',').filter(|value| !value.is_empty());
+        values.map(|value| parse(name, value)).collect()
+    }
+}
+
+fn parse<T: FromStr>(name: &str, text: &str) -> T {
+    text.parse().unwrap_or_else(|_| {
+        eprintln!("--{name} cannot be {text}");
+        exit(2)
+    })
 }
 
 /// A field of `/proc/self/status`: kilobytes, or a count. 0 where there is none.
@@ -66,6 +80,17 @@ pub fn resident() -> u64 {
 #[must_use]
 pub fn peak_resident() -> u64 {
     status("VmHWM")
+}
+
+/// The processor's time that this process has had.
+#[must_use]
+pub fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    // Neither can be negative.
+    Duration::new(
+        time.tv_sec.unsigned_abs(),
+        u32::try_from(time.tv_nsec).unwrap_or_default(),
+    )
 }
 
 /// Threads of this process.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 /// This program in another of its roles.
 ///
@@ -69,10 +70,11 @@ pub fn runtime() -> tokio::runtime::Runtime {
 }
 
 /// A server that answers every request with a product after `latency`, and ends with its standard input. Prints where it listens.
+/// One that is `strict` refuses what does not create a product as Stripe asks for, and says what is missing.
 ///
 /// # Panics
 /// Where it cannot listen.
-pub fn serve(latency: Duration) {
+pub fn serve(latency: Duration, strict: bool) {
     std::thread::spawn(|| {
         let _ = std::io::stdin().read(&mut [0]);
         std::process::exit(0);
@@ -82,18 +84,31 @@ pub fn serve(latency: Duration) {
         socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("an address");
         let listener = socket.listen(65_535).expect("a listener");
         println!("http://{}", listener.local_addr().expect("an address"));
-        let serve = async {
-            loop {
-                if let Ok((stream, _)) = listener.accept().await {
-                    tokio::spawn(connection(stream, latency));
-                }
+        let listener = listener.into_std().expect("a listener");
+        let (sender, mut accepted) = unbounded_channel();
+        std::thread::spawn(move || accept(&listener, &sender));
+        while let Some(stream) = accepted.recv().await {
+            if let Ok(stream) = TcpStream::from_std(stream) {
+                tokio::spawn(connection(stream, latency, strict));
             }
-        };
-        serve.await
+        }
     })
 }
 
-async fn connection(mut stream: TcpStream, latency: Duration) {
+/// Takes connections in, in a thread of its own: the system keeps a few thousand that nobody has taken, drops further ones, and
+/// clients come back after seconds. Beside the work on requests too few would be taken.
+fn accept(listener: &std::net::TcpListener, accepted: &UnboundedSender<std::net::TcpStream>) {
+    listener.set_nonblocking(false).expect("a listener that waits");
+    loop {
+        let Ok((stream, _)) = listener.accept() else { continue };
+        let ready = stream.set_nonblocking(true).is_ok();
+        if ready && accepted.send(stream).is_err() {
+            return;
+        }
+    }
+}
+
+async fn connection(mut stream: TcpStream, latency: Duration, strict: bool) {
     let _ = stream.set_nodelay(true);
     let object = r#"{"id":"prod_Q1w2e3r4t5y6u7","object":"product","active":true,"created":1732000000,"default_price":null,"description":null,"images":[],"livemode":false,"marketing_features":[],"metadata":{},"name":"Mug","package_dimensions":null,"shippable":null,"statement_descriptor":null,"tax_code":null,"type":"service","unit_label":null,"updated":1732000000,"url":null}"#;
     let answer = format!(
@@ -108,6 +123,14 @@ async fn connection(mut stream: TcpStream, latency: Duration) {
                 Ok(_) => {}
             }
         }
+        if let Some(missing) = strict.then(|| missing(&read)).flatten() {
+            eprintln!("a request has not {missing}");
+            // Nobody waits for the answer where this fails.
+            let _ = stream
+                .write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n{}")
+                .await;
+            return;
+        }
         // A client has one request under way on a connection: nothing of the next can be here yet.
         read.clear();
         if !latency.is_zero() {
@@ -117,6 +140,31 @@ async fn connection(mut stream: TcpStream, latency: Duration) {
             return;
         }
     }
+}
+
+/// What this request lacks of one that creates a product.
+fn missing(request: &[u8]) -> Option<&'static str> {
+    let text = String::from_utf8_lossy(request);
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let mut lines = head.lines();
+    let line = lines.next()?;
+    let header = |name: &str| {
+        let of_name =
+            |(header, value): (&str, &str)| header.eq_ignore_ascii_case(name).then(|| value.trim().to_owned());
+        lines.clone().find_map(|line| of_name(line.split_once(':')?))
+    };
+    let starts = |name: &str, with: &str| header(name).is_some_and(|value| value.starts_with(with));
+    let conditions = [
+        ("the method and path", line == "POST /v1/products HTTP/1.1"),
+        ("the key", starts("authorization", "Bearer sk_test_0")),
+        (
+            "an idempotency key",
+            header("idempotency-key").is_some_and(|key| key.len() >= 32),
+        ),
+        ("a form", starts("content-type", "application/x-www-form-urlencoded")),
+        ("the name", body == "name=Mug"),
+    ];
+    conditions.into_iter().find(|(_, holds)| !holds).map(|(what, _)| what)
 }
 
 /// Whether this is a whole request, head and body.

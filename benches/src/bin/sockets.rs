@@ -36,7 +36,7 @@ fn main() {
     let url = || options.get("url", String::new());
     let warm: usize = options.get("warm", 3);
     match role.as_deref() {
-        Some("serve") => serve(Duration::from_millis(options.get("latency", 100))),
+        Some("serve") => serve(Duration::from_millis(options.get("latency", 100)), false),
         Some("reqwest") => report(&bare_reqwest(&url(), requests, 1 + warm)),
         Some("scripts") => report(&scripts(&url(), requests, 1 + warm, false, false)),
         Some("compiled") => report(&scripts(&url(), requests, 1 + warm, true, false)),

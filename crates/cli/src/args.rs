@@ -71,8 +71,8 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Exit status: 0 all scripts ended well; 1 a script failed; 2 wrong usage; 130 or 143 after Ctrl-C or SIGTERM,
-when what was in flight has finished (a second signal ends the program at once).
+Exit status: 0 all scripts ended well; 1 a script failed; 2 wrong usage; 130 or 143 after Ctrl-C or \
+SIGTERM, when what was in flight has finished (a second signal ends the program at once).
 
 The key for --live comes from the environment variable STRIPE_API_KEY, never from an argument.
 The token that opens the page is new in each run, unless INFLIGHT_DASHBOARD_TOKEN has one: then an open page finds the next run.")]
@@ -223,8 +223,9 @@ pub(crate) struct FunctionsArguments {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A setting is, in rising order of precedence: the default; in the table of its command in inflight.toml, under the flag's name; in
-the environment; on the command line. Keys are never settings: STRIPE_API_KEY has the key. --live is for the command line alone.
+A setting is, in rising order of precedence: the default; in the table of its command in inflight.toml, under the flag's \
+name; in the environment; on the command line. Keys are never settings: STRIPE_API_KEY has the key. --live is for the \
+command line alone.
 
 Example of a file:
   [run]

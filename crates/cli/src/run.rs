@@ -117,7 +117,7 @@ pub(crate) fn run(arguments: &RunArguments, line: &[String]) -> Result<u8, Failu
         plan.total(),
         &target.describe(),
     );
-    let mut run = Run {
+    let mut while_running = WhileRunning {
         plan: &plan,
         inflight: &inflight,
         monitor: &monitor,
@@ -127,7 +127,7 @@ pub(crate) fn run(arguments: &RunArguments, line: &[String]) -> Result<u8, Failu
         progress,
         signals: &mut signals,
     };
-    let finished = runtime.block_on(run.drive(arguments.timeout));
+    let finished = runtime.block_on(while_running.drive(arguments.timeout));
     // What is still under way has had its scripts' whole time.
     inflight.shutdown(Duration::ZERO);
     monitor.sample(inflight.registry(), true);
@@ -190,7 +190,7 @@ struct Finished {
 }
 
 /// What a run has to do with while its scripts run.
-struct Run<'a> {
+struct WhileRunning<'a> {
     plan: &'a Arc<Plan>,
     inflight: &'a Inflight,
     monitor: &'a Arc<Monitor>,
@@ -201,7 +201,7 @@ struct Run<'a> {
     signals: &'a mut Signals,
 }
 
-impl Run<'_> {
+impl WhileRunning<'_> {
     /// Starts the scripts and takes in their results, with signals, output and progress in between.
     async fn drive(&mut self, time_limit: Duration) -> Finished {
         let started = Instant::now();

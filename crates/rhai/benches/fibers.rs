@@ -66,28 +66,34 @@ fn compare(group: &mut BenchmarkGroup<'_, WallTime>, text: &str) {
 
 fn fibers(criterion: &mut Criterion) {
     for (name, text) in [
-        ("start and end: an empty script", ""),
+        ("an empty script", ""),
         ("a small script", SMALL),
         ("10,000 turns of a counting loop", COUNTING),
         ("2,000 calls of a script function", CALLING),
     ] {
-        compare(&mut criterion.benchmark_group(name), text);
+        compare(
+            &mut criterion.benchmark_group(format!("what does a fiber add? {name}")),
+            text,
+        );
     }
 
     let engine = FiberEngine::new(engine());
-    criterion.bench_function("resume and suspend an idle fiber", |b| {
+    let mut group = criterion.benchmark_group("what does it cost to wait?");
+    group.bench_function("resume and suspend an idle fiber", |b| {
         let mut fiber: Fiber<()> = engine.eval_async("forever()");
         b.iter(|| black_box(poll(&mut fiber)));
     });
     let waiting = engine.compile("forever()").expect("a script");
-    criterion.bench_function("start, suspend and drop a fiber", |b| {
+    group.bench_function("start, suspend and drop a fiber", |b| {
         b.iter(|| {
             let mut fiber = waiting.run::<Dynamic>(RunOptions::default());
             black_box(poll(&mut fiber))
         });
     });
 
-    let mut group = criterion.benchmark_group("compile a small script");
+    group.finish();
+
+    let mut group = criterion.benchmark_group("how long does a small script take to compile?");
     group.bench_function("for the walker", |b| {
         b.iter(|| engine.compile(black_box(SMALL)).expect("a script"))
     });

@@ -21,6 +21,7 @@ fn main() {
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
+    println!("what does it cost a script to be a run?");
     let question = format!("let id = create(); for i in 0..{CALLS} {{ is_complete(id); }} 0");
     compare("is_complete", &question, CALLS);
     let requests = format!("for i in 0..{REQUESTS} {{ let id = create(); await_result(id); }} 0");

@@ -19,6 +19,7 @@ fn main() {
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
+    println!("how late is a script?");
     report("a bare thread, from unpark to its next instruction", bare(5_000));
     report(
         "a script, from complete on another thread to its next operation",

@@ -8,7 +8,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use inflight_sim::{Api, ApiRequest};
 
 fn create(c: &mut Criterion) {
-    let mut group = c.benchmark_group("api");
+    let mut group = c.benchmark_group("how long does the simulator take for a request?");
     group.throughput(Throughput::Elements(1));
     let now = Instant::now();
     for (name, path, body) in [

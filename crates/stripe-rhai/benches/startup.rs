@@ -9,12 +9,12 @@ use inflight_stripe_rhai::{HostOptions, StripeHost, StripePackage};
 
 fn startup(c: &mut Criterion) {
     let host = StripeHost::new(HostOptions::default());
-    let mut group = c.benchmark_group("startup");
-    group.bench_function("build the package", |b| {
+    let mut group = c.benchmark_group("how long until an engine has Stripe's API?");
+    group.bench_function("the package, once per thread", |b| {
         b.iter_with_large_drop(|| StripePackage::new(black_box(&host)));
     });
     let package = StripePackage::new(&host);
-    group.bench_function("register it in a further engine", |b| {
+    group.bench_function("the package registered in a further engine", |b| {
         b.iter_batched_ref(
             rhai::Engine::new,
             |engine| package.register(engine),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use inflight_stripe::{Operation, ParamError, Params, RequestOptions, Resource, Value, nearest, resources};
 use rhai::{Dynamic, EvalAltResult, FuncRegistration, ImmutableString, Map, Module, NativeCallContext, Shared};
 
-use crate::call::Call;
+use crate::call::StripeCall;
 use crate::configure::invalid;
 use crate::convert::{parameter, parameter_of};
 use crate::host::StripeHost;
@@ -74,12 +74,12 @@ impl StripeBuilder {
 
     /// Submits the request for this verb and gives its id at once.
     fn submit(&self, ctx: &NativeCallContext, host: &StripeHost, verb: &str, ids: &[&str]) -> Answer<ImmutableString> {
-        Call::submit(|| self.to_call(verb, ids), ctx, host)
+        StripeCall::submit(|| self.to_call(verb, ids), ctx, host)
     }
 
     /// Submits the request for this verb and waits for its ending.
     fn call(&self, ctx: &NativeCallContext, host: &StripeHost, verb: &str, ids: &[&str]) -> Answer<Dynamic> {
-        Call::wait(|| self.to_call(verb, ids), ctx, host, GIVE_OBJECTS.contains(&verb))
+        StripeCall::wait(|| self.to_call(verb, ids), ctx, host, GIVE_OBJECTS.contains(&verb))
     }
 
     /// The objects of all pages that this list has.
@@ -96,12 +96,12 @@ impl StripeBuilder {
         StripePages::open(ctx, host, (operation, ids), params.clone(), options.clone(), settings)
     }
 
-    fn to_call<'a>(&self, verb: &str, ids: &'a [&'a str]) -> Answer<Call<'a>> {
+    fn to_call<'a>(&self, verb: &str, ids: &'a [&'a str]) -> Answer<StripeCall<'a>> {
         let operation = self
             .resource
             .operation(verb)
             .ok_or_else(|| unknown_setter(self.resource, verb))?;
-        Ok(Call::Known {
+        Ok(StripeCall::Known {
             operation,
             ids,
             params: self.parts.params.clone(),

@@ -23,7 +23,7 @@ pub(crate) fn has_default(operation: &str, param: &str) -> bool {
 }
 
 /// What is to be sent, before it is checked.
-pub(crate) enum Call<'a> {
+pub(crate) enum StripeCall<'a> {
     /// An operation of the catalogue.
     Known {
         operation: &'static Operation,
@@ -42,7 +42,7 @@ pub(crate) enum Call<'a> {
     },
 }
 
-impl Call<'_> {
+impl StripeCall<'_> {
     /// Submits the request that `make` makes and gives its id at once.
     pub(crate) fn submit(
         make: impl FnOnce() -> Answer<Self>,
@@ -86,7 +86,7 @@ impl Call<'_> {
                 if has_default(operation.name, CURRENCY) && params.get(CURRENCY).is_none() {
                     params.set(CURRENCY, config.currency.as_str());
                 }
-                let options = config.request_options(locals, host, operation.host, batch, options, token)?;
+                let options = config.request_options(locals, host, operation.server, batch, options, token)?;
                 operation.request(ids, params, &options)
             }
             Self::Raw {
@@ -95,7 +95,7 @@ impl Call<'_> {
                 params,
                 options,
             } => {
-                let server = inflight_stripe::Host::of(method, path);
+                let server = inflight_stripe::Server::of(method, path);
                 let options = config.request_options(locals, host, server, batch, options, None)?;
                 raw(method, path, params, &options)
             }

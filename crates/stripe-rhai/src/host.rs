@@ -9,7 +9,7 @@ use std::time::Duration;
 use inflight_core::{Credential, MemoryCredentials, Priority};
 use inflight_rhai::{DefaultPriority, Locals, script_error};
 use inflight_stripe::webhook::{SeenEvents, WebhookSecret};
-use inflight_stripe::{Host, RequestOptions};
+use inflight_stripe::{RequestOptions, Server};
 use rhai::EvalAltResult;
 use uuid::Uuid;
 
@@ -100,7 +100,7 @@ impl StripeHost {
         });
         if let Some(key) = host.options.api_key.clone() {
             let key = AccountKey::new(&host, key, None);
-            let names = Host::ALL.map(|server| key.credential_for(&host, server));
+            let names = Server::ALL.map(|server| key.credential_for(&host, server));
             host.own.lock().unwrap_or_else(PoisonError::into_inner).extend(names);
         }
         host
@@ -199,7 +199,7 @@ impl StripeConfig {
         &self,
         locals: &Locals,
         host: &StripeHost,
-        server: Host,
+        server: Server,
         batch: Option<Priority>,
         own: RequestOptions,
         token: Option<ApiKey>,
@@ -247,8 +247,8 @@ impl AccountKey {
     }
 
     /// The name for requests to this server. Everything goes to one where that was chosen.
-    fn credential_for(&self, host: &StripeHost, server: Host) -> Arc<str> {
-        if server == Host::Api || self.base_url.is_some() || !host.options.separate_hosts {
+    fn credential_for(&self, host: &StripeHost, server: Server) -> Arc<str> {
+        if server == Server::Api || self.base_url.is_some() || !host.options.separate_hosts {
             return Arc::clone(&self.credential);
         }
         host.credential(&self.key, Some(server.url()))

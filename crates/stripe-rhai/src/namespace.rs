@@ -9,7 +9,7 @@ use rhai::{
     Dynamic, EvalAltResult, FuncRegistration, ImmutableString, Map, Module, NativeCallContext, RhaiFunc, Shared,
 };
 
-use crate::call::Call;
+use crate::call::StripeCall;
 use crate::configure::invalid;
 use crate::convert::{Unset, parameters, parameters_of};
 use crate::host::StripeHost;
@@ -79,7 +79,7 @@ fn add_operation(module: &mut Module, operation: &'static Operation, host: &Arc<
     add(module, operation.verb(), ids, ids + 2, move |ctx, args| {
         let given = arguments(operation, &now, args, options_of(operation))?;
         let ids: Vec<&str> = given.ids.iter().map(ImmutableString::as_str).collect();
-        Call::wait(|| Ok(given.parts.call(operation, &ids)), ctx, &now, true)
+        StripeCall::wait(|| Ok(given.parts.call(operation, &ids)), ctx, &now, true)
     });
     if Pages::gives(operation) {
         add_pages(module, operation, host);
@@ -89,7 +89,7 @@ fn add_operation(module: &mut Module, operation: &'static Operation, host: &Arc<
     add(module, &name, ids, ids + 2, move |ctx, args| {
         let given = arguments(operation, &later, args, options_of(operation))?;
         let ids: Vec<&str> = given.ids.iter().map(ImmutableString::as_str).collect();
-        Call::submit(|| Ok(given.parts.call(operation, &ids)), ctx, &later).map(Dynamic::from)
+        StripeCall::submit(|| Ok(given.parts.call(operation, &ids)), ctx, &later).map(Dynamic::from)
     });
 }
 
@@ -120,17 +120,17 @@ fn add_raw(module: &mut Module, host: &Arc<StripeHost>) {
     let now = Arc::clone(host);
     add(module, "raw", 2, 4, move |ctx, args| {
         let (method, path, params, options) = raw_arguments(&now, args)?;
-        Call::wait(|| Ok(raw(method, &path, params, options)), ctx, &now, true)
+        StripeCall::wait(|| Ok(raw(method, &path, params, options)), ctx, &now, true)
     });
     let later = Arc::clone(host);
     add(module, "raw_async", 2, 4, move |ctx, args| {
         let (method, path, params, options) = raw_arguments(&later, args)?;
-        Call::submit(|| Ok(raw(method, &path, params, options)), ctx, &later).map(Dynamic::from)
+        StripeCall::submit(|| Ok(raw(method, &path, params, options)), ctx, &later).map(Dynamic::from)
     });
 }
 
-fn raw(method: Method, path: &str, params: Params, options: RequestOptions) -> Call<'_> {
-    Call::Raw {
+fn raw(method: Method, path: &str, params: Params, options: RequestOptions) -> StripeCall<'_> {
+    StripeCall::Raw {
         method,
         path,
         params,
@@ -183,8 +183,8 @@ struct Parts {
 }
 
 impl Parts {
-    fn call<'a>(self, operation: &'static Operation, ids: &'a [&'a str]) -> Call<'a> {
-        Call::Known {
+    fn call<'a>(self, operation: &'static Operation, ids: &'a [&'a str]) -> StripeCall<'a> {
+        StripeCall::Known {
             operation,
             ids,
             params: self.params,

@@ -1,6 +1,6 @@
 //! How one request is sent: as setters of a builder, and as the last map of a call.
 
-use inflight_stripe::{Host, Operation, RequestOptions, nearest, redacted};
+use inflight_stripe::{Operation, RequestOptions, Server, nearest, redacted};
 use rhai::{Dynamic, EvalAltResult, ImmutableString, Map};
 
 use crate::configure::{invalid, priority_of, timeout_of};
@@ -24,7 +24,7 @@ pub(crate) const SESSION_TOKEN: &str = "session_token";
 
 /// The options of this operation beside those of every request.
 pub(crate) fn options_of(operation: &Operation) -> &'static [&'static str] {
-    if operation.host == Host::MeterEvents {
+    if operation.server == Server::MeterEvents {
         &[SESSION_TOKEN]
     } else {
         &[]

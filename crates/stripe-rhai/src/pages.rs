@@ -61,7 +61,7 @@ impl StripePages {
     ) -> Answer<Self> {
         let locals = locals_of(ctx)?;
         let config = StripeConfig::of(&locals, host);
-        let options = config.request_options(&locals, host, operation.host, batch_priority(), options, None)?;
+        let options = config.request_options(&locals, host, operation.server, batch_priority(), options, None)?;
         let wrong = |error: PageError| invalid(&error.to_string());
         let pages = Pages::new(operation, ids, params, &options).map_err(wrong)?;
         let (pages, prefetch) = set_up(pages, settings)?;

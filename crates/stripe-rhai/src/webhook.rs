@@ -183,7 +183,8 @@ fn request(
     let locals = locals_of(ctx)?;
     let config = StripeConfig::of(&locals, host);
     let own = RequestOptions::new();
-    let mut options = config.request_options(&locals, host, inflight_stripe::Host::Api, batch_priority(), own, None)?;
+    let mut options =
+        config.request_options(&locals, host, inflight_stripe::Server::Api, batch_priority(), own, None)?;
     // It is fetched where it happened, whichever account the script works for otherwise.
     if notification.context().is_some() {
         options.stripe_account = None;

@@ -14,13 +14,16 @@ fn encode(c: &mut Criterion) {
         .with("active", true)
         .with("metadata", Params::new().with("order", "42").with("shop", "north"))
         .with("images", ["https://example.com/a.png"]);
-    c.bench_function("encode a product", |b| b.iter(|| form::encode(black_box(&params))));
+    let mut group = c.benchmark_group("what does a form cost?");
+    group.bench_function("a product, to text", |b| b.iter(|| form::encode(black_box(&params))));
     let text = form::encode(&params).unwrap_or_default();
-    c.bench_function("decode a product", |b| b.iter(|| form::decode(black_box(&text))));
+    group.bench_function("a product, from text", |b| b.iter(|| form::decode(black_box(&text))));
+    group.finish();
 }
 
 fn build(c: &mut Criterion) {
-    c.bench_function("build a request", |b| {
+    let mut group = c.benchmark_group("what does a request cost until it can be submitted?");
+    group.bench_function("a product, by its typed builder", |b| {
         b.iter(|| {
             CreateProduct::new(black_box("Mug"))
                 .active(true)
@@ -28,6 +31,7 @@ fn build(c: &mut Criterion) {
                 .request()
         });
     });
+    group.finish();
 }
 
 fn classify(c: &mut Criterion) {
@@ -39,9 +43,11 @@ fn classify(c: &mut Criterion) {
     let Ok(request) = CreateProduct::new("Mug").request() else {
         return;
     };
-    c.bench_function("classify 400 bytes", |b| {
+    let mut group = c.benchmark_group("what does it cost to know what an answer means?");
+    group.bench_function("a product of 400 bytes", |b| {
         b.iter(|| StripePolicy::new().classify(&request, black_box(response.clone())));
     });
+    group.finish();
 }
 
 criterion_group! {

@@ -37,8 +37,8 @@ struct Operation {
     content_type: Option<String>,
     /// The variant of `Answer`.
     answer: &'static str,
-    /// The variant of `Host`.
-    host: &'static str,
+    /// The variant of `Server`.
+    server: &'static str,
 }
 
 impl Operation {
@@ -135,7 +135,7 @@ fn read_operations(spec: &Value, names: &Names) -> Result<Catalogue, Box<dyn Err
                 body: body(operation),
                 content_type: content_type(operation),
                 answer: answer(spec, operation),
-                host: host(operation)?,
+                server: server(operation)?,
                 name,
             };
             match operation.name.rsplit_once('.') {
@@ -210,12 +210,12 @@ fn answer(spec: &Value, operation: &Value) -> &'static str {
     }
 }
 
-fn host(operation: &Value) -> Result<&'static str, Box<dyn Error>> {
+fn server(operation: &Value) -> Result<&'static str, Box<dyn Error>> {
     match operation["servers"][0]["url"].as_str() {
         None => Ok("Api"),
         Some("https://files.stripe.com/") => Ok("Files"),
         Some("https://meter-events.stripe.com/") => Ok("MeterEvents"),
-        Some(other) => Err(format!("an operation is served by {other}, which `Host` does not know").into()),
+        Some(other) => Err(format!("an operation is served by {other}, which `Server` does not know").into()),
     }
 }
 

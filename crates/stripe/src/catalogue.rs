@@ -147,7 +147,7 @@ pub enum Answer {
 
 /// Which of Stripe's servers an operation is sent to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Host {
+pub enum Server {
     /// `api.stripe.com`
     Api,
     /// `files.stripe.com`
@@ -189,7 +189,7 @@ pub struct Operation {
     /// What the answer is.
     pub answer: Answer,
     /// Which server carries it out.
-    pub host: Host,
+    pub server: Server,
 }
 
 impl Operation {
@@ -475,17 +475,20 @@ mod tests {
     fn what_is_answered_and_where() {
         let facts = |name: &str| {
             let operation = Operation::by_name(name).unwrap();
-            (operation.answer, operation.host, operation.encoding)
+            (operation.answer, operation.server, operation.encoding)
         };
-        assert_eq!(facts("product.create"), (Answer::Object, Host::Api, Encoding::Form));
-        assert_eq!(facts("product.list"), (Answer::List, Host::Api, Encoding::Form));
-        assert_eq!(facts("product.search"), (Answer::Search, Host::Api, Encoding::Form));
-        assert_eq!(facts("product.delete"), (Answer::Deleted, Host::Api, Encoding::Form));
-        assert_eq!(facts("v2.core.event.list"), (Answer::List, Host::Api, Encoding::Json));
-        assert_eq!(facts("file.create"), (Answer::Object, Host::Files, Encoding::Multipart));
-        assert_eq!(facts("quote.pdf"), (Answer::File, Host::Files, Encoding::Form));
+        assert_eq!(facts("product.create"), (Answer::Object, Server::Api, Encoding::Form));
+        assert_eq!(facts("product.list"), (Answer::List, Server::Api, Encoding::Form));
+        assert_eq!(facts("product.search"), (Answer::Search, Server::Api, Encoding::Form));
+        assert_eq!(facts("product.delete"), (Answer::Deleted, Server::Api, Encoding::Form));
+        assert_eq!(facts("v2.core.event.list"), (Answer::List, Server::Api, Encoding::Json));
+        assert_eq!(
+            facts("file.create"),
+            (Answer::Object, Server::Files, Encoding::Multipart)
+        );
+        assert_eq!(facts("quote.pdf"), (Answer::File, Server::Files, Encoding::Form));
         let stream = facts("v2.billing.meter_event_stream.create");
-        assert_eq!(stream, (Answer::Object, Host::MeterEvents, Encoding::Json));
+        assert_eq!(stream, (Answer::Object, Server::MeterEvents, Encoding::Json));
     }
 
     #[test]

@@ -47,7 +47,8 @@ pub mod webhook;
 
 pub use builder::Call;
 pub use catalogue::{
-    Answer, Encoding, Host, Kind, Operation, Param, Resource, UnknownOperation, nearest, operations, resources, unnamed,
+    Answer, Encoding, Kind, Operation, Param, Resource, Server, UnknownOperation, nearest, operations, resources,
+    unnamed,
 };
 pub use check::{METADATA_ENTRIES_MAX, METADATA_KEY_MAX, METADATA_VALUE_MAX};
 pub use generated::builders::*;

@@ -3,9 +3,9 @@
 use inflight_core::{Method, Request};
 
 use crate::api_path::is_step;
-use crate::catalogue::{Encoding, Host, Operation, is_v2};
+use crate::catalogue::{Encoding, Operation, Server, is_v2};
 use crate::form;
-use crate::request::{BuildError, Call, RequestOptions};
+use crate::request::{BuildError, RequestOptions, Unencoded};
 use crate::value::{Params, Value};
 
 /// What stands for a path that the catalogue does not know, where an operation's name is asked for.
@@ -30,7 +30,7 @@ const UNKNOWN: &str = "raw";
 pub fn raw(method: Method, path: &str, params: Params, options: &RequestOptions) -> Result<Request, BuildError> {
     check_path(path)?;
     let known = route(method, path);
-    let call = Call {
+    let unencoded = Unencoded {
         method,
         target: path_encoded(path),
         name: known.map_or(UNKNOWN, |operation| match operation.name {
@@ -45,10 +45,10 @@ pub fn raw(method: Method, path: &str, params: Params, options: &RequestOptions)
         query: known.map_or(&[], |operation| operation.query),
         body: known.map_or(&[], |operation| operation.body),
     };
-    call.request(params, options)
+    unencoded.request(params, options)
 }
 
-impl Host {
+impl Server {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Api, Self::Files, Self::MeterEvents, Self::Connect];
 
@@ -59,7 +59,7 @@ impl Host {
             return Self::Connect;
         }
         match route(method, path) {
-            Some(operation) => operation.host,
+            Some(operation) => operation.server,
             None if is_file_contents(path) => Self::Files,
             None => Self::Api,
         }
@@ -167,18 +167,18 @@ mod tests {
     }
 
     #[test]
-    fn hosts() {
-        for (path, host) in [
-            ("/v1/products", Host::Api),
-            ("/v1/files/file_1/contents", Host::Files),
-            ("/v1/quotes/qt_1/pdf", Host::Files),
-            ("/oauth/token", Host::Connect),
+    fn servers() {
+        for (path, server) in [
+            ("/v1/products", Server::Api),
+            ("/v1/files/file_1/contents", Server::Files),
+            ("/v1/quotes/qt_1/pdf", Server::Files),
+            ("/oauth/token", Server::Connect),
         ] {
-            assert_eq!(Host::of(Method::Get, path), host);
+            assert_eq!(Server::of(Method::Get, path), server);
         }
-        assert_eq!(Host::of(Method::Post, "/v1/files"), Host::Files);
+        assert_eq!(Server::of(Method::Post, "/v1/files"), Server::Files);
         assert_eq!(
-            Host::of(Method::Post, "/v2/billing/meter_event_stream").url(),
+            Server::of(Method::Post, "/v2/billing/meter_event_stream").url(),
             "https://meter-events.stripe.com"
         );
     }

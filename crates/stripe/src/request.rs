@@ -20,7 +20,7 @@ pub const API_VERSION: &str = "2026-05-27.dahlia";
 pub const IDEMPOTENCY_KEY_MAX: usize = 255;
 
 /// Ids have at most so many characters: the specification's `maxLength` of every path parameter.
-const ID_MAX: usize = 5000;
+pub(crate) const ID_MAX: usize = 5000;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -234,7 +234,7 @@ impl Operation {
         options: &RequestOptions,
     ) -> Result<Request, BuildError> {
         self.check_all(&params)?;
-        let call = Call {
+        let unencoded = Unencoded {
             method: self.method,
             target: self.target(path_args)?,
             name: self.name,
@@ -242,7 +242,7 @@ impl Operation {
             query: self.query,
             body: self.body,
         };
-        call.request(params, options)
+        unencoded.request(params, options)
     }
 
     fn target(&self, path_args: &[&str]) -> Result<String, BuildError> {
@@ -275,7 +275,7 @@ impl Operation {
 }
 
 /// A request that is known to be sound but for its parameters' encoding.
-pub(crate) struct Call {
+pub(crate) struct Unencoded {
     pub(crate) method: Method,
     pub(crate) target: String,
     pub(crate) name: &'static str,
@@ -284,7 +284,7 @@ pub(crate) struct Call {
     pub(crate) body: &'static [Param],
 }
 
-impl Call {
+impl Unencoded {
     /// The parameters of a POST are its body, but for those that are known to belong to the query; those of a GET or DELETE are
     /// its query.
     pub(crate) fn request(mut self, params: Params, options: &RequestOptions) -> Result<Request, BuildError> {

@@ -22,15 +22,20 @@ fn main() {
     let client: Pooled = Client::builder(TokioExecutor::new()).build(connector);
     let uri: Uri = format!("{}/v1/products", load.url).parse().expect("an address");
     let client = Rc::new((client, uri));
-    load.run(|| {
-        let client = client.clone();
-        move || create(client.clone())
-    });
+    load.run(|| place(client.clone()));
 }
 
-async fn create(client: Rc<(Pooled, Uri)>) -> Result<(), Box<dyn Error>> {
+async fn place(client: Rc<(Pooled, Uri)>) -> Result<(), Box<dyn Error>> {
+    loop {
+        create(&client.0, &client.1).await?;
+        if !load::again() {
+            return Ok(());
+        }
+    }
+}
+
+async fn create(client: &Pooled, uri: &Uri) -> Result<(), Box<dyn Error>> {
     static NEXT_KEY: AtomicU64 = AtomicU64::new(0);
-    let (client, uri) = &*client;
     let request = Request::post(uri.clone())
         .header("authorization", format!("Bearer {}", load::KEY))
         .header(
@@ -39,7 +44,11 @@ async fn create(client: Rc<(Pooled, Uri)>) -> Result<(), Box<dyn Error>> {
         )
         .header("content-type", "application/x-www-form-urlencoded")
         .body(Full::from("name=Mug"))?;
-    let answer = client.request(request).await?.into_body().collect().await?.to_bytes();
+    let answer = client.request(request).await?;
+    if !answer.status().is_success() {
+        return Err(answer.status().to_string().into());
+    }
+    let answer = answer.into_body().collect().await?.to_bytes();
     let object: Value = serde_json::from_slice(&answer)?;
     object["id"].as_str().ok_or("an object without an id")?;
     Ok(())

@@ -1,20 +1,20 @@
-//! What every client that is compared does: for some time, so many requests at once, one after the other in each of as
-//! many places; then it prints one line of JSON.
+//! What every client that is compared does: as many places as there are to be requests under way, and in each of them
+//! one request after the other for some time; then one line of JSON.
 //!
 //! ```text
 //! CLIENT URL IN_FLIGHT SECONDS
 //! ```
 //!
-//! The line has `requests` and how long they took (`wall_s`), the processor's time of the whole process (`cpu_s`), how
-//! long as many requests as are in flight took before that, on new connections (`cold_s`), and the most memory that was
-//! resident (`peak_kb`).
+//! The line has `requests` and how long they took (`wall_s`), the processor's time of the whole process for them
+//! (`cpu_s`), how long one request in each place took before that, on new connections (`cold_s`) and on those again
+//! (`warm_s`), and the most memory that was resident (`peak_kb`). Where a request fails, the client says so and ends
+//! with 1.
 
-use std::cell::Cell;
 use std::fmt::Display;
 use std::future::Future;
-use std::rc::Rc;
+use std::process::exit;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,25 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// The key that all clients send.
 pub const KEY: &str = "sk_test_000000000000000000000000";
+
+/// How many requests of this wave have ended.
+static DONE: AtomicUsize = AtomicUsize::new(0);
+
+/// When places stop, in nanoseconds of the process's life: scripts ask by a function that knows nothing else.
+static UNTIL: AtomicU64 = AtomicU64::new(0);
+
+/// A request has ended, well: counts it, and says whether its place makes a further one.
+#[must_use]
+pub fn again() -> bool {
+    DONE.fetch_add(1, Ordering::Relaxed);
+    now() < UNTIL.load(Ordering::Relaxed)
+}
+
+/// Nanoseconds of a clock that only goes forward.
+fn now() -> u64 {
+    let time = clock_gettime(ClockId::Monotonic);
+    time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
+}
 
 /// What a client is to do.
 #[derive(Clone, Debug)]
@@ -52,15 +71,13 @@ impl Load {
         }
     }
 
-    /// Makes requests on this thread's runtime, and prints what came of it. `place` gives what each of the places calls
-    /// for each of its requests.
+    /// Makes requests on this thread's runtime. Each future that `place` gives makes one request after the other, for as
+    /// long as [`again`] says so.
     ///
     /// # Panics
-    /// Where a request fails.
-    pub fn run<P, C, F, E>(&self, mut place: P)
+    /// Where there is no runtime.
+    pub fn run<F, E>(&self, place: impl Fn() -> F)
     where
-        P: FnMut() -> C,
-        C: Fn() -> F + 'static,
         F: Future<Output = Result<(), E>> + 'static,
         E: Display,
     {
@@ -69,90 +86,75 @@ impl Load {
             .build()
             .expect("a runtime");
         let local = tokio::task::LocalSet::new();
-        let calls: Vec<Rc<C>> = (0..self.in_flight).map(|_| Rc::new(place())).collect();
-        let wave = |until: Option<Instant>| {
-            let done = Rc::new(Cell::new(0));
-            let tasks: Vec<_> = calls
-                .iter()
-                .map(|call| {
-                    let (call, done) = (call.clone(), done.clone());
-                    local.spawn_local(async move {
-                        loop {
-                            if let Err(error) = call().await {
-                                panic!("a request failed: {error}");
-                            }
-                            done.set(done.get() + 1);
-                            if until.is_none_or(|until| Instant::now() >= until) {
-                                break;
-                            }
-                        }
-                    })
-                })
-                .collect();
+        self.measure(|| {
+            let start = || {
+                let place = place();
+                local.spawn_local(async move { place.await.unwrap_or_else(|error| fail(error)) })
+            };
+            let places: Vec<_> = (0..self.in_flight).map(|_| start()).collect();
             local.block_on(&runtime, async {
-                for task in tasks {
-                    task.await.expect("a place's requests");
+                for place in places {
+                    place.await.expect("a place's requests");
                 }
             });
-            done.get()
-        };
-        self.measure(wave);
+        });
     }
 
     /// The same with a thread for each place.
     ///
     /// # Panics
-    /// Where a request fails, or a thread cannot be started.
-    pub fn run_threads<C, E>(&self, call: C)
-    where
-        C: Fn() -> Result<(), E> + Send + Sync + 'static,
-        E: Display,
-    {
-        let call = Arc::new(call);
-        let wave = |until: Option<Instant>| {
-            let done = Arc::new(AtomicUsize::new(0));
-            let threads: Vec<_> = (0..self.in_flight)
-                .map(|_| {
-                    let (call, done) = (call.clone(), done.clone());
-                    let start = move || {
-                        loop {
-                            if let Err(error) = call() {
-                                panic!("a request failed: {error}");
-                            }
-                            done.fetch_add(1, Ordering::Relaxed);
-                            if until.is_none_or(|until| Instant::now() >= until) {
-                                break;
-                            }
-                        }
-                    };
-                    thread::Builder::new().spawn(start).expect("a thread")
-                })
-                .collect();
-            for thread in threads {
-                thread.join().expect("a place's requests");
+    /// Where a thread cannot be started.
+    pub fn run_threads<E: Display>(&self, place: impl Fn() -> Result<(), E> + Send + Sync + 'static) {
+        let place = Arc::new(place);
+        self.measure(|| {
+            let start = || {
+                let place = place.clone();
+                let run = move || place().unwrap_or_else(|error| fail(error));
+                thread::Builder::new().spawn(run).expect("a thread")
+            };
+            let places: Vec<_> = (0..self.in_flight).map(|_| start()).collect();
+            for place in places {
+                place.join().expect("a place's requests");
             }
-            done.load(Ordering::Relaxed)
-        };
-        self.measure(wave);
+        });
     }
 
-    /// Once around on new connections, then for the time that was asked for.
-    fn measure(&self, wave: impl Fn(Option<Instant>) -> usize) {
-        let start = Instant::now();
-        wave(None);
-        let cold = start.elapsed();
-        let (start, cpu) = (Instant::now(), processor_time());
-        let requests = wave(Some(start + self.time));
-        let (wall, cpu) = (start.elapsed(), processor_time() - cpu);
+    /// One request in each place on new connections, one on those again, and then for the time that was asked for.
+    fn measure(&self, wave: impl Fn()) {
+        let timed = |time: Duration| {
+            DONE.store(0, Ordering::Relaxed);
+            let start = now();
+            let until = if time.is_zero() {
+                0
+            } else {
+                start + time.as_nanos() as u64
+            };
+            UNTIL.store(until, Ordering::Relaxed);
+            let start = Instant::now();
+            wave();
+            (DONE.load(Ordering::Relaxed), start.elapsed())
+        };
+        let (_, cold) = timed(Duration::ZERO);
+        let (_, warm) = timed(Duration::ZERO);
+        let cpu = processor_time();
+        let (requests, wall) = timed(self.time);
+        let cpu = processor_time() - cpu;
         let line = serde_json::json!({
             "requests": requests,
             "wall_s": wall.as_secs_f64(),
             "cpu_s": cpu.as_secs_f64(),
             "cold_s": cold.as_secs_f64(),
+            "warm_s": warm.as_secs_f64(),
             "peak_kb": peak_resident(),
         });
         println!("{line}");
     }
+}
+
+/// Ends the client: there is nothing to measure where a request fails.
+fn fail(error: impl Display) -> ! {
+    eprintln!("a request failed: {error}");
+    exit(1)
 }
 
 fn processor_time() -> Duration {

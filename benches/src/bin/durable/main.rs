@@ -39,7 +39,7 @@ const PARTS: usize = 10;
 
 fn main() {
     if std::env::args().nth(1).as_deref() == Some("serve") {
-        return loopback::serve(Duration::ZERO);
+        return loopback::serve(Duration::ZERO, false);
     }
     let options = Options::read(HELP, 0);
     let requests: usize = options.get("requests", 20_000).max(PARTS) / PARTS * PARTS;

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use inflight_benches::page::said;
 use serde_json::Value;
 
 /// A client that can be started.
@@ -37,37 +38,60 @@ impl Client {
 }
 
 /// A client in `benches/peers`: its name, its package, the crate whose version counts, what it is.
-const RUST: [(&str, &str, &str, &str); 8] = [
+const RUST: [(&str, &str, &str, &str); 9] = [
     (
         "inflight",
         "peer-inflight",
         "inflight",
-        "Inflight, a fiber for each script",
+        "Inflight, a script for each place",
+    ),
+    (
+        "inflight-runs",
+        "peer-inflight",
+        "inflight",
+        "Inflight, a run of a script for each request",
     ),
     ("reqwest", "peer-reqwest", "reqwest", "reqwest, bare"),
     ("hyper", "peer-hyper", "hyper", "hyper, its pooled client"),
     ("async-stripe", "peer-async-stripe", "async-stripe", "async-stripe"),
-    ("mlua", "peer-mlua", "mlua", "Lua 5.4 by mlua, with reqwest"),
-    ("rune", "peer-rune", "rune", "rune, with reqwest"),
+    (
+        "mlua",
+        "peer-mlua",
+        "mlua",
+        "Lua 5.4 by mlua, a coroutine for each place, with reqwest",
+    ),
+    (
+        "rune",
+        "peer-rune",
+        "rune",
+        "rune, a virtual machine for each place, with reqwest",
+    ),
     (
         "rhai-blocking",
         "peer-rhai",
         "rhai",
-        "Rhai, a thread and a blocking call for each script",
+        "Rhai, a thread and a blocking call for each place, with reqwest",
     ),
     (
         "rhai-polling",
         "peer-rhai",
         "rhai",
-        "Rhai, a thread for each script that polls every 50 ms",
+        "Rhai, a thread for each place that polls every 50 ms, with reqwest",
     ),
 ];
 
-type Skipped = Vec<(&'static str, String)>;
+pub(crate) type Skipped = Vec<(&'static str, String)>;
+
+/// As they are named on the command line.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    RUST.iter()
+        .map(|client| client.0)
+        .chain(["node", "python", "python-threads"])
+}
 
 /// The clients of these names and Inflight, or all; and which are not there, with the reason.
-pub(crate) fn find(only: &[&str]) -> (Vec<Client>, Skipped) {
-    let wanted = |name: &str| only.is_empty() || only.contains(&name) || name == "inflight";
+pub(crate) fn find(only: &[String]) -> (Vec<Client>, Skipped) {
+    let wanted = |name: &str| only.is_empty() || only.iter().any(|only| only == name) || name == "inflight";
     let mut clients = Vec::new();
     let mut skipped = Vec::new();
     let mut keep = |name: &'static str, client: Result<Client, String>| match client {
@@ -87,7 +111,7 @@ pub(crate) fn find(only: &[&str]) -> (Vec<Client>, Skipped) {
         (
             "python-threads",
             "threads",
-            "Stripe's Python SDK, a thread for each request",
+            "Stripe's Python SDK, a thread for each place",
         ),
     ] {
         if wanted(name) {
@@ -116,7 +140,11 @@ fn build(name: &'static str, package: &str, library: &str, what: &str) -> Result
             package,
             "--bin",
         ])
-        .arg(if name.starts_with("rhai-") { name } else { package })
+        .arg(if name.contains('-') && name != "async-stripe" {
+            name
+        } else {
+            package
+        })
         .args(["--message-format", "json-render-diagnostics", "--manifest-path"])
         .arg(workspace.join("Cargo.toml"))
         .env("CARGO_TARGET_DIR", target)
@@ -130,10 +158,8 @@ fn build(name: &'static str, package: &str, library: &str, what: &str) -> Result
         .next_back();
     let program = program.filter(|_| output.status.success()).ok_or_else(|| {
         let text = String::from_utf8_lossy(&output.stderr);
-        format!(
-            "it cannot be built: {}",
-            text.lines().next().unwrap_or("no reason given")
-        )
+        let reason = text.lines().find(|line| line.starts_with("error"));
+        format!("it cannot be built: {}", reason.unwrap_or("no reason given"))
     })?;
     let lock = std::fs::read_to_string(workspace.join("Cargo.lock")).unwrap_or_default();
     Ok(Client {
@@ -194,14 +220,4 @@ fn python(name: &'static str, way: &str, what: &str) -> Result<Client, String> {
         around: [vec![benches().join("sdk/peer.py").into_os_string()], vec![way.into()]],
         environment: None,
     })
-}
-
-/// What a command prints, or its last words.
-pub(crate) fn said(command: &mut Command) -> Result<String, String> {
-    let output = command.output().map_err(|error| error.to_string())?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    }
-    let text = String::from_utf8_lossy(&output.stderr);
-    Err(text.trim().lines().last().unwrap_or("no reason given").to_owned())
 }

@@ -1,6 +1,5 @@
 //! The same work by Inflight and by other clients, in one run, against one server on loopback.
 
-mod chart;
 mod clients;
 mod measure;
 mod page;
@@ -11,6 +10,7 @@ use std::time::Duration;
 
 use inflight_benches::Options;
 use inflight_benches::loopback::{Server, itself, serve};
+use inflight_benches::page::{Part, load_average};
 
 use crate::clients::Client;
 use crate::measure::{Case, Measured, Pins, Results};
@@ -22,42 +22,57 @@ Creates products by Inflight and by other clients, in turns, against one server 
   --only NAME,…    these clients alone, and Inflight (all)
   --latency MS,…   how long the server takes for each request (0,100)
   --in-flight N,…  how many requests are under way at once (64,1000,10000)
-  --seconds S      how long a client starts new requests (2)
+  --seconds S      how long a client starts new requests (1)
   --limit S        how long a client may take for a run, until it is given up (120)
   --pin on|off     clients on the first core, the server on the last (on, where there are two and `taskset`)
   --write DOCS     writes what was seen into DOCS/benchmarks.md and DOCS/generated/benchmarks.svg (writes nothing)
 
 The clients in benches/peers are built first. Those that cannot be built are skipped, and so are Stripe's own where they
 are not installed: INFLIGHT_TEST_NODE_MODULES names a `node_modules` that has `stripe`, INFLIGHT_TEST_PYTHON a Python that
-has `stripe` and `aiohttp`; else they are looked for in target/sdks and target/ci-tools.";
+has `stripe` and `aiohttp`; else they are looked for in target/sdks and target/ci-tools.
+
+Exit status: 0 all runs ended well, 1 a client failed, 2 wrong usage.";
 
 fn main() {
     rlimit::increase_nofile_limit(rlimit::INFINITY).expect("the limit of open files");
     let role = std::env::args().nth(1).filter(|role| !role.starts_with("--"));
-    let options = Options::read(HELP, usize::from(role.is_some()));
+    let hidden = format!("{HELP}\n\n  --strict BOOL ");
+    let help = if role.is_some() { &hidden } else { HELP };
+    let options = Options::read(help, usize::from(role.is_some()));
     if role.as_deref() == Some("serve") {
-        return serve(Duration::from_millis(options.get("latency", 0)));
+        let latency = Duration::from_millis(options.get("latency", 0));
+        return serve(latency, options.get("strict", false));
     }
-    let cases: Vec<Case> = list(&options, "latency", "0,100")
-        .iter()
-        .flat_map(|&latency| {
-            let in_flight = list(&options, "in-flight", "64,1000,10000");
-            in_flight.into_iter().map(move |in_flight| Case { latency, in_flight })
+    let cases: Vec<Case> = options
+        .list("latency", "0,100")
+        .into_iter()
+        .flat_map(|latency| {
+            let in_flight = options.list("in-flight", "64,1000,10000").into_iter();
+            in_flight.map(move |in_flight| Case { latency, in_flight })
         })
         .collect();
-    let only: String = options.get("only", String::new());
-    let only: Vec<&str> = only.split(',').filter(|name| !name.is_empty()).collect();
+    let only: Vec<String> = options.list("only", "");
+    let known: Vec<&str> = clients::names().collect();
+    if let Some(unknown) = only.iter().find(|name| !known.contains(&name.as_str())) {
+        eprintln!("there is no client {unknown}: there are {}", known.join(", "));
+        exit(2);
+    }
+    let pins = Pins::find(&options.get("pin", "on".to_owned()));
+    let seconds = options.get("seconds", 1.0);
+    let limit = Duration::from_secs(options.get("limit", 120));
+    let rounds = options.get("rounds", 3);
+    let write: String = options.get("write", String::new());
+
     let (clients, skipped) = clients::find(&only);
     for (name, why) in &skipped {
         println!("{name}: skipped, {why}");
     }
-    let pins = Pins::find(&options.get("pin", "on".to_owned()));
-    let seconds = options.get("seconds", 2.0);
-    let limit = Duration::from_secs(options.get("limit", 120));
-    let rounds = options.get("rounds", 3);
-    let load = page::load_average();
-    let run = |client: &Client, url: &str, case| measure::run(client, url, case, seconds, limit, &pins);
-    let results = compare(&clients, &cases, rounds, &pins, run);
+    let load = load_average();
+    let run = |client: &Client, url: &str, case, seconds| measure::run(client, url, case, seconds, limit, &pins);
+    check(&clients, &pins, |client, url, case| run(client, url, case, 0.0));
+    let results = compare(&clients, &cases, rounds, &pins, |client, url, case| {
+        run(client, url, case, seconds)
+    });
 
     let comparison = page::Comparison {
         clients: &clients,
@@ -69,28 +84,46 @@ fn main() {
         pins: &pins,
         load,
     };
-    println!("\n{}", comparison.markdown());
-    let docs: String = options.get("write", String::new());
-    if !docs.is_empty() {
-        write(Path::new(&docs), &comparison).unwrap_or_else(|error| {
-            eprintln!("{docs}: {error}");
+    let text = comparison.markdown();
+    println!("\n{text}");
+    if !write.is_empty() {
+        let part = Part {
+            program: "peers",
+            text: &text,
+            chart: "benchmarks.svg",
+            svg: &comparison.svg(),
+        };
+        part.write(Path::new(&write)).unwrap_or_else(|error| {
+            eprintln!("{write}: {error}");
             exit(1);
         });
     }
+    if results.failed() > 0 {
+        eprintln!("{} runs failed", results.failed());
+        exit(1);
+    }
 }
 
-/// The numbers of an option, of which each is one of its own.
-fn list(options: &Options, name: &str, default: &str) -> Vec<u64> {
-    let text: String = options.get(name, default.to_owned());
-    text.split(',')
-        .map(|number| match number.parse() {
-            Ok(number) => number,
-            Err(_) => {
-                eprintln!("--{name} cannot be {text}");
-                exit(2);
-            }
-        })
-        .collect()
+fn server(pins: &Pins, latency: u64, strict: bool) -> Server {
+    let mut command = itself("serve");
+    command.args(["--latency", &latency.to_string(), "--strict", &strict.to_string()]);
+    Server::start(&mut pins.server(&command))
+}
+
+/// Has each client make a few requests of a server that refuses those that are not the same work, and ends the program where
+/// one is refused.
+fn check(clients: &[Client], pins: &Pins, run: impl Fn(&Client, &str, Case) -> Result<Measured, String>) {
+    let case = Case {
+        latency: 0,
+        in_flight: 2,
+    };
+    let server = server(pins, case.latency, true);
+    for client in clients {
+        if let Err(why) = run(client, &server.url, case) {
+            eprintln!("{} does not do what the others do: {why}", client.name);
+            exit(1);
+        }
+    }
 }
 
 /// Every client in every case, in turns, so that what else the machine does meets all of them.
@@ -102,29 +135,23 @@ fn compare(
     run: impl Fn(&Client, &str, Case) -> Result<Measured, String>,
 ) -> Results {
     let mut results = Results::default();
+    let all = rounds * cases.len() * clients.len();
+    let mut ended = 0;
     for round in 0..rounds {
         for &case in cases {
-            let mut server = pins.server(itself("serve").args(["--latency", &case.latency.to_string()]));
-            let server = Server::start(&mut server);
+            let server = server(pins, case.latency, false);
             for turn in 0..clients.len() {
                 let client = &clients[(turn + round) % clients.len()];
                 let result = run(client, &server.url, case);
-                match &result {
-                    Ok(measured) => println!("{case}: {:15} {measured}", client.name),
-                    Err(why) => println!("{case}: {:15} {why}", client.name),
-                }
+                ended += 1;
+                let said = match &result {
+                    Ok(measured) => measured.to_string(),
+                    Err(why) => why.clone(),
+                };
+                println!("[{ended}/{all}] {case}: {:15} {said}", client.name);
                 results.add(client.name, case, result);
             }
         }
     }
     results
-}
-
-fn write(docs: &Path, comparison: &page::Comparison<'_>) -> std::io::Result<()> {
-    let path = docs.join("benchmarks.md");
-    let page = page::replace(&std::fs::read_to_string(&path)?, &comparison.markdown())
-        .ok_or_else(|| std::io::Error::other("benchmarks.md has no place for it"))?;
-    std::fs::create_dir_all(docs.join("generated"))?;
-    std::fs::write(docs.join("generated/benchmarks.svg"), chart::draw(comparison))?;
-    std::fs::write(path, page)
 }

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use inflight_benches::median;
+use inflight_benches::page::thousands;
 use serde_json::Value;
 
 use crate::clients::Client;
@@ -22,7 +23,7 @@ pub(crate) struct Case {
 
 impl fmt::Display for Case {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let thousands = crate::page::thousands(self.in_flight as f64);
+        let thousands = thousands(self.in_flight as f64);
         write!(formatter, "{} ms, {thousands} in flight", self.latency)
     }
 }
@@ -37,6 +38,8 @@ pub(crate) struct Measured {
     pub(crate) peak: f64,
     /// Seconds for as many requests as are in flight, on new connections.
     pub(crate) cold: f64,
+    /// The same on those again.
+    pub(crate) warm: f64,
 }
 
 impl Measured {
@@ -49,6 +52,7 @@ impl Measured {
             cpu: number("cpu_s")? / requests * 1e6,
             peak: number("peak_kb")? / 1024.0,
             cold: number("cold_s")?,
+            warm: number("warm_s")?,
         })
     }
 }
@@ -60,10 +64,11 @@ impl fmt::Display for Measured {
             cpu,
             peak,
             cold,
+            warm,
         } = self;
         write!(
             formatter,
-            "{per_second:8.0} requests/s, {cpu:7.1} µs CPU each, {peak:5.0} MB, {cold:.2} s cold"
+            "{per_second:8.0} requests/s, {cpu:7.1} µs CPU each, {peak:5.0} MB, {cold:.2} s cold, {warm:.2} s warm"
         )
     }
 }
@@ -192,7 +197,13 @@ impl Results {
             cpu: of(|run| run.cpu),
             peak: of(|run| run.peak),
             cold: of(|run| run.cold),
+            warm: of(|run| run.warm),
         })
+    }
+
+    /// How many runs failed.
+    pub(crate) fn failed(&self) -> usize {
+        self.0.values().flatten().filter(|run| run.is_err()).count()
     }
 
     /// How far the slowest and the fastest run are apart, in hundredths of the median.

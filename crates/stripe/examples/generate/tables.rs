@@ -38,7 +38,7 @@ pub(crate) fn render(catalogue: &Catalogue) -> Vec<(String, String)> {
     operations.push_str("];\n");
     let operations = format!(
         "{HEADER}use inflight_core::Method::*;\n\nuse super::shapes::*;\n\
-         use crate::catalogue::{{Answer, Encoding, Host, Operation, Resource}};\n\n\
+         use crate::catalogue::{{Answer, Encoding, Server, Operation, Resource}};\n\n\
          /// All resources, sorted by name.\npub(crate) static RESOURCES: &[Resource] = &[\n{table}];\n{operations}"
     );
     let shapes = format!(
@@ -73,12 +73,12 @@ fn render_operation(out: &mut String, operation: &Operation, shapes: &mut Shapes
     let _ = writeln!(
         out,
         "    Operation {{ name: {:?}, method: {method}, path: {:?}, path_params: &{:?}, query: {query}, body: {body}, \
-         encoding: Encoding::{encoding}, answer: Answer::{}, host: Host::{} }},",
+         encoding: Encoding::{encoding}, answer: Answer::{}, server: Server::{} }},",
         operation.name,
         operation.path,
         operation.ids(),
         operation.answer,
-        operation.host,
+        operation.server,
     );
 }
 

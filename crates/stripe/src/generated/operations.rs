@@ -3,7 +3,7 @@
 use inflight_core::Method::*;
 
 use super::shapes::*;
-use crate::catalogue::{Answer, Encoding, Host, Operation, Resource};
+use crate::catalogue::{Answer, Encoding, Server, Operation, Resource};
 
 /// All resources, sorted by name.
 pub(crate) static RESOURCES: &[Resource] = &[
@@ -176,1122 +176,1122 @@ pub(crate) static RESOURCES: &[Resource] = &[
 ];
 
 pub(super) static ACCOUNT: [Operation; 7] = [
-    Operation { name: "account.create", method: Post, path: "/v1/accounts", path_params: &[], query: &[], body: P57, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "account.delete", method: Delete, path: "/v1/accounts/{account}", path_params: &["account"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, host: Host::Api },
-    Operation { name: "account.list", method: Get, path: "/v1/accounts", path_params: &[], query: P60, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "account.reject", method: Post, path: "/v1/accounts/{account}/reject", path_params: &["account"], query: &[], body: P61, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "account.retrieve", method: Get, path: "/v1/accounts/{account}", path_params: &["account"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "account.retrieve_current", method: Get, path: "/v1/account", path_params: &[], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "account.update", method: Post, path: "/v1/accounts/{account}", path_params: &["account"], query: &[], body: P65, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "account.create", method: Post, path: "/v1/accounts", path_params: &[], query: &[], body: P57, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "account.delete", method: Delete, path: "/v1/accounts/{account}", path_params: &["account"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, server: Server::Api },
+    Operation { name: "account.list", method: Get, path: "/v1/accounts", path_params: &[], query: P60, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "account.reject", method: Post, path: "/v1/accounts/{account}/reject", path_params: &["account"], query: &[], body: P61, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "account.retrieve", method: Get, path: "/v1/accounts/{account}", path_params: &["account"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "account.retrieve_current", method: Get, path: "/v1/account", path_params: &[], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "account.update", method: Post, path: "/v1/accounts/{account}", path_params: &["account"], query: &[], body: P65, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static ACCOUNT_CAPABILITY: [Operation; 3] = [
-    Operation { name: "account_capability.list", method: Get, path: "/v1/accounts/{account}/capabilities", path_params: &["account"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "account_capability.retrieve", method: Get, path: "/v1/accounts/{account}/capabilities/{capability}", path_params: &["account", "capability"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "account_capability.update", method: Post, path: "/v1/accounts/{account}/capabilities/{capability}", path_params: &["account", "capability"], query: &[], body: P66, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "account_capability.list", method: Get, path: "/v1/accounts/{account}/capabilities", path_params: &["account"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "account_capability.retrieve", method: Get, path: "/v1/accounts/{account}/capabilities/{capability}", path_params: &["account", "capability"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "account_capability.update", method: Post, path: "/v1/accounts/{account}/capabilities/{capability}", path_params: &["account", "capability"], query: &[], body: P66, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static ACCOUNT_EXTERNAL_ACCOUNT: [Operation; 5] = [
-    Operation { name: "account_external_account.create", method: Post, path: "/v1/accounts/{account}/external_accounts", path_params: &["account"], query: &[], body: P67, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "account_external_account.delete", method: Delete, path: "/v1/accounts/{account}/external_accounts/{id}", path_params: &["account", "id"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, host: Host::Api },
-    Operation { name: "account_external_account.list", method: Get, path: "/v1/accounts/{account}/external_accounts", path_params: &["account"], query: P69, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "account_external_account.retrieve", method: Get, path: "/v1/accounts/{account}/external_accounts/{id}", path_params: &["account", "id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "account_external_account.update", method: Post, path: "/v1/accounts/{account}/external_accounts/{id}", path_params: &["account", "id"], query: &[], body: P71, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "account_external_account.create", method: Post, path: "/v1/accounts/{account}/external_accounts", path_params: &["account"], query: &[], body: P67, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "account_external_account.delete", method: Delete, path: "/v1/accounts/{account}/external_accounts/{id}", path_params: &["account", "id"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, server: Server::Api },
+    Operation { name: "account_external_account.list", method: Get, path: "/v1/accounts/{account}/external_accounts", path_params: &["account"], query: P69, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "account_external_account.retrieve", method: Get, path: "/v1/accounts/{account}/external_accounts/{id}", path_params: &["account", "id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "account_external_account.update", method: Post, path: "/v1/accounts/{account}/external_accounts/{id}", path_params: &["account", "id"], query: &[], body: P71, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static ACCOUNT_LINK: [Operation; 1] = [
-    Operation { name: "account_link.create", method: Post, path: "/v1/account_links", path_params: &[], query: &[], body: P76, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "account_link.create", method: Post, path: "/v1/account_links", path_params: &[], query: &[], body: P76, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static ACCOUNT_LOGIN_LINK: [Operation; 1] = [
-    Operation { name: "account_login_link.create", method: Post, path: "/v1/accounts/{account}/login_links", path_params: &["account"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "account_login_link.create", method: Post, path: "/v1/accounts/{account}/login_links", path_params: &["account"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static ACCOUNT_PERSON: [Operation; 5] = [
-    Operation { name: "account_person.create", method: Post, path: "/v1/accounts/{account}/persons", path_params: &["account"], query: &[], body: P88, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "account_person.delete", method: Delete, path: "/v1/accounts/{account}/persons/{person}", path_params: &["account", "person"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, host: Host::Api },
-    Operation { name: "account_person.list", method: Get, path: "/v1/accounts/{account}/persons", path_params: &["account"], query: P90, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "account_person.retrieve", method: Get, path: "/v1/accounts/{account}/persons/{person}", path_params: &["account", "person"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "account_person.update", method: Post, path: "/v1/accounts/{account}/persons/{person}", path_params: &["account", "person"], query: &[], body: P88, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "account_person.create", method: Post, path: "/v1/accounts/{account}/persons", path_params: &["account"], query: &[], body: P88, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "account_person.delete", method: Delete, path: "/v1/accounts/{account}/persons/{person}", path_params: &["account", "person"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, server: Server::Api },
+    Operation { name: "account_person.list", method: Get, path: "/v1/accounts/{account}/persons", path_params: &["account"], query: P90, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "account_person.retrieve", method: Get, path: "/v1/accounts/{account}/persons/{person}", path_params: &["account", "person"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "account_person.update", method: Post, path: "/v1/accounts/{account}/persons/{person}", path_params: &["account", "person"], query: &[], body: P88, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static ACCOUNT_SESSION: [Operation; 1] = [
-    Operation { name: "account_session.create", method: Post, path: "/v1/account_sessions", path_params: &[], query: &[], body: P111, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "account_session.create", method: Post, path: "/v1/account_sessions", path_params: &[], query: &[], body: P111, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static APPLE_PAY_DOMAIN: [Operation; 4] = [
-    Operation { name: "apple_pay_domain.create", method: Post, path: "/v1/apple_pay/domains", path_params: &[], query: &[], body: P112, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "apple_pay_domain.delete", method: Delete, path: "/v1/apple_pay/domains/{domain}", path_params: &["domain"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, host: Host::Api },
-    Operation { name: "apple_pay_domain.list", method: Get, path: "/v1/apple_pay/domains", path_params: &[], query: P113, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "apple_pay_domain.retrieve", method: Get, path: "/v1/apple_pay/domains/{domain}", path_params: &["domain"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "apple_pay_domain.create", method: Post, path: "/v1/apple_pay/domains", path_params: &[], query: &[], body: P112, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "apple_pay_domain.delete", method: Delete, path: "/v1/apple_pay/domains/{domain}", path_params: &["domain"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, server: Server::Api },
+    Operation { name: "apple_pay_domain.list", method: Get, path: "/v1/apple_pay/domains", path_params: &[], query: P113, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "apple_pay_domain.retrieve", method: Get, path: "/v1/apple_pay/domains/{domain}", path_params: &["domain"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static APPLICATION_FEE: [Operation; 2] = [
-    Operation { name: "application_fee.list", method: Get, path: "/v1/application_fees", path_params: &[], query: P114, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "application_fee.retrieve", method: Get, path: "/v1/application_fees/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "application_fee.list", method: Get, path: "/v1/application_fees", path_params: &[], query: P114, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "application_fee.retrieve", method: Get, path: "/v1/application_fees/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static APPLICATION_FEE_REFUND: [Operation; 4] = [
-    Operation { name: "application_fee_refund.create", method: Post, path: "/v1/application_fees/{id}/refunds", path_params: &["id"], query: &[], body: P115, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "application_fee_refund.list", method: Get, path: "/v1/application_fees/{id}/refunds", path_params: &["id"], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "application_fee_refund.retrieve", method: Get, path: "/v1/application_fees/{fee}/refunds/{id}", path_params: &["fee", "id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "application_fee_refund.update", method: Post, path: "/v1/application_fees/{fee}/refunds/{id}", path_params: &["fee", "id"], query: &[], body: P117, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "application_fee_refund.create", method: Post, path: "/v1/application_fees/{id}/refunds", path_params: &["id"], query: &[], body: P115, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "application_fee_refund.list", method: Get, path: "/v1/application_fees/{id}/refunds", path_params: &["id"], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "application_fee_refund.retrieve", method: Get, path: "/v1/application_fees/{fee}/refunds/{id}", path_params: &["fee", "id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "application_fee_refund.update", method: Post, path: "/v1/application_fees/{fee}/refunds/{id}", path_params: &["fee", "id"], query: &[], body: P117, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static APPS_SECRET: [Operation; 4] = [
-    Operation { name: "apps.secret.create", method: Post, path: "/v1/apps/secrets", path_params: &[], query: &[], body: P120, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "apps.secret.delete_where", method: Post, path: "/v1/apps/secrets/delete", path_params: &[], query: &[], body: P121, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "apps.secret.find", method: Get, path: "/v1/apps/secrets/find", path_params: &[], query: P121, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "apps.secret.list", method: Get, path: "/v1/apps/secrets", path_params: &[], query: P122, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
+    Operation { name: "apps.secret.create", method: Post, path: "/v1/apps/secrets", path_params: &[], query: &[], body: P120, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "apps.secret.delete_where", method: Post, path: "/v1/apps/secrets/delete", path_params: &[], query: &[], body: P121, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "apps.secret.find", method: Get, path: "/v1/apps/secrets/find", path_params: &[], query: P121, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "apps.secret.list", method: Get, path: "/v1/apps/secrets", path_params: &[], query: P122, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
 ];
 
 pub(super) static BALANCE: [Operation; 1] = [
-    Operation { name: "balance.retrieve", method: Get, path: "/v1/balance", path_params: &[], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "balance.retrieve", method: Get, path: "/v1/balance", path_params: &[], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static BALANCE_SETTINGS: [Operation; 2] = [
-    Operation { name: "balance_settings.retrieve", method: Get, path: "/v1/balance_settings", path_params: &[], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "balance_settings.update", method: Post, path: "/v1/balance_settings", path_params: &[], query: &[], body: P132, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "balance_settings.retrieve", method: Get, path: "/v1/balance_settings", path_params: &[], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "balance_settings.update", method: Post, path: "/v1/balance_settings", path_params: &[], query: &[], body: P132, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static BALANCE_TRANSACTION: [Operation; 2] = [
-    Operation { name: "balance_transaction.list", method: Get, path: "/v1/balance_transactions", path_params: &[], query: P133, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "balance_transaction.retrieve", method: Get, path: "/v1/balance_transactions/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "balance_transaction.list", method: Get, path: "/v1/balance_transactions", path_params: &[], query: P133, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "balance_transaction.retrieve", method: Get, path: "/v1/balance_transactions/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static BILLING_ALERT: [Operation; 6] = [
-    Operation { name: "billing.alert.activate", method: Post, path: "/v1/billing/alerts/{id}/activate", path_params: &["id"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "billing.alert.archive", method: Post, path: "/v1/billing/alerts/{id}/archive", path_params: &["id"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "billing.alert.create", method: Post, path: "/v1/billing/alerts", path_params: &[], query: &[], body: P139, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "billing.alert.deactivate", method: Post, path: "/v1/billing/alerts/{id}/deactivate", path_params: &["id"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "billing.alert.list", method: Get, path: "/v1/billing/alerts", path_params: &[], query: P140, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "billing.alert.retrieve", method: Get, path: "/v1/billing/alerts/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "billing.alert.activate", method: Post, path: "/v1/billing/alerts/{id}/activate", path_params: &["id"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "billing.alert.archive", method: Post, path: "/v1/billing/alerts/{id}/archive", path_params: &["id"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "billing.alert.create", method: Post, path: "/v1/billing/alerts", path_params: &[], query: &[], body: P139, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "billing.alert.deactivate", method: Post, path: "/v1/billing/alerts/{id}/deactivate", path_params: &["id"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "billing.alert.list", method: Get, path: "/v1/billing/alerts", path_params: &[], query: P140, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "billing.alert.retrieve", method: Get, path: "/v1/billing/alerts/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static BILLING_CREDIT_BALANCE_SUMMARY: [Operation; 1] = [
-    Operation { name: "billing.credit_balance_summary.retrieve", method: Get, path: "/v1/billing/credit_balance_summary", path_params: &[], query: P146, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "billing.credit_balance_summary.retrieve", method: Get, path: "/v1/billing/credit_balance_summary", path_params: &[], query: P146, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static BILLING_CREDIT_BALANCE_TRANSACTION: [Operation; 2] = [
-    Operation { name: "billing.credit_balance_transaction.list", method: Get, path: "/v1/billing/credit_balance_transactions", path_params: &[], query: P147, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "billing.credit_balance_transaction.retrieve", method: Get, path: "/v1/billing/credit_balance_transactions/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "billing.credit_balance_transaction.list", method: Get, path: "/v1/billing/credit_balance_transactions", path_params: &[], query: P147, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "billing.credit_balance_transaction.retrieve", method: Get, path: "/v1/billing/credit_balance_transactions/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static BILLING_CREDIT_GRANT: [Operation; 6] = [
-    Operation { name: "billing.credit_grant.create", method: Post, path: "/v1/billing/credit_grants", path_params: &[], query: &[], body: P153, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "billing.credit_grant.expire", method: Post, path: "/v1/billing/credit_grants/{id}/expire", path_params: &["id"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "billing.credit_grant.list", method: Get, path: "/v1/billing/credit_grants", path_params: &[], query: P154, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "billing.credit_grant.retrieve", method: Get, path: "/v1/billing/credit_grants/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "billing.credit_grant.update", method: Post, path: "/v1/billing/credit_grants/{id}", path_params: &["id"], query: &[], body: P155, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "billing.credit_grant.void_grant", method: Post, path: "/v1/billing/credit_grants/{id}/void", path_params: &["id"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "billing.credit_grant.create", method: Post, path: "/v1/billing/credit_grants", path_params: &[], query: &[], body: P153, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "billing.credit_grant.expire", method: Post, path: "/v1/billing/credit_grants/{id}/expire", path_params: &["id"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "billing.credit_grant.list", method: Get, path: "/v1/billing/credit_grants", path_params: &[], query: P154, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "billing.credit_grant.retrieve", method: Get, path: "/v1/billing/credit_grants/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "billing.credit_grant.update", method: Post, path: "/v1/billing/credit_grants/{id}", path_params: &["id"], query: &[], body: P155, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "billing.credit_grant.void_grant", method: Post, path: "/v1/billing/credit_grants/{id}/void", path_params: &["id"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static BILLING_METER: [Operation; 6] = [
-    Operation { name: "billing.meter.create", method: Post, path: "/v1/billing/meters", path_params: &[], query: &[], body: P162, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "billing.meter.deactivate", method: Post, path: "/v1/billing/meters/{id}/deactivate", path_params: &["id"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "billing.meter.list", method: Get, path: "/v1/billing/meters", path_params: &[], query: P164, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "billing.meter.reactivate", method: Post, path: "/v1/billing/meters/{id}/reactivate", path_params: &["id"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "billing.meter.retrieve", method: Get, path: "/v1/billing/meters/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "billing.meter.update", method: Post, path: "/v1/billing/meters/{id}", path_params: &["id"], query: &[], body: P165, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "billing.meter.create", method: Post, path: "/v1/billing/meters", path_params: &[], query: &[], body: P162, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "billing.meter.deactivate", method: Post, path: "/v1/billing/meters/{id}/deactivate", path_params: &["id"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "billing.meter.list", method: Get, path: "/v1/billing/meters", path_params: &[], query: P164, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "billing.meter.reactivate", method: Post, path: "/v1/billing/meters/{id}/reactivate", path_params: &["id"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "billing.meter.retrieve", method: Get, path: "/v1/billing/meters/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "billing.meter.update", method: Post, path: "/v1/billing/meters/{id}", path_params: &["id"], query: &[], body: P165, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static BILLING_METER_EVENT: [Operation; 1] = [
-    Operation { name: "billing.meter_event.create", method: Post, path: "/v1/billing/meter_events", path_params: &[], query: &[], body: P166, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "billing.meter_event.create", method: Post, path: "/v1/billing/meter_events", path_params: &[], query: &[], body: P166, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static BILLING_METER_EVENT_ADJUSTMENT: [Operation; 1] = [
-    Operation { name: "billing.meter_event_adjustment.create", method: Post, path: "/v1/billing/meter_event_adjustments", path_params: &[], query: &[], body: P169, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "billing.meter_event_adjustment.create", method: Post, path: "/v1/billing/meter_event_adjustments", path_params: &[], query: &[], body: P169, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static BILLING_METER_EVENT_SUMMARY: [Operation; 1] = [
-    Operation { name: "billing.meter_event_summary.list", method: Get, path: "/v1/billing/meters/{id}/event_summaries", path_params: &["id"], query: P170, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
+    Operation { name: "billing.meter_event_summary.list", method: Get, path: "/v1/billing/meters/{id}/event_summaries", path_params: &["id"], query: P170, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
 ];
 
 pub(super) static BILLING_PORTAL_CONFIGURATION: [Operation; 4] = [
-    Operation { name: "billing_portal.configuration.create", method: Post, path: "/v1/billing_portal/configurations", path_params: &[], query: &[], body: P191, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "billing_portal.configuration.list", method: Get, path: "/v1/billing_portal/configurations", path_params: &[], query: P192, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "billing_portal.configuration.retrieve", method: Get, path: "/v1/billing_portal/configurations/{configuration}", path_params: &["configuration"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "billing_portal.configuration.update", method: Post, path: "/v1/billing_portal/configurations/{configuration}", path_params: &["configuration"], query: &[], body: P200, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "billing_portal.configuration.create", method: Post, path: "/v1/billing_portal/configurations", path_params: &[], query: &[], body: P191, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "billing_portal.configuration.list", method: Get, path: "/v1/billing_portal/configurations", path_params: &[], query: P192, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "billing_portal.configuration.retrieve", method: Get, path: "/v1/billing_portal/configurations/{configuration}", path_params: &["configuration"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "billing_portal.configuration.update", method: Post, path: "/v1/billing_portal/configurations/{configuration}", path_params: &["configuration"], query: &[], body: P200, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static BILLING_PORTAL_SESSION: [Operation; 1] = [
-    Operation { name: "billing_portal.session.create", method: Post, path: "/v1/billing_portal/sessions", path_params: &[], query: &[], body: P216, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "billing_portal.session.create", method: Post, path: "/v1/billing_portal/sessions", path_params: &[], query: &[], body: P216, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static CHARGE: [Operation; 6] = [
-    Operation { name: "charge.capture", method: Post, path: "/v1/charges/{charge}/capture", path_params: &["charge"], query: &[], body: P218, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "charge.create", method: Post, path: "/v1/charges", path_params: &[], query: &[], body: P228, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "charge.list", method: Get, path: "/v1/charges", path_params: &[], query: P229, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "charge.retrieve", method: Get, path: "/v1/charges/{charge}", path_params: &["charge"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "charge.search", method: Get, path: "/v1/charges/search", path_params: &[], query: P230, body: &[], encoding: Encoding::Form, answer: Answer::Search, host: Host::Api },
-    Operation { name: "charge.update", method: Post, path: "/v1/charges/{charge}", path_params: &["charge"], query: &[], body: P233, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "charge.capture", method: Post, path: "/v1/charges/{charge}/capture", path_params: &["charge"], query: &[], body: P218, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "charge.create", method: Post, path: "/v1/charges", path_params: &[], query: &[], body: P228, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "charge.list", method: Get, path: "/v1/charges", path_params: &[], query: P229, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "charge.retrieve", method: Get, path: "/v1/charges/{charge}", path_params: &["charge"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "charge.search", method: Get, path: "/v1/charges/search", path_params: &[], query: P230, body: &[], encoding: Encoding::Form, answer: Answer::Search, server: Server::Api },
+    Operation { name: "charge.update", method: Post, path: "/v1/charges/{charge}", path_params: &["charge"], query: &[], body: P233, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static CHECKOUT_SESSION: [Operation; 5] = [
-    Operation { name: "checkout.session.create", method: Post, path: "/v1/checkout/sessions", path_params: &[], query: &[], body: P388, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "checkout.session.expire", method: Post, path: "/v1/checkout/sessions/{session}/expire", path_params: &["session"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "checkout.session.list", method: Get, path: "/v1/checkout/sessions", path_params: &[], query: P391, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "checkout.session.retrieve", method: Get, path: "/v1/checkout/sessions/{session}", path_params: &["session"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "checkout.session.update", method: Post, path: "/v1/checkout/sessions/{session}", path_params: &["session"], query: &[], body: P396, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "checkout.session.create", method: Post, path: "/v1/checkout/sessions", path_params: &[], query: &[], body: P388, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "checkout.session.expire", method: Post, path: "/v1/checkout/sessions/{session}/expire", path_params: &["session"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "checkout.session.list", method: Get, path: "/v1/checkout/sessions", path_params: &[], query: P391, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "checkout.session.retrieve", method: Get, path: "/v1/checkout/sessions/{session}", path_params: &["session"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "checkout.session.update", method: Post, path: "/v1/checkout/sessions/{session}", path_params: &["session"], query: &[], body: P396, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static CHECKOUT_SESSION_LINE_ITEM: [Operation; 1] = [
-    Operation { name: "checkout.session_line_item.list", method: Get, path: "/v1/checkout/sessions/{session}/line_items", path_params: &["session"], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
+    Operation { name: "checkout.session_line_item.list", method: Get, path: "/v1/checkout/sessions/{session}/line_items", path_params: &["session"], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
 ];
 
 pub(super) static CLIMATE_ORDER: [Operation; 5] = [
-    Operation { name: "climate.order.cancel", method: Post, path: "/v1/climate/orders/{order}/cancel", path_params: &["order"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "climate.order.create", method: Post, path: "/v1/climate/orders", path_params: &[], query: &[], body: P398, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "climate.order.list", method: Get, path: "/v1/climate/orders", path_params: &[], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "climate.order.retrieve", method: Get, path: "/v1/climate/orders/{order}", path_params: &["order"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "climate.order.update", method: Post, path: "/v1/climate/orders/{order}", path_params: &["order"], query: &[], body: P400, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "climate.order.cancel", method: Post, path: "/v1/climate/orders/{order}/cancel", path_params: &["order"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "climate.order.create", method: Post, path: "/v1/climate/orders", path_params: &[], query: &[], body: P398, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "climate.order.list", method: Get, path: "/v1/climate/orders", path_params: &[], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "climate.order.retrieve", method: Get, path: "/v1/climate/orders/{order}", path_params: &["order"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "climate.order.update", method: Post, path: "/v1/climate/orders/{order}", path_params: &["order"], query: &[], body: P400, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static CLIMATE_PRODUCT: [Operation; 2] = [
-    Operation { name: "climate.product.list", method: Get, path: "/v1/climate/products", path_params: &[], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "climate.product.retrieve", method: Get, path: "/v1/climate/products/{product}", path_params: &["product"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "climate.product.list", method: Get, path: "/v1/climate/products", path_params: &[], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "climate.product.retrieve", method: Get, path: "/v1/climate/products/{product}", path_params: &["product"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static CLIMATE_SUPPLIER: [Operation; 2] = [
-    Operation { name: "climate.supplier.list", method: Get, path: "/v1/climate/suppliers", path_params: &[], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "climate.supplier.retrieve", method: Get, path: "/v1/climate/suppliers/{supplier}", path_params: &["supplier"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "climate.supplier.list", method: Get, path: "/v1/climate/suppliers", path_params: &[], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "climate.supplier.retrieve", method: Get, path: "/v1/climate/suppliers/{supplier}", path_params: &["supplier"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static CONFIRMATION_TOKEN: [Operation; 1] = [
-    Operation { name: "confirmation_token.retrieve", method: Get, path: "/v1/confirmation_tokens/{confirmation_token}", path_params: &["confirmation_token"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "confirmation_token.retrieve", method: Get, path: "/v1/confirmation_tokens/{confirmation_token}", path_params: &["confirmation_token"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static COUNTRY_SPEC: [Operation; 2] = [
-    Operation { name: "country_spec.list", method: Get, path: "/v1/country_specs", path_params: &[], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "country_spec.retrieve", method: Get, path: "/v1/country_specs/{country}", path_params: &["country"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "country_spec.list", method: Get, path: "/v1/country_specs", path_params: &[], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "country_spec.retrieve", method: Get, path: "/v1/country_specs/{country}", path_params: &["country"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static COUPON: [Operation; 5] = [
-    Operation { name: "coupon.create", method: Post, path: "/v1/coupons", path_params: &[], query: &[], body: P404, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "coupon.delete", method: Delete, path: "/v1/coupons/{coupon}", path_params: &["coupon"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, host: Host::Api },
-    Operation { name: "coupon.list", method: Get, path: "/v1/coupons", path_params: &[], query: P405, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "coupon.retrieve", method: Get, path: "/v1/coupons/{coupon}", path_params: &["coupon"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "coupon.update", method: Post, path: "/v1/coupons/{coupon}", path_params: &["coupon"], query: &[], body: P406, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "coupon.create", method: Post, path: "/v1/coupons", path_params: &[], query: &[], body: P404, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "coupon.delete", method: Delete, path: "/v1/coupons/{coupon}", path_params: &["coupon"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, server: Server::Api },
+    Operation { name: "coupon.list", method: Get, path: "/v1/coupons", path_params: &[], query: P405, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "coupon.retrieve", method: Get, path: "/v1/coupons/{coupon}", path_params: &["coupon"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "coupon.update", method: Post, path: "/v1/coupons/{coupon}", path_params: &["coupon"], query: &[], body: P406, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static CREDIT_NOTE: [Operation; 6] = [
-    Operation { name: "credit_note.create", method: Post, path: "/v1/credit_notes", path_params: &[], query: &[], body: P416, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "credit_note.list", method: Get, path: "/v1/credit_notes", path_params: &[], query: P417, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "credit_note.preview", method: Get, path: "/v1/credit_notes/preview", path_params: &[], query: P416, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "credit_note.retrieve", method: Get, path: "/v1/credit_notes/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "credit_note.update", method: Post, path: "/v1/credit_notes/{id}", path_params: &["id"], query: &[], body: P418, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "credit_note.void_credit_note", method: Post, path: "/v1/credit_notes/{id}/void", path_params: &["id"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "credit_note.create", method: Post, path: "/v1/credit_notes", path_params: &[], query: &[], body: P416, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "credit_note.list", method: Get, path: "/v1/credit_notes", path_params: &[], query: P417, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "credit_note.preview", method: Get, path: "/v1/credit_notes/preview", path_params: &[], query: P416, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "credit_note.retrieve", method: Get, path: "/v1/credit_notes/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "credit_note.update", method: Post, path: "/v1/credit_notes/{id}", path_params: &["id"], query: &[], body: P418, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "credit_note.void_credit_note", method: Post, path: "/v1/credit_notes/{id}/void", path_params: &["id"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static CREDIT_NOTE_LINE_ITEM: [Operation; 1] = [
-    Operation { name: "credit_note_line_item.list", method: Get, path: "/v1/credit_notes/{credit_note}/lines", path_params: &["credit_note"], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
+    Operation { name: "credit_note_line_item.list", method: Get, path: "/v1/credit_notes/{credit_note}/lines", path_params: &["credit_note"], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
 ];
 
 pub(super) static CREDIT_NOTE_PREVIEW_LINES: [Operation; 1] = [
-    Operation { name: "credit_note_preview_lines.list", method: Get, path: "/v1/credit_notes/preview/lines", path_params: &[], query: P419, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
+    Operation { name: "credit_note_preview_lines.list", method: Get, path: "/v1/credit_notes/preview/lines", path_params: &[], query: P419, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
 ];
 
 pub(super) static CUSTOMER: [Operation; 7] = [
-    Operation { name: "customer.create", method: Post, path: "/v1/customers", path_params: &[], query: &[], body: P430, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "customer.delete", method: Delete, path: "/v1/customers/{customer}", path_params: &["customer"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, host: Host::Api },
-    Operation { name: "customer.delete_discount", method: Delete, path: "/v1/customers/{customer}/discount", path_params: &["customer"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, host: Host::Api },
-    Operation { name: "customer.list", method: Get, path: "/v1/customers", path_params: &[], query: P431, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "customer.retrieve", method: Get, path: "/v1/customers/{customer}", path_params: &["customer"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "customer.search", method: Get, path: "/v1/customers/search", path_params: &[], query: P230, body: &[], encoding: Encoding::Form, answer: Answer::Search, host: Host::Api },
-    Operation { name: "customer.update", method: Post, path: "/v1/customers/{customer}", path_params: &["customer"], query: &[], body: P436, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "customer.create", method: Post, path: "/v1/customers", path_params: &[], query: &[], body: P430, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "customer.delete", method: Delete, path: "/v1/customers/{customer}", path_params: &["customer"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, server: Server::Api },
+    Operation { name: "customer.delete_discount", method: Delete, path: "/v1/customers/{customer}/discount", path_params: &["customer"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, server: Server::Api },
+    Operation { name: "customer.list", method: Get, path: "/v1/customers", path_params: &[], query: P431, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "customer.retrieve", method: Get, path: "/v1/customers/{customer}", path_params: &["customer"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "customer.search", method: Get, path: "/v1/customers/search", path_params: &[], query: P230, body: &[], encoding: Encoding::Form, answer: Answer::Search, server: Server::Api },
+    Operation { name: "customer.update", method: Post, path: "/v1/customers/{customer}", path_params: &["customer"], query: &[], body: P436, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static CUSTOMER_BALANCE_TRANSACTION: [Operation; 4] = [
-    Operation { name: "customer_balance_transaction.create", method: Post, path: "/v1/customers/{customer}/balance_transactions", path_params: &["customer"], query: &[], body: P437, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "customer_balance_transaction.list", method: Get, path: "/v1/customers/{customer}/balance_transactions", path_params: &["customer"], query: P438, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "customer_balance_transaction.retrieve", method: Get, path: "/v1/customers/{customer}/balance_transactions/{transaction}", path_params: &["customer", "transaction"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "customer_balance_transaction.update", method: Post, path: "/v1/customers/{customer}/balance_transactions/{transaction}", path_params: &["customer", "transaction"], query: &[], body: P439, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "customer_balance_transaction.create", method: Post, path: "/v1/customers/{customer}/balance_transactions", path_params: &["customer"], query: &[], body: P437, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "customer_balance_transaction.list", method: Get, path: "/v1/customers/{customer}/balance_transactions", path_params: &["customer"], query: P438, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "customer_balance_transaction.retrieve", method: Get, path: "/v1/customers/{customer}/balance_transactions/{transaction}", path_params: &["customer", "transaction"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "customer_balance_transaction.update", method: Post, path: "/v1/customers/{customer}/balance_transactions/{transaction}", path_params: &["customer", "transaction"], query: &[], body: P439, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static CUSTOMER_CASH_BALANCE: [Operation; 2] = [
-    Operation { name: "customer_cash_balance.retrieve", method: Get, path: "/v1/customers/{customer}/cash_balance", path_params: &["customer"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "customer_cash_balance.update", method: Post, path: "/v1/customers/{customer}/cash_balance", path_params: &["customer"], query: &[], body: P440, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "customer_cash_balance.retrieve", method: Get, path: "/v1/customers/{customer}/cash_balance", path_params: &["customer"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "customer_cash_balance.update", method: Post, path: "/v1/customers/{customer}/cash_balance", path_params: &["customer"], query: &[], body: P440, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static CUSTOMER_CASH_BALANCE_TRANSACTION: [Operation; 2] = [
-    Operation { name: "customer_cash_balance_transaction.list", method: Get, path: "/v1/customers/{customer}/cash_balance_transactions", path_params: &["customer"], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "customer_cash_balance_transaction.retrieve", method: Get, path: "/v1/customers/{customer}/cash_balance_transactions/{transaction}", path_params: &["customer", "transaction"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "customer_cash_balance_transaction.list", method: Get, path: "/v1/customers/{customer}/cash_balance_transactions", path_params: &["customer"], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "customer_cash_balance_transaction.retrieve", method: Get, path: "/v1/customers/{customer}/cash_balance_transactions/{transaction}", path_params: &["customer", "transaction"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static CUSTOMER_FUNDING_INSTRUCTIONS: [Operation; 1] = [
-    Operation { name: "customer_funding_instructions.create", method: Post, path: "/v1/customers/{customer}/funding_instructions", path_params: &["customer"], query: &[], body: P443, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "customer_funding_instructions.create", method: Post, path: "/v1/customers/{customer}/funding_instructions", path_params: &["customer"], query: &[], body: P443, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static CUSTOMER_PAYMENT_METHOD: [Operation; 2] = [
-    Operation { name: "customer_payment_method.list", method: Get, path: "/v1/customers/{customer}/payment_methods", path_params: &["customer"], query: P445, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "customer_payment_method.retrieve", method: Get, path: "/v1/customers/{customer}/payment_methods/{payment_method}", path_params: &["customer", "payment_method"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "customer_payment_method.list", method: Get, path: "/v1/customers/{customer}/payment_methods", path_params: &["customer"], query: P445, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "customer_payment_method.retrieve", method: Get, path: "/v1/customers/{customer}/payment_methods/{payment_method}", path_params: &["customer", "payment_method"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static CUSTOMER_PAYMENT_SOURCE: [Operation; 6] = [
-    Operation { name: "customer_payment_source.create", method: Post, path: "/v1/customers/{customer}/sources", path_params: &["customer"], query: &[], body: P446, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "customer_payment_source.delete", method: Delete, path: "/v1/customers/{customer}/sources/{id}", path_params: &["customer", "id"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "customer_payment_source.list", method: Get, path: "/v1/customers/{customer}/sources", path_params: &["customer"], query: P447, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "customer_payment_source.retrieve", method: Get, path: "/v1/customers/{customer}/sources/{id}", path_params: &["customer", "id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "customer_payment_source.update", method: Post, path: "/v1/customers/{customer}/sources/{id}", path_params: &["customer", "id"], query: &[], body: P449, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "customer_payment_source.verify", method: Post, path: "/v1/customers/{customer}/sources/{id}/verify", path_params: &["customer", "id"], query: &[], body: P450, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "customer_payment_source.create", method: Post, path: "/v1/customers/{customer}/sources", path_params: &["customer"], query: &[], body: P446, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "customer_payment_source.delete", method: Delete, path: "/v1/customers/{customer}/sources/{id}", path_params: &["customer", "id"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "customer_payment_source.list", method: Get, path: "/v1/customers/{customer}/sources", path_params: &["customer"], query: P447, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "customer_payment_source.retrieve", method: Get, path: "/v1/customers/{customer}/sources/{id}", path_params: &["customer", "id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "customer_payment_source.update", method: Post, path: "/v1/customers/{customer}/sources/{id}", path_params: &["customer", "id"], query: &[], body: P449, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "customer_payment_source.verify", method: Post, path: "/v1/customers/{customer}/sources/{id}/verify", path_params: &["customer", "id"], query: &[], body: P450, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static CUSTOMER_SESSION: [Operation; 1] = [
-    Operation { name: "customer_session.create", method: Post, path: "/v1/customer_sessions", path_params: &[], query: &[], body: P458, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "customer_session.create", method: Post, path: "/v1/customer_sessions", path_params: &[], query: &[], body: P458, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static CUSTOMER_TAX_ID: [Operation; 4] = [
-    Operation { name: "customer_tax_id.create", method: Post, path: "/v1/customers/{customer}/tax_ids", path_params: &["customer"], query: &[], body: P459, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "customer_tax_id.delete", method: Delete, path: "/v1/customers/{customer}/tax_ids/{id}", path_params: &["customer", "id"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, host: Host::Api },
-    Operation { name: "customer_tax_id.list", method: Get, path: "/v1/customers/{customer}/tax_ids", path_params: &["customer"], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "customer_tax_id.retrieve", method: Get, path: "/v1/customers/{customer}/tax_ids/{id}", path_params: &["customer", "id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "customer_tax_id.create", method: Post, path: "/v1/customers/{customer}/tax_ids", path_params: &["customer"], query: &[], body: P459, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "customer_tax_id.delete", method: Delete, path: "/v1/customers/{customer}/tax_ids/{id}", path_params: &["customer", "id"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, server: Server::Api },
+    Operation { name: "customer_tax_id.list", method: Get, path: "/v1/customers/{customer}/tax_ids", path_params: &["customer"], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "customer_tax_id.retrieve", method: Get, path: "/v1/customers/{customer}/tax_ids/{id}", path_params: &["customer", "id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static DISPUTE: [Operation; 4] = [
-    Operation { name: "dispute.close", method: Post, path: "/v1/disputes/{dispute}/close", path_params: &["dispute"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "dispute.list", method: Get, path: "/v1/disputes", path_params: &[], query: P460, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "dispute.retrieve", method: Get, path: "/v1/disputes/{dispute}", path_params: &["dispute"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "dispute.update", method: Post, path: "/v1/disputes/{dispute}", path_params: &["dispute"], query: &[], body: P469, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "dispute.close", method: Post, path: "/v1/disputes/{dispute}/close", path_params: &["dispute"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "dispute.list", method: Get, path: "/v1/disputes", path_params: &[], query: P460, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "dispute.retrieve", method: Get, path: "/v1/disputes/{dispute}", path_params: &["dispute"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "dispute.update", method: Post, path: "/v1/disputes/{dispute}", path_params: &["dispute"], query: &[], body: P469, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static ENTITLEMENTS_ACTIVE_ENTITLEMENT: [Operation; 2] = [
-    Operation { name: "entitlements.active_entitlement.list", method: Get, path: "/v1/entitlements/active_entitlements", path_params: &[], query: P470, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "entitlements.active_entitlement.retrieve", method: Get, path: "/v1/entitlements/active_entitlements/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "entitlements.active_entitlement.list", method: Get, path: "/v1/entitlements/active_entitlements", path_params: &[], query: P470, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "entitlements.active_entitlement.retrieve", method: Get, path: "/v1/entitlements/active_entitlements/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static ENTITLEMENTS_FEATURE: [Operation; 4] = [
-    Operation { name: "entitlements.feature.create", method: Post, path: "/v1/entitlements/features", path_params: &[], query: &[], body: P471, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "entitlements.feature.list", method: Get, path: "/v1/entitlements/features", path_params: &[], query: P472, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "entitlements.feature.retrieve", method: Get, path: "/v1/entitlements/features/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "entitlements.feature.update", method: Post, path: "/v1/entitlements/features/{id}", path_params: &["id"], query: &[], body: P473, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "entitlements.feature.create", method: Post, path: "/v1/entitlements/features", path_params: &[], query: &[], body: P471, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "entitlements.feature.list", method: Get, path: "/v1/entitlements/features", path_params: &[], query: P472, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "entitlements.feature.retrieve", method: Get, path: "/v1/entitlements/features/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "entitlements.feature.update", method: Post, path: "/v1/entitlements/features/{id}", path_params: &["id"], query: &[], body: P473, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static EPHEMERAL_KEY: [Operation; 2] = [
-    Operation { name: "ephemeral_key.create", method: Post, path: "/v1/ephemeral_keys", path_params: &[], query: &[], body: P474, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "ephemeral_key.delete", method: Delete, path: "/v1/ephemeral_keys/{key}", path_params: &["key"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "ephemeral_key.create", method: Post, path: "/v1/ephemeral_keys", path_params: &[], query: &[], body: P474, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "ephemeral_key.delete", method: Delete, path: "/v1/ephemeral_keys/{key}", path_params: &["key"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static EVENT: [Operation; 2] = [
-    Operation { name: "event.list", method: Get, path: "/v1/events", path_params: &[], query: P475, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "event.retrieve", method: Get, path: "/v1/events/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "event.list", method: Get, path: "/v1/events", path_params: &[], query: P475, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "event.retrieve", method: Get, path: "/v1/events/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static EXCHANGE_RATE: [Operation; 2] = [
-    Operation { name: "exchange_rate.list", method: Get, path: "/v1/exchange_rates", path_params: &[], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "exchange_rate.retrieve", method: Get, path: "/v1/exchange_rates/{rate_id}", path_params: &["rate_id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "exchange_rate.list", method: Get, path: "/v1/exchange_rates", path_params: &[], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "exchange_rate.retrieve", method: Get, path: "/v1/exchange_rates/{rate_id}", path_params: &["rate_id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static FILE: [Operation; 3] = [
-    Operation { name: "file.create", method: Post, path: "/v1/files", path_params: &[], query: &[], body: P478, encoding: Encoding::Multipart, answer: Answer::Object, host: Host::Files },
-    Operation { name: "file.list", method: Get, path: "/v1/files", path_params: &[], query: P480, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "file.retrieve", method: Get, path: "/v1/files/{file}", path_params: &["file"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "file.create", method: Post, path: "/v1/files", path_params: &[], query: &[], body: P478, encoding: Encoding::Multipart, answer: Answer::Object, server: Server::Files },
+    Operation { name: "file.list", method: Get, path: "/v1/files", path_params: &[], query: P480, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "file.retrieve", method: Get, path: "/v1/files/{file}", path_params: &["file"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static FILE_LINK: [Operation; 4] = [
-    Operation { name: "file_link.create", method: Post, path: "/v1/file_links", path_params: &[], query: &[], body: P481, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "file_link.list", method: Get, path: "/v1/file_links", path_params: &[], query: P482, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "file_link.retrieve", method: Get, path: "/v1/file_links/{link}", path_params: &["link"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "file_link.update", method: Post, path: "/v1/file_links/{link}", path_params: &["link"], query: &[], body: P485, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "file_link.create", method: Post, path: "/v1/file_links", path_params: &[], query: &[], body: P481, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "file_link.list", method: Get, path: "/v1/file_links", path_params: &[], query: P482, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "file_link.retrieve", method: Get, path: "/v1/file_links/{link}", path_params: &["link"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "file_link.update", method: Post, path: "/v1/file_links/{link}", path_params: &["link"], query: &[], body: P485, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static FINANCIAL_CONNECTIONS_ACCOUNT: [Operation; 6] = [
-    Operation { name: "financial_connections.account.disconnect", method: Post, path: "/v1/financial_connections/accounts/{account}/disconnect", path_params: &["account"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "financial_connections.account.list", method: Get, path: "/v1/financial_connections/accounts", path_params: &[], query: P487, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "financial_connections.account.refresh", method: Post, path: "/v1/financial_connections/accounts/{account}/refresh", path_params: &["account"], query: &[], body: P489, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "financial_connections.account.retrieve", method: Get, path: "/v1/financial_connections/accounts/{account}", path_params: &["account"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "financial_connections.account.subscribe", method: Post, path: "/v1/financial_connections/accounts/{account}/subscribe", path_params: &["account"], query: &[], body: P491, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "financial_connections.account.unsubscribe", method: Post, path: "/v1/financial_connections/accounts/{account}/unsubscribe", path_params: &["account"], query: &[], body: P491, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "financial_connections.account.disconnect", method: Post, path: "/v1/financial_connections/accounts/{account}/disconnect", path_params: &["account"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "financial_connections.account.list", method: Get, path: "/v1/financial_connections/accounts", path_params: &[], query: P487, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "financial_connections.account.refresh", method: Post, path: "/v1/financial_connections/accounts/{account}/refresh", path_params: &["account"], query: &[], body: P489, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "financial_connections.account.retrieve", method: Get, path: "/v1/financial_connections/accounts/{account}", path_params: &["account"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "financial_connections.account.subscribe", method: Post, path: "/v1/financial_connections/accounts/{account}/subscribe", path_params: &["account"], query: &[], body: P491, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "financial_connections.account.unsubscribe", method: Post, path: "/v1/financial_connections/accounts/{account}/unsubscribe", path_params: &["account"], query: &[], body: P491, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static FINANCIAL_CONNECTIONS_ACCOUNT_OWNER: [Operation; 1] = [
-    Operation { name: "financial_connections.account_owner.list", method: Get, path: "/v1/financial_connections/accounts/{account}/owners", path_params: &["account"], query: P492, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
+    Operation { name: "financial_connections.account_owner.list", method: Get, path: "/v1/financial_connections/accounts/{account}/owners", path_params: &["account"], query: P492, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
 ];
 
 pub(super) static FINANCIAL_CONNECTIONS_SESSION: [Operation; 2] = [
-    Operation { name: "financial_connections.session.create", method: Post, path: "/v1/financial_connections/sessions", path_params: &[], query: &[], body: P497, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "financial_connections.session.retrieve", method: Get, path: "/v1/financial_connections/sessions/{session}", path_params: &["session"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "financial_connections.session.create", method: Post, path: "/v1/financial_connections/sessions", path_params: &[], query: &[], body: P497, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "financial_connections.session.retrieve", method: Get, path: "/v1/financial_connections/sessions/{session}", path_params: &["session"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static FINANCIAL_CONNECTIONS_TRANSACTION: [Operation; 2] = [
-    Operation { name: "financial_connections.transaction.list", method: Get, path: "/v1/financial_connections/transactions", path_params: &[], query: P499, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "financial_connections.transaction.retrieve", method: Get, path: "/v1/financial_connections/transactions/{transaction}", path_params: &["transaction"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "financial_connections.transaction.list", method: Get, path: "/v1/financial_connections/transactions", path_params: &[], query: P499, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "financial_connections.transaction.retrieve", method: Get, path: "/v1/financial_connections/transactions/{transaction}", path_params: &["transaction"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static FORWARDING_REQUEST: [Operation; 3] = [
-    Operation { name: "forwarding.request.create", method: Post, path: "/v1/forwarding/requests", path_params: &[], query: &[], body: P503, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "forwarding.request.list", method: Get, path: "/v1/forwarding/requests", path_params: &[], query: P504, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "forwarding.request.retrieve", method: Get, path: "/v1/forwarding/requests/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "forwarding.request.create", method: Post, path: "/v1/forwarding/requests", path_params: &[], query: &[], body: P503, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "forwarding.request.list", method: Get, path: "/v1/forwarding/requests", path_params: &[], query: P504, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "forwarding.request.retrieve", method: Get, path: "/v1/forwarding/requests/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static IDENTITY_VERIFICATION_REPORT: [Operation; 2] = [
-    Operation { name: "identity.verification_report.list", method: Get, path: "/v1/identity/verification_reports", path_params: &[], query: P506, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "identity.verification_report.retrieve", method: Get, path: "/v1/identity/verification_reports/{report}", path_params: &["report"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "identity.verification_report.list", method: Get, path: "/v1/identity/verification_reports", path_params: &[], query: P506, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "identity.verification_report.retrieve", method: Get, path: "/v1/identity/verification_reports/{report}", path_params: &["report"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static IDENTITY_VERIFICATION_SESSION: [Operation; 6] = [
-    Operation { name: "identity.verification_session.cancel", method: Post, path: "/v1/identity/verification_sessions/{session}/cancel", path_params: &["session"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "identity.verification_session.create", method: Post, path: "/v1/identity/verification_sessions", path_params: &[], query: &[], body: P512, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "identity.verification_session.list", method: Get, path: "/v1/identity/verification_sessions", path_params: &[], query: P514, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "identity.verification_session.redact", method: Post, path: "/v1/identity/verification_sessions/{session}/redact", path_params: &["session"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "identity.verification_session.retrieve", method: Get, path: "/v1/identity/verification_sessions/{session}", path_params: &["session"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "identity.verification_session.update", method: Post, path: "/v1/identity/verification_sessions/{session}", path_params: &["session"], query: &[], body: P515, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "identity.verification_session.cancel", method: Post, path: "/v1/identity/verification_sessions/{session}/cancel", path_params: &["session"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "identity.verification_session.create", method: Post, path: "/v1/identity/verification_sessions", path_params: &[], query: &[], body: P512, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "identity.verification_session.list", method: Get, path: "/v1/identity/verification_sessions", path_params: &[], query: P514, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "identity.verification_session.redact", method: Post, path: "/v1/identity/verification_sessions/{session}/redact", path_params: &["session"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "identity.verification_session.retrieve", method: Get, path: "/v1/identity/verification_sessions/{session}", path_params: &["session"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "identity.verification_session.update", method: Post, path: "/v1/identity/verification_sessions/{session}", path_params: &["session"], query: &[], body: P515, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static INVOICE: [Operation; 16] = [
-    Operation { name: "invoice.add_lines", method: Post, path: "/v1/invoices/{invoice}/add_lines", path_params: &["invoice"], query: &[], body: P526, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "invoice.attach_payment", method: Post, path: "/v1/invoices/{invoice}/attach_payment", path_params: &["invoice"], query: &[], body: P527, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "invoice.create", method: Post, path: "/v1/invoices", path_params: &[], query: &[], body: P559, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "invoice.create_preview", method: Post, path: "/v1/invoices/create_preview", path_params: &[], query: &[], body: P591, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "invoice.delete", method: Delete, path: "/v1/invoices/{invoice}", path_params: &["invoice"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, host: Host::Api },
-    Operation { name: "invoice.finalize_invoice", method: Post, path: "/v1/invoices/{invoice}/finalize", path_params: &["invoice"], query: &[], body: P592, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "invoice.list", method: Get, path: "/v1/invoices", path_params: &[], query: P594, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "invoice.mark_uncollectible", method: Post, path: "/v1/invoices/{invoice}/mark_uncollectible", path_params: &["invoice"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "invoice.pay", method: Post, path: "/v1/invoices/{invoice}/pay", path_params: &["invoice"], query: &[], body: P595, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "invoice.remove_lines", method: Post, path: "/v1/invoices/{invoice}/remove_lines", path_params: &["invoice"], query: &[], body: P598, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "invoice.retrieve", method: Get, path: "/v1/invoices/{invoice}", path_params: &["invoice"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "invoice.search", method: Get, path: "/v1/invoices/search", path_params: &[], query: P230, body: &[], encoding: Encoding::Form, answer: Answer::Search, host: Host::Api },
-    Operation { name: "invoice.send_invoice", method: Post, path: "/v1/invoices/{invoice}/send", path_params: &["invoice"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "invoice.update", method: Post, path: "/v1/invoices/{invoice}", path_params: &["invoice"], query: &[], body: P599, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "invoice.update_lines", method: Post, path: "/v1/invoices/{invoice}/update_lines", path_params: &["invoice"], query: &[], body: P601, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "invoice.void_invoice", method: Post, path: "/v1/invoices/{invoice}/void", path_params: &["invoice"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "invoice.add_lines", method: Post, path: "/v1/invoices/{invoice}/add_lines", path_params: &["invoice"], query: &[], body: P526, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "invoice.attach_payment", method: Post, path: "/v1/invoices/{invoice}/attach_payment", path_params: &["invoice"], query: &[], body: P527, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "invoice.create", method: Post, path: "/v1/invoices", path_params: &[], query: &[], body: P559, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "invoice.create_preview", method: Post, path: "/v1/invoices/create_preview", path_params: &[], query: &[], body: P591, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "invoice.delete", method: Delete, path: "/v1/invoices/{invoice}", path_params: &["invoice"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, server: Server::Api },
+    Operation { name: "invoice.finalize_invoice", method: Post, path: "/v1/invoices/{invoice}/finalize", path_params: &["invoice"], query: &[], body: P592, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "invoice.list", method: Get, path: "/v1/invoices", path_params: &[], query: P594, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "invoice.mark_uncollectible", method: Post, path: "/v1/invoices/{invoice}/mark_uncollectible", path_params: &["invoice"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "invoice.pay", method: Post, path: "/v1/invoices/{invoice}/pay", path_params: &["invoice"], query: &[], body: P595, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "invoice.remove_lines", method: Post, path: "/v1/invoices/{invoice}/remove_lines", path_params: &["invoice"], query: &[], body: P598, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "invoice.retrieve", method: Get, path: "/v1/invoices/{invoice}", path_params: &["invoice"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "invoice.search", method: Get, path: "/v1/invoices/search", path_params: &[], query: P230, body: &[], encoding: Encoding::Form, answer: Answer::Search, server: Server::Api },
+    Operation { name: "invoice.send_invoice", method: Post, path: "/v1/invoices/{invoice}/send", path_params: &["invoice"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "invoice.update", method: Post, path: "/v1/invoices/{invoice}", path_params: &["invoice"], query: &[], body: P599, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "invoice.update_lines", method: Post, path: "/v1/invoices/{invoice}/update_lines", path_params: &["invoice"], query: &[], body: P601, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "invoice.void_invoice", method: Post, path: "/v1/invoices/{invoice}/void", path_params: &["invoice"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static INVOICE_ITEM: [Operation; 5] = [
-    Operation { name: "invoice_item.create", method: Post, path: "/v1/invoiceitems", path_params: &[], query: &[], body: P602, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "invoice_item.delete", method: Delete, path: "/v1/invoiceitems/{invoiceitem}", path_params: &["invoiceitem"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, host: Host::Api },
-    Operation { name: "invoice_item.list", method: Get, path: "/v1/invoiceitems", path_params: &[], query: P603, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "invoice_item.retrieve", method: Get, path: "/v1/invoiceitems/{invoiceitem}", path_params: &["invoiceitem"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "invoice_item.update", method: Post, path: "/v1/invoiceitems/{invoiceitem}", path_params: &["invoiceitem"], query: &[], body: P604, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "invoice_item.create", method: Post, path: "/v1/invoiceitems", path_params: &[], query: &[], body: P602, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "invoice_item.delete", method: Delete, path: "/v1/invoiceitems/{invoiceitem}", path_params: &["invoiceitem"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, server: Server::Api },
+    Operation { name: "invoice_item.list", method: Get, path: "/v1/invoiceitems", path_params: &[], query: P603, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "invoice_item.retrieve", method: Get, path: "/v1/invoiceitems/{invoiceitem}", path_params: &["invoiceitem"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "invoice_item.update", method: Post, path: "/v1/invoiceitems/{invoiceitem}", path_params: &["invoiceitem"], query: &[], body: P604, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static INVOICE_LINE_ITEM: [Operation; 2] = [
-    Operation { name: "invoice_line_item.list", method: Get, path: "/v1/invoices/{invoice}/lines", path_params: &["invoice"], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "invoice_line_item.update", method: Post, path: "/v1/invoices/{invoice}/lines/{line_item_id}", path_params: &["invoice", "line_item_id"], query: &[], body: P605, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "invoice_line_item.list", method: Get, path: "/v1/invoices/{invoice}/lines", path_params: &["invoice"], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "invoice_line_item.update", method: Post, path: "/v1/invoices/{invoice}/lines/{line_item_id}", path_params: &["invoice", "line_item_id"], query: &[], body: P605, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static INVOICE_PAYMENT: [Operation; 2] = [
-    Operation { name: "invoice_payment.list", method: Get, path: "/v1/invoice_payments", path_params: &[], query: P609, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "invoice_payment.retrieve", method: Get, path: "/v1/invoice_payments/{invoice_payment}", path_params: &["invoice_payment"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "invoice_payment.list", method: Get, path: "/v1/invoice_payments", path_params: &[], query: P609, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "invoice_payment.retrieve", method: Get, path: "/v1/invoice_payments/{invoice_payment}", path_params: &["invoice_payment"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static INVOICE_RENDERING_TEMPLATE: [Operation; 4] = [
-    Operation { name: "invoice_rendering_template.archive", method: Post, path: "/v1/invoice_rendering_templates/{template}/archive", path_params: &["template"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "invoice_rendering_template.list", method: Get, path: "/v1/invoice_rendering_templates", path_params: &[], query: P611, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "invoice_rendering_template.retrieve", method: Get, path: "/v1/invoice_rendering_templates/{template}", path_params: &["template"], query: P612, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "invoice_rendering_template.unarchive", method: Post, path: "/v1/invoice_rendering_templates/{template}/unarchive", path_params: &["template"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "invoice_rendering_template.archive", method: Post, path: "/v1/invoice_rendering_templates/{template}/archive", path_params: &["template"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "invoice_rendering_template.list", method: Get, path: "/v1/invoice_rendering_templates", path_params: &[], query: P611, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "invoice_rendering_template.retrieve", method: Get, path: "/v1/invoice_rendering_templates/{template}", path_params: &["template"], query: P612, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "invoice_rendering_template.unarchive", method: Post, path: "/v1/invoice_rendering_templates/{template}/unarchive", path_params: &["template"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static ISSUING_AUTHORIZATION: [Operation; 5] = [
-    Operation { name: "issuing.authorization.approve", method: Post, path: "/v1/issuing/authorizations/{authorization}/approve", path_params: &["authorization"], query: &[], body: P613, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "issuing.authorization.decline", method: Post, path: "/v1/issuing/authorizations/{authorization}/decline", path_params: &["authorization"], query: &[], body: P117, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "issuing.authorization.list", method: Get, path: "/v1/issuing/authorizations", path_params: &[], query: P615, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "issuing.authorization.retrieve", method: Get, path: "/v1/issuing/authorizations/{authorization}", path_params: &["authorization"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "issuing.authorization.update", method: Post, path: "/v1/issuing/authorizations/{authorization}", path_params: &["authorization"], query: &[], body: P117, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "issuing.authorization.approve", method: Post, path: "/v1/issuing/authorizations/{authorization}/approve", path_params: &["authorization"], query: &[], body: P613, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "issuing.authorization.decline", method: Post, path: "/v1/issuing/authorizations/{authorization}/decline", path_params: &["authorization"], query: &[], body: P117, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "issuing.authorization.list", method: Get, path: "/v1/issuing/authorizations", path_params: &[], query: P615, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "issuing.authorization.retrieve", method: Get, path: "/v1/issuing/authorizations/{authorization}", path_params: &["authorization"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "issuing.authorization.update", method: Post, path: "/v1/issuing/authorizations/{authorization}", path_params: &["authorization"], query: &[], body: P117, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static ISSUING_CARD: [Operation; 4] = [
-    Operation { name: "issuing.card.create", method: Post, path: "/v1/issuing/cards", path_params: &[], query: &[], body: P633, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "issuing.card.list", method: Get, path: "/v1/issuing/cards", path_params: &[], query: P635, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "issuing.card.retrieve", method: Get, path: "/v1/issuing/cards/{card}", path_params: &["card"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "issuing.card.update", method: Post, path: "/v1/issuing/cards/{card}", path_params: &["card"], query: &[], body: P637, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "issuing.card.create", method: Post, path: "/v1/issuing/cards", path_params: &[], query: &[], body: P633, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "issuing.card.list", method: Get, path: "/v1/issuing/cards", path_params: &[], query: P635, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "issuing.card.retrieve", method: Get, path: "/v1/issuing/cards/{card}", path_params: &["card"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "issuing.card.update", method: Post, path: "/v1/issuing/cards/{card}", path_params: &["card"], query: &[], body: P637, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static ISSUING_CARDHOLDER: [Operation; 4] = [
-    Operation { name: "issuing.cardholder.create", method: Post, path: "/v1/issuing/cardholders", path_params: &[], query: &[], body: P646, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "issuing.cardholder.list", method: Get, path: "/v1/issuing/cardholders", path_params: &[], query: P648, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "issuing.cardholder.retrieve", method: Get, path: "/v1/issuing/cardholders/{cardholder}", path_params: &["cardholder"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "issuing.cardholder.update", method: Post, path: "/v1/issuing/cardholders/{cardholder}", path_params: &["cardholder"], query: &[], body: P649, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "issuing.cardholder.create", method: Post, path: "/v1/issuing/cardholders", path_params: &[], query: &[], body: P646, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "issuing.cardholder.list", method: Get, path: "/v1/issuing/cardholders", path_params: &[], query: P648, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "issuing.cardholder.retrieve", method: Get, path: "/v1/issuing/cardholders/{cardholder}", path_params: &["cardholder"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "issuing.cardholder.update", method: Post, path: "/v1/issuing/cardholders/{cardholder}", path_params: &["cardholder"], query: &[], body: P649, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static ISSUING_DISPUTE: [Operation; 5] = [
-    Operation { name: "issuing.dispute.create", method: Post, path: "/v1/issuing/disputes", path_params: &[], query: &[], body: P662, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "issuing.dispute.list", method: Get, path: "/v1/issuing/disputes", path_params: &[], query: P664, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "issuing.dispute.retrieve", method: Get, path: "/v1/issuing/disputes/{dispute}", path_params: &["dispute"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "issuing.dispute.submit", method: Post, path: "/v1/issuing/disputes/{dispute}/submit", path_params: &["dispute"], query: &[], body: P117, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "issuing.dispute.update", method: Post, path: "/v1/issuing/disputes/{dispute}", path_params: &["dispute"], query: &[], body: P665, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "issuing.dispute.create", method: Post, path: "/v1/issuing/disputes", path_params: &[], query: &[], body: P662, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "issuing.dispute.list", method: Get, path: "/v1/issuing/disputes", path_params: &[], query: P664, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "issuing.dispute.retrieve", method: Get, path: "/v1/issuing/disputes/{dispute}", path_params: &["dispute"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "issuing.dispute.submit", method: Post, path: "/v1/issuing/disputes/{dispute}/submit", path_params: &["dispute"], query: &[], body: P117, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "issuing.dispute.update", method: Post, path: "/v1/issuing/disputes/{dispute}", path_params: &["dispute"], query: &[], body: P665, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static ISSUING_PERSONALIZATION_DESIGN: [Operation; 4] = [
-    Operation { name: "issuing.personalization_design.create", method: Post, path: "/v1/issuing/personalization_designs", path_params: &[], query: &[], body: P668, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "issuing.personalization_design.list", method: Get, path: "/v1/issuing/personalization_designs", path_params: &[], query: P671, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "issuing.personalization_design.retrieve", method: Get, path: "/v1/issuing/personalization_designs/{personalization_design}", path_params: &["personalization_design"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "issuing.personalization_design.update", method: Post, path: "/v1/issuing/personalization_designs/{personalization_design}", path_params: &["personalization_design"], query: &[], body: P672, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "issuing.personalization_design.create", method: Post, path: "/v1/issuing/personalization_designs", path_params: &[], query: &[], body: P668, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "issuing.personalization_design.list", method: Get, path: "/v1/issuing/personalization_designs", path_params: &[], query: P671, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "issuing.personalization_design.retrieve", method: Get, path: "/v1/issuing/personalization_designs/{personalization_design}", path_params: &["personalization_design"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "issuing.personalization_design.update", method: Post, path: "/v1/issuing/personalization_designs/{personalization_design}", path_params: &["personalization_design"], query: &[], body: P672, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static ISSUING_PHYSICAL_BUNDLE: [Operation; 2] = [
-    Operation { name: "issuing.physical_bundle.list", method: Get, path: "/v1/issuing/physical_bundles", path_params: &[], query: P675, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "issuing.physical_bundle.retrieve", method: Get, path: "/v1/issuing/physical_bundles/{physical_bundle}", path_params: &["physical_bundle"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "issuing.physical_bundle.list", method: Get, path: "/v1/issuing/physical_bundles", path_params: &[], query: P675, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "issuing.physical_bundle.retrieve", method: Get, path: "/v1/issuing/physical_bundles/{physical_bundle}", path_params: &["physical_bundle"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static ISSUING_TOKEN: [Operation; 3] = [
-    Operation { name: "issuing.token.list", method: Get, path: "/v1/issuing/tokens", path_params: &[], query: P677, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "issuing.token.retrieve", method: Get, path: "/v1/issuing/tokens/{token}", path_params: &["token"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "issuing.token.update", method: Post, path: "/v1/issuing/tokens/{token}", path_params: &["token"], query: &[], body: P679, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "issuing.token.list", method: Get, path: "/v1/issuing/tokens", path_params: &[], query: P677, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "issuing.token.retrieve", method: Get, path: "/v1/issuing/tokens/{token}", path_params: &["token"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "issuing.token.update", method: Post, path: "/v1/issuing/tokens/{token}", path_params: &["token"], query: &[], body: P679, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static ISSUING_TRANSACTION: [Operation; 3] = [
-    Operation { name: "issuing.transaction.list", method: Get, path: "/v1/issuing/transactions", path_params: &[], query: P681, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "issuing.transaction.retrieve", method: Get, path: "/v1/issuing/transactions/{transaction}", path_params: &["transaction"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "issuing.transaction.update", method: Post, path: "/v1/issuing/transactions/{transaction}", path_params: &["transaction"], query: &[], body: P117, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "issuing.transaction.list", method: Get, path: "/v1/issuing/transactions", path_params: &[], query: P681, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "issuing.transaction.retrieve", method: Get, path: "/v1/issuing/transactions/{transaction}", path_params: &["transaction"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "issuing.transaction.update", method: Post, path: "/v1/issuing/transactions/{transaction}", path_params: &["transaction"], query: &[], body: P117, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static MANDATE: [Operation; 1] = [
-    Operation { name: "mandate.retrieve", method: Get, path: "/v1/mandates/{mandate}", path_params: &["mandate"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "mandate.retrieve", method: Get, path: "/v1/mandates/{mandate}", path_params: &["mandate"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static PAYMENT_ATTEMPT_RECORD: [Operation; 2] = [
-    Operation { name: "payment_attempt_record.list", method: Get, path: "/v1/payment_attempt_records", path_params: &[], query: P682, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "payment_attempt_record.retrieve", method: Get, path: "/v1/payment_attempt_records/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "payment_attempt_record.list", method: Get, path: "/v1/payment_attempt_records", path_params: &[], query: P682, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "payment_attempt_record.retrieve", method: Get, path: "/v1/payment_attempt_records/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static PAYMENT_INTENT: [Operation; 11] = [
-    Operation { name: "payment_intent.apply_customer_balance", method: Post, path: "/v1/payment_intents/{intent}/apply_customer_balance", path_params: &["intent"], query: &[], body: P683, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "payment_intent.cancel", method: Post, path: "/v1/payment_intents/{intent}/cancel", path_params: &["intent"], query: &[], body: P685, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "payment_intent.capture", method: Post, path: "/v1/payment_intents/{intent}/capture", path_params: &["intent"], query: &[], body: P699, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "payment_intent.confirm", method: Post, path: "/v1/payment_intents/{intent}/confirm", path_params: &["intent"], query: &[], body: P789, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "payment_intent.create", method: Post, path: "/v1/payment_intents", path_params: &[], query: &[], body: P794, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "payment_intent.increment_authorization", method: Post, path: "/v1/payment_intents/{intent}/increment_authorization", path_params: &["intent"], query: &[], body: P795, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "payment_intent.list", method: Get, path: "/v1/payment_intents", path_params: &[], query: P796, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "payment_intent.retrieve", method: Get, path: "/v1/payment_intents/{intent}", path_params: &["intent"], query: P797, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "payment_intent.search", method: Get, path: "/v1/payment_intents/search", path_params: &[], query: P230, body: &[], encoding: Encoding::Form, answer: Answer::Search, host: Host::Api },
-    Operation { name: "payment_intent.update", method: Post, path: "/v1/payment_intents/{intent}", path_params: &["intent"], query: &[], body: P799, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "payment_intent.verify_microdeposits", method: Post, path: "/v1/payment_intents/{intent}/verify_microdeposits", path_params: &["intent"], query: &[], body: P800, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "payment_intent.apply_customer_balance", method: Post, path: "/v1/payment_intents/{intent}/apply_customer_balance", path_params: &["intent"], query: &[], body: P683, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "payment_intent.cancel", method: Post, path: "/v1/payment_intents/{intent}/cancel", path_params: &["intent"], query: &[], body: P685, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "payment_intent.capture", method: Post, path: "/v1/payment_intents/{intent}/capture", path_params: &["intent"], query: &[], body: P699, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "payment_intent.confirm", method: Post, path: "/v1/payment_intents/{intent}/confirm", path_params: &["intent"], query: &[], body: P789, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "payment_intent.create", method: Post, path: "/v1/payment_intents", path_params: &[], query: &[], body: P794, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "payment_intent.increment_authorization", method: Post, path: "/v1/payment_intents/{intent}/increment_authorization", path_params: &["intent"], query: &[], body: P795, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "payment_intent.list", method: Get, path: "/v1/payment_intents", path_params: &[], query: P796, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "payment_intent.retrieve", method: Get, path: "/v1/payment_intents/{intent}", path_params: &["intent"], query: P797, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "payment_intent.search", method: Get, path: "/v1/payment_intents/search", path_params: &[], query: P230, body: &[], encoding: Encoding::Form, answer: Answer::Search, server: Server::Api },
+    Operation { name: "payment_intent.update", method: Post, path: "/v1/payment_intents/{intent}", path_params: &["intent"], query: &[], body: P799, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "payment_intent.verify_microdeposits", method: Post, path: "/v1/payment_intents/{intent}/verify_microdeposits", path_params: &["intent"], query: &[], body: P800, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static PAYMENT_INTENT_AMOUNT_DETAILS_LINE_ITEM: [Operation; 1] = [
-    Operation { name: "payment_intent_amount_details_line_item.list", method: Get, path: "/v1/payment_intents/{intent}/amount_details_line_items", path_params: &["intent"], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
+    Operation { name: "payment_intent_amount_details_line_item.list", method: Get, path: "/v1/payment_intents/{intent}/amount_details_line_items", path_params: &["intent"], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
 ];
 
 pub(super) static PAYMENT_LINK: [Operation; 4] = [
-    Operation { name: "payment_link.create", method: Post, path: "/v1/payment_links", path_params: &[], query: &[], body: P814, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "payment_link.list", method: Get, path: "/v1/payment_links", path_params: &[], query: P815, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "payment_link.retrieve", method: Get, path: "/v1/payment_links/{payment_link}", path_params: &["payment_link"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "payment_link.update", method: Post, path: "/v1/payment_links/{payment_link}", path_params: &["payment_link"], query: &[], body: P822, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "payment_link.create", method: Post, path: "/v1/payment_links", path_params: &[], query: &[], body: P814, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "payment_link.list", method: Get, path: "/v1/payment_links", path_params: &[], query: P815, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "payment_link.retrieve", method: Get, path: "/v1/payment_links/{payment_link}", path_params: &["payment_link"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "payment_link.update", method: Post, path: "/v1/payment_links/{payment_link}", path_params: &["payment_link"], query: &[], body: P822, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static PAYMENT_LINK_LINE_ITEM: [Operation; 1] = [
-    Operation { name: "payment_link_line_item.list", method: Get, path: "/v1/payment_links/{payment_link}/line_items", path_params: &["payment_link"], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
+    Operation { name: "payment_link_line_item.list", method: Get, path: "/v1/payment_links/{payment_link}/line_items", path_params: &["payment_link"], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
 ];
 
 pub(super) static PAYMENT_METHOD: [Operation; 6] = [
-    Operation { name: "payment_method.attach", method: Post, path: "/v1/payment_methods/{payment_method}/attach", path_params: &["payment_method"], query: &[], body: P823, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "payment_method.create", method: Post, path: "/v1/payment_methods", path_params: &[], query: &[], body: P830, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "payment_method.detach", method: Post, path: "/v1/payment_methods/{payment_method}/detach", path_params: &["payment_method"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "payment_method.list", method: Get, path: "/v1/payment_methods", path_params: &[], query: P831, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "payment_method.retrieve", method: Get, path: "/v1/payment_methods/{payment_method}", path_params: &["payment_method"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "payment_method.update", method: Post, path: "/v1/payment_methods/{payment_method}", path_params: &["payment_method"], query: &[], body: P836, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "payment_method.attach", method: Post, path: "/v1/payment_methods/{payment_method}/attach", path_params: &["payment_method"], query: &[], body: P823, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "payment_method.create", method: Post, path: "/v1/payment_methods", path_params: &[], query: &[], body: P830, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "payment_method.detach", method: Post, path: "/v1/payment_methods/{payment_method}/detach", path_params: &["payment_method"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "payment_method.list", method: Get, path: "/v1/payment_methods", path_params: &[], query: P831, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "payment_method.retrieve", method: Get, path: "/v1/payment_methods/{payment_method}", path_params: &["payment_method"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "payment_method.update", method: Post, path: "/v1/payment_methods/{payment_method}", path_params: &["payment_method"], query: &[], body: P836, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static PAYMENT_METHOD_CONFIGURATION: [Operation; 4] = [
-    Operation { name: "payment_method_configuration.create", method: Post, path: "/v1/payment_method_configurations", path_params: &[], query: &[], body: P840, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "payment_method_configuration.list", method: Get, path: "/v1/payment_method_configurations", path_params: &[], query: P841, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "payment_method_configuration.retrieve", method: Get, path: "/v1/payment_method_configurations/{configuration}", path_params: &["configuration"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "payment_method_configuration.update", method: Post, path: "/v1/payment_method_configurations/{configuration}", path_params: &["configuration"], query: &[], body: P842, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "payment_method_configuration.create", method: Post, path: "/v1/payment_method_configurations", path_params: &[], query: &[], body: P840, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "payment_method_configuration.list", method: Get, path: "/v1/payment_method_configurations", path_params: &[], query: P841, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "payment_method_configuration.retrieve", method: Get, path: "/v1/payment_method_configurations/{configuration}", path_params: &["configuration"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "payment_method_configuration.update", method: Post, path: "/v1/payment_method_configurations/{configuration}", path_params: &["configuration"], query: &[], body: P842, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static PAYMENT_METHOD_DOMAIN: [Operation; 5] = [
-    Operation { name: "payment_method_domain.create", method: Post, path: "/v1/payment_method_domains", path_params: &[], query: &[], body: P843, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "payment_method_domain.list", method: Get, path: "/v1/payment_method_domains", path_params: &[], query: P844, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "payment_method_domain.retrieve", method: Get, path: "/v1/payment_method_domains/{payment_method_domain}", path_params: &["payment_method_domain"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "payment_method_domain.update", method: Post, path: "/v1/payment_method_domains/{payment_method_domain}", path_params: &["payment_method_domain"], query: &[], body: P845, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "payment_method_domain.validate", method: Post, path: "/v1/payment_method_domains/{payment_method_domain}/validate", path_params: &["payment_method_domain"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "payment_method_domain.create", method: Post, path: "/v1/payment_method_domains", path_params: &[], query: &[], body: P843, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "payment_method_domain.list", method: Get, path: "/v1/payment_method_domains", path_params: &[], query: P844, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "payment_method_domain.retrieve", method: Get, path: "/v1/payment_method_domains/{payment_method_domain}", path_params: &["payment_method_domain"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "payment_method_domain.update", method: Post, path: "/v1/payment_method_domains/{payment_method_domain}", path_params: &["payment_method_domain"], query: &[], body: P845, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "payment_method_domain.validate", method: Post, path: "/v1/payment_method_domains/{payment_method_domain}/validate", path_params: &["payment_method_domain"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static PAYMENT_RECORD: [Operation; 8] = [
-    Operation { name: "payment_record.report_payment", method: Post, path: "/v1/payment_records/report_payment", path_params: &[], query: &[], body: P856, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "payment_record.report_payment_attempt", method: Post, path: "/v1/payment_records/{id}/report_payment_attempt", path_params: &["id"], query: &[], body: P857, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "payment_record.report_payment_attempt_canceled", method: Post, path: "/v1/payment_records/{id}/report_payment_attempt_canceled", path_params: &["id"], query: &[], body: P858, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "payment_record.report_payment_attempt_failed", method: Post, path: "/v1/payment_records/{id}/report_payment_attempt_failed", path_params: &["id"], query: &[], body: P859, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "payment_record.report_payment_attempt_guaranteed", method: Post, path: "/v1/payment_records/{id}/report_payment_attempt_guaranteed", path_params: &["id"], query: &[], body: P860, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "payment_record.report_payment_attempt_informational", method: Post, path: "/v1/payment_records/{id}/report_payment_attempt_informational", path_params: &["id"], query: &[], body: P861, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "payment_record.report_refund", method: Post, path: "/v1/payment_records/{id}/report_refund", path_params: &["id"], query: &[], body: P866, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "payment_record.retrieve", method: Get, path: "/v1/payment_records/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "payment_record.report_payment", method: Post, path: "/v1/payment_records/report_payment", path_params: &[], query: &[], body: P856, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "payment_record.report_payment_attempt", method: Post, path: "/v1/payment_records/{id}/report_payment_attempt", path_params: &["id"], query: &[], body: P857, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "payment_record.report_payment_attempt_canceled", method: Post, path: "/v1/payment_records/{id}/report_payment_attempt_canceled", path_params: &["id"], query: &[], body: P858, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "payment_record.report_payment_attempt_failed", method: Post, path: "/v1/payment_records/{id}/report_payment_attempt_failed", path_params: &["id"], query: &[], body: P859, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "payment_record.report_payment_attempt_guaranteed", method: Post, path: "/v1/payment_records/{id}/report_payment_attempt_guaranteed", path_params: &["id"], query: &[], body: P860, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "payment_record.report_payment_attempt_informational", method: Post, path: "/v1/payment_records/{id}/report_payment_attempt_informational", path_params: &["id"], query: &[], body: P861, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "payment_record.report_refund", method: Post, path: "/v1/payment_records/{id}/report_refund", path_params: &["id"], query: &[], body: P866, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "payment_record.retrieve", method: Get, path: "/v1/payment_records/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static PAYOUT: [Operation; 6] = [
-    Operation { name: "payout.cancel", method: Post, path: "/v1/payouts/{payout}/cancel", path_params: &["payout"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "payout.create", method: Post, path: "/v1/payouts", path_params: &[], query: &[], body: P869, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "payout.list", method: Get, path: "/v1/payouts", path_params: &[], query: P870, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "payout.retrieve", method: Get, path: "/v1/payouts/{payout}", path_params: &["payout"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "payout.reverse", method: Post, path: "/v1/payouts/{payout}/reverse", path_params: &["payout"], query: &[], body: P871, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "payout.update", method: Post, path: "/v1/payouts/{payout}", path_params: &["payout"], query: &[], body: P117, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "payout.cancel", method: Post, path: "/v1/payouts/{payout}/cancel", path_params: &["payout"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "payout.create", method: Post, path: "/v1/payouts", path_params: &[], query: &[], body: P869, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "payout.list", method: Get, path: "/v1/payouts", path_params: &[], query: P870, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "payout.retrieve", method: Get, path: "/v1/payouts/{payout}", path_params: &["payout"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "payout.reverse", method: Post, path: "/v1/payouts/{payout}/reverse", path_params: &["payout"], query: &[], body: P871, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "payout.update", method: Post, path: "/v1/payouts/{payout}", path_params: &["payout"], query: &[], body: P117, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static PLAN: [Operation; 5] = [
-    Operation { name: "plan.create", method: Post, path: "/v1/plans", path_params: &[], query: &[], body: P882, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "plan.delete", method: Delete, path: "/v1/plans/{plan}", path_params: &["plan"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, host: Host::Api },
-    Operation { name: "plan.list", method: Get, path: "/v1/plans", path_params: &[], query: P883, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "plan.retrieve", method: Get, path: "/v1/plans/{plan}", path_params: &["plan"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "plan.update", method: Post, path: "/v1/plans/{plan}", path_params: &["plan"], query: &[], body: P884, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "plan.create", method: Post, path: "/v1/plans", path_params: &[], query: &[], body: P882, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "plan.delete", method: Delete, path: "/v1/plans/{plan}", path_params: &["plan"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, server: Server::Api },
+    Operation { name: "plan.list", method: Get, path: "/v1/plans", path_params: &[], query: P883, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "plan.retrieve", method: Get, path: "/v1/plans/{plan}", path_params: &["plan"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "plan.update", method: Post, path: "/v1/plans/{plan}", path_params: &["plan"], query: &[], body: P884, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static PRICE: [Operation; 5] = [
-    Operation { name: "price.create", method: Post, path: "/v1/prices", path_params: &[], query: &[], body: P888, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "price.list", method: Get, path: "/v1/prices", path_params: &[], query: P891, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "price.retrieve", method: Get, path: "/v1/prices/{price}", path_params: &["price"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "price.search", method: Get, path: "/v1/prices/search", path_params: &[], query: P230, body: &[], encoding: Encoding::Form, answer: Answer::Search, host: Host::Api },
-    Operation { name: "price.update", method: Post, path: "/v1/prices/{price}", path_params: &["price"], query: &[], body: P892, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "price.create", method: Post, path: "/v1/prices", path_params: &[], query: &[], body: P888, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "price.list", method: Get, path: "/v1/prices", path_params: &[], query: P891, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "price.retrieve", method: Get, path: "/v1/prices/{price}", path_params: &["price"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "price.search", method: Get, path: "/v1/prices/search", path_params: &[], query: P230, body: &[], encoding: Encoding::Form, answer: Answer::Search, server: Server::Api },
+    Operation { name: "price.update", method: Post, path: "/v1/prices/{price}", path_params: &["price"], query: &[], body: P892, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static PRODUCT: [Operation; 6] = [
-    Operation { name: "product.create", method: Post, path: "/v1/products", path_params: &[], query: &[], body: P896, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "product.delete", method: Delete, path: "/v1/products/{id}", path_params: &["id"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, host: Host::Api },
-    Operation { name: "product.list", method: Get, path: "/v1/products", path_params: &[], query: P897, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "product.retrieve", method: Get, path: "/v1/products/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "product.search", method: Get, path: "/v1/products/search", path_params: &[], query: P230, body: &[], encoding: Encoding::Form, answer: Answer::Search, host: Host::Api },
-    Operation { name: "product.update", method: Post, path: "/v1/products/{id}", path_params: &["id"], query: &[], body: P898, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "product.create", method: Post, path: "/v1/products", path_params: &[], query: &[], body: P896, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "product.delete", method: Delete, path: "/v1/products/{id}", path_params: &["id"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, server: Server::Api },
+    Operation { name: "product.list", method: Get, path: "/v1/products", path_params: &[], query: P897, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "product.retrieve", method: Get, path: "/v1/products/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "product.search", method: Get, path: "/v1/products/search", path_params: &[], query: P230, body: &[], encoding: Encoding::Form, answer: Answer::Search, server: Server::Api },
+    Operation { name: "product.update", method: Post, path: "/v1/products/{id}", path_params: &["id"], query: &[], body: P898, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static PRODUCT_FEATURE: [Operation; 4] = [
-    Operation { name: "product_feature.create", method: Post, path: "/v1/products/{product}/features", path_params: &["product"], query: &[], body: P899, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "product_feature.delete", method: Delete, path: "/v1/products/{product}/features/{id}", path_params: &["product", "id"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, host: Host::Api },
-    Operation { name: "product_feature.list", method: Get, path: "/v1/products/{product}/features", path_params: &["product"], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "product_feature.retrieve", method: Get, path: "/v1/products/{product}/features/{id}", path_params: &["product", "id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "product_feature.create", method: Post, path: "/v1/products/{product}/features", path_params: &["product"], query: &[], body: P899, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "product_feature.delete", method: Delete, path: "/v1/products/{product}/features/{id}", path_params: &["product", "id"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, server: Server::Api },
+    Operation { name: "product_feature.list", method: Get, path: "/v1/products/{product}/features", path_params: &["product"], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "product_feature.retrieve", method: Get, path: "/v1/products/{product}/features/{id}", path_params: &["product", "id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static PROMOTION_CODE: [Operation; 4] = [
-    Operation { name: "promotion_code.create", method: Post, path: "/v1/promotion_codes", path_params: &[], query: &[], body: P904, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "promotion_code.list", method: Get, path: "/v1/promotion_codes", path_params: &[], query: P905, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "promotion_code.retrieve", method: Get, path: "/v1/promotion_codes/{promotion_code}", path_params: &["promotion_code"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "promotion_code.update", method: Post, path: "/v1/promotion_codes/{promotion_code}", path_params: &["promotion_code"], query: &[], body: P907, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "promotion_code.create", method: Post, path: "/v1/promotion_codes", path_params: &[], query: &[], body: P904, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "promotion_code.list", method: Get, path: "/v1/promotion_codes", path_params: &[], query: P905, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "promotion_code.retrieve", method: Get, path: "/v1/promotion_codes/{promotion_code}", path_params: &["promotion_code"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "promotion_code.update", method: Post, path: "/v1/promotion_codes/{promotion_code}", path_params: &["promotion_code"], query: &[], body: P907, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static QUOTE: [Operation; 8] = [
-    Operation { name: "quote.accept", method: Post, path: "/v1/quotes/{quote}/accept", path_params: &["quote"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "quote.cancel", method: Post, path: "/v1/quotes/{quote}/cancel", path_params: &["quote"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "quote.create", method: Post, path: "/v1/quotes", path_params: &[], query: &[], body: P916, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "quote.finalize_quote", method: Post, path: "/v1/quotes/{quote}/finalize", path_params: &["quote"], query: &[], body: P917, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "quote.list", method: Get, path: "/v1/quotes", path_params: &[], query: P919, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "quote.pdf", method: Get, path: "/v1/quotes/{quote}/pdf", path_params: &["quote"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::File, host: Host::Files },
-    Operation { name: "quote.retrieve", method: Get, path: "/v1/quotes/{quote}", path_params: &["quote"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "quote.update", method: Post, path: "/v1/quotes/{quote}", path_params: &["quote"], query: &[], body: P922, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "quote.accept", method: Post, path: "/v1/quotes/{quote}/accept", path_params: &["quote"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "quote.cancel", method: Post, path: "/v1/quotes/{quote}/cancel", path_params: &["quote"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "quote.create", method: Post, path: "/v1/quotes", path_params: &[], query: &[], body: P916, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "quote.finalize_quote", method: Post, path: "/v1/quotes/{quote}/finalize", path_params: &["quote"], query: &[], body: P917, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "quote.list", method: Get, path: "/v1/quotes", path_params: &[], query: P919, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "quote.pdf", method: Get, path: "/v1/quotes/{quote}/pdf", path_params: &["quote"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::File, server: Server::Files },
+    Operation { name: "quote.retrieve", method: Get, path: "/v1/quotes/{quote}", path_params: &["quote"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "quote.update", method: Post, path: "/v1/quotes/{quote}", path_params: &["quote"], query: &[], body: P922, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static QUOTE_COMPUTED_UPFRONT_LINE_ITEMS: [Operation; 1] = [
-    Operation { name: "quote_computed_upfront_line_items.list", method: Get, path: "/v1/quotes/{quote}/computed_upfront_line_items", path_params: &["quote"], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
+    Operation { name: "quote_computed_upfront_line_items.list", method: Get, path: "/v1/quotes/{quote}/computed_upfront_line_items", path_params: &["quote"], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
 ];
 
 pub(super) static QUOTE_LINE_ITEM: [Operation; 1] = [
-    Operation { name: "quote_line_item.list", method: Get, path: "/v1/quotes/{quote}/line_items", path_params: &["quote"], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
+    Operation { name: "quote_line_item.list", method: Get, path: "/v1/quotes/{quote}/line_items", path_params: &["quote"], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
 ];
 
 pub(super) static RADAR_EARLY_FRAUD_WARNING: [Operation; 2] = [
-    Operation { name: "radar.early_fraud_warning.list", method: Get, path: "/v1/radar/early_fraud_warnings", path_params: &[], query: P923, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "radar.early_fraud_warning.retrieve", method: Get, path: "/v1/radar/early_fraud_warnings/{early_fraud_warning}", path_params: &["early_fraud_warning"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "radar.early_fraud_warning.list", method: Get, path: "/v1/radar/early_fraud_warnings", path_params: &[], query: P923, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "radar.early_fraud_warning.retrieve", method: Get, path: "/v1/radar/early_fraud_warnings/{early_fraud_warning}", path_params: &["early_fraud_warning"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static RADAR_PAYMENT_EVALUATION: [Operation; 1] = [
-    Operation { name: "radar.payment_evaluation.create", method: Post, path: "/v1/radar/payment_evaluations", path_params: &[], query: &[], body: P931, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "radar.payment_evaluation.create", method: Post, path: "/v1/radar/payment_evaluations", path_params: &[], query: &[], body: P931, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static RADAR_VALUE_LIST: [Operation; 5] = [
-    Operation { name: "radar.value_list.create", method: Post, path: "/v1/radar/value_lists", path_params: &[], query: &[], body: P933, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "radar.value_list.delete", method: Delete, path: "/v1/radar/value_lists/{value_list}", path_params: &["value_list"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, host: Host::Api },
-    Operation { name: "radar.value_list.list", method: Get, path: "/v1/radar/value_lists", path_params: &[], query: P934, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "radar.value_list.retrieve", method: Get, path: "/v1/radar/value_lists/{value_list}", path_params: &["value_list"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "radar.value_list.update", method: Post, path: "/v1/radar/value_lists/{value_list}", path_params: &["value_list"], query: &[], body: P935, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "radar.value_list.create", method: Post, path: "/v1/radar/value_lists", path_params: &[], query: &[], body: P933, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "radar.value_list.delete", method: Delete, path: "/v1/radar/value_lists/{value_list}", path_params: &["value_list"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, server: Server::Api },
+    Operation { name: "radar.value_list.list", method: Get, path: "/v1/radar/value_lists", path_params: &[], query: P934, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "radar.value_list.retrieve", method: Get, path: "/v1/radar/value_lists/{value_list}", path_params: &["value_list"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "radar.value_list.update", method: Post, path: "/v1/radar/value_lists/{value_list}", path_params: &["value_list"], query: &[], body: P935, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static RADAR_VALUE_LIST_ITEM: [Operation; 4] = [
-    Operation { name: "radar.value_list_item.create", method: Post, path: "/v1/radar/value_list_items", path_params: &[], query: &[], body: P936, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "radar.value_list_item.delete", method: Delete, path: "/v1/radar/value_list_items/{item}", path_params: &["item"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, host: Host::Api },
-    Operation { name: "radar.value_list_item.list", method: Get, path: "/v1/radar/value_list_items", path_params: &[], query: P937, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "radar.value_list_item.retrieve", method: Get, path: "/v1/radar/value_list_items/{item}", path_params: &["item"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "radar.value_list_item.create", method: Post, path: "/v1/radar/value_list_items", path_params: &[], query: &[], body: P936, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "radar.value_list_item.delete", method: Delete, path: "/v1/radar/value_list_items/{item}", path_params: &["item"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, server: Server::Api },
+    Operation { name: "radar.value_list_item.list", method: Get, path: "/v1/radar/value_list_items", path_params: &[], query: P937, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "radar.value_list_item.retrieve", method: Get, path: "/v1/radar/value_list_items/{item}", path_params: &["item"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static REFUND: [Operation; 5] = [
-    Operation { name: "refund.cancel", method: Post, path: "/v1/refunds/{refund}/cancel", path_params: &["refund"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "refund.create", method: Post, path: "/v1/refunds", path_params: &[], query: &[], body: P940, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "refund.list", method: Get, path: "/v1/refunds", path_params: &[], query: P941, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "refund.retrieve", method: Get, path: "/v1/refunds/{refund}", path_params: &["refund"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "refund.update", method: Post, path: "/v1/refunds/{refund}", path_params: &["refund"], query: &[], body: P117, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "refund.cancel", method: Post, path: "/v1/refunds/{refund}/cancel", path_params: &["refund"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "refund.create", method: Post, path: "/v1/refunds", path_params: &[], query: &[], body: P940, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "refund.list", method: Get, path: "/v1/refunds", path_params: &[], query: P941, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "refund.retrieve", method: Get, path: "/v1/refunds/{refund}", path_params: &["refund"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "refund.update", method: Post, path: "/v1/refunds/{refund}", path_params: &["refund"], query: &[], body: P117, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static REPORTING_REPORT_RUN: [Operation; 3] = [
-    Operation { name: "reporting.report_run.create", method: Post, path: "/v1/reporting/report_runs", path_params: &[], query: &[], body: P945, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "reporting.report_run.list", method: Get, path: "/v1/reporting/report_runs", path_params: &[], query: P405, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "reporting.report_run.retrieve", method: Get, path: "/v1/reporting/report_runs/{report_run}", path_params: &["report_run"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "reporting.report_run.create", method: Post, path: "/v1/reporting/report_runs", path_params: &[], query: &[], body: P945, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "reporting.report_run.list", method: Get, path: "/v1/reporting/report_runs", path_params: &[], query: P405, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "reporting.report_run.retrieve", method: Get, path: "/v1/reporting/report_runs/{report_run}", path_params: &["report_run"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static REPORTING_REPORT_TYPE: [Operation; 2] = [
-    Operation { name: "reporting.report_type.list", method: Get, path: "/v1/reporting/report_types", path_params: &[], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "reporting.report_type.retrieve", method: Get, path: "/v1/reporting/report_types/{report_type}", path_params: &["report_type"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "reporting.report_type.list", method: Get, path: "/v1/reporting/report_types", path_params: &[], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "reporting.report_type.retrieve", method: Get, path: "/v1/reporting/report_types/{report_type}", path_params: &["report_type"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static REVIEW: [Operation; 3] = [
-    Operation { name: "review.approve", method: Post, path: "/v1/reviews/{review}/approve", path_params: &["review"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "review.list", method: Get, path: "/v1/reviews", path_params: &[], query: P405, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "review.retrieve", method: Get, path: "/v1/reviews/{review}", path_params: &["review"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "review.approve", method: Post, path: "/v1/reviews/{review}/approve", path_params: &["review"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "review.list", method: Get, path: "/v1/reviews", path_params: &[], query: P405, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "review.retrieve", method: Get, path: "/v1/reviews/{review}", path_params: &["review"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static SETUP_ATTEMPT: [Operation; 1] = [
-    Operation { name: "setup_attempt.list", method: Get, path: "/v1/setup_attempts", path_params: &[], query: P946, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
+    Operation { name: "setup_attempt.list", method: Get, path: "/v1/setup_attempts", path_params: &[], query: P946, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
 ];
 
 pub(super) static SETUP_INTENT: [Operation; 7] = [
-    Operation { name: "setup_intent.cancel", method: Post, path: "/v1/setup_intents/{intent}/cancel", path_params: &["intent"], query: &[], body: P948, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "setup_intent.confirm", method: Post, path: "/v1/setup_intents/{intent}/confirm", path_params: &["intent"], query: &[], body: P960, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "setup_intent.create", method: Post, path: "/v1/setup_intents", path_params: &[], query: &[], body: P962, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "setup_intent.list", method: Get, path: "/v1/setup_intents", path_params: &[], query: P963, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "setup_intent.retrieve", method: Get, path: "/v1/setup_intents/{intent}", path_params: &["intent"], query: P797, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "setup_intent.update", method: Post, path: "/v1/setup_intents/{intent}", path_params: &["intent"], query: &[], body: P964, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "setup_intent.verify_microdeposits", method: Post, path: "/v1/setup_intents/{intent}/verify_microdeposits", path_params: &["intent"], query: &[], body: P800, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "setup_intent.cancel", method: Post, path: "/v1/setup_intents/{intent}/cancel", path_params: &["intent"], query: &[], body: P948, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "setup_intent.confirm", method: Post, path: "/v1/setup_intents/{intent}/confirm", path_params: &["intent"], query: &[], body: P960, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "setup_intent.create", method: Post, path: "/v1/setup_intents", path_params: &[], query: &[], body: P962, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "setup_intent.list", method: Get, path: "/v1/setup_intents", path_params: &[], query: P963, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "setup_intent.retrieve", method: Get, path: "/v1/setup_intents/{intent}", path_params: &["intent"], query: P797, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "setup_intent.update", method: Post, path: "/v1/setup_intents/{intent}", path_params: &["intent"], query: &[], body: P964, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "setup_intent.verify_microdeposits", method: Post, path: "/v1/setup_intents/{intent}/verify_microdeposits", path_params: &["intent"], query: &[], body: P800, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static SHIPPING_RATE: [Operation; 4] = [
-    Operation { name: "shipping_rate.create", method: Post, path: "/v1/shipping_rates", path_params: &[], query: &[], body: P965, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "shipping_rate.list", method: Get, path: "/v1/shipping_rates", path_params: &[], query: P966, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "shipping_rate.retrieve", method: Get, path: "/v1/shipping_rates/{shipping_rate_token}", path_params: &["shipping_rate_token"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "shipping_rate.update", method: Post, path: "/v1/shipping_rates/{shipping_rate_token}", path_params: &["shipping_rate_token"], query: &[], body: P969, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "shipping_rate.create", method: Post, path: "/v1/shipping_rates", path_params: &[], query: &[], body: P965, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "shipping_rate.list", method: Get, path: "/v1/shipping_rates", path_params: &[], query: P966, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "shipping_rate.retrieve", method: Get, path: "/v1/shipping_rates/{shipping_rate_token}", path_params: &["shipping_rate_token"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "shipping_rate.update", method: Post, path: "/v1/shipping_rates/{shipping_rate_token}", path_params: &["shipping_rate_token"], query: &[], body: P969, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static SIGMA_SCHEDULED_QUERY_RUN: [Operation; 2] = [
-    Operation { name: "sigma.scheduled_query_run.list", method: Get, path: "/v1/sigma/scheduled_query_runs", path_params: &[], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "sigma.scheduled_query_run.retrieve", method: Get, path: "/v1/sigma/scheduled_query_runs/{scheduled_query_run}", path_params: &["scheduled_query_run"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "sigma.scheduled_query_run.list", method: Get, path: "/v1/sigma/scheduled_query_runs", path_params: &[], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "sigma.scheduled_query_run.retrieve", method: Get, path: "/v1/sigma/scheduled_query_runs/{scheduled_query_run}", path_params: &["scheduled_query_run"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static SOURCE: [Operation; 4] = [
-    Operation { name: "source.create", method: Post, path: "/v1/sources", path_params: &[], query: &[], body: P984, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "source.retrieve", method: Get, path: "/v1/sources/{source}", path_params: &["source"], query: P797, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "source.update", method: Post, path: "/v1/sources/{source}", path_params: &["source"], query: &[], body: P985, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "source.verify", method: Post, path: "/v1/sources/{source}/verify", path_params: &["source"], query: &[], body: P986, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "source.create", method: Post, path: "/v1/sources", path_params: &[], query: &[], body: P984, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "source.retrieve", method: Get, path: "/v1/sources/{source}", path_params: &["source"], query: P797, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "source.update", method: Post, path: "/v1/sources/{source}", path_params: &["source"], query: &[], body: P985, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "source.verify", method: Post, path: "/v1/sources/{source}/verify", path_params: &["source"], query: &[], body: P986, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static SOURCE_TRANSACTION: [Operation; 1] = [
-    Operation { name: "source_transaction.list", method: Get, path: "/v1/sources/{source}/source_transactions", path_params: &["source"], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
+    Operation { name: "source_transaction.list", method: Get, path: "/v1/sources/{source}/source_transactions", path_params: &["source"], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
 ];
 
 pub(super) static SUBSCRIPTION: [Operation; 9] = [
-    Operation { name: "subscription.cancel", method: Delete, path: "/v1/subscriptions/{subscription_exposed_id}", path_params: &["subscription_exposed_id"], query: &[], body: P989, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "subscription.create", method: Post, path: "/v1/subscriptions", path_params: &[], query: &[], body: P1007, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "subscription.delete_discount", method: Delete, path: "/v1/subscriptions/{subscription_exposed_id}/discount", path_params: &["subscription_exposed_id"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, host: Host::Api },
-    Operation { name: "subscription.list", method: Get, path: "/v1/subscriptions", path_params: &[], query: P1009, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "subscription.migrate", method: Post, path: "/v1/subscriptions/{subscription}/migrate", path_params: &["subscription"], query: &[], body: P1012, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "subscription.resume", method: Post, path: "/v1/subscriptions/{subscription}/resume", path_params: &["subscription"], query: &[], body: P1013, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "subscription.retrieve", method: Get, path: "/v1/subscriptions/{subscription_exposed_id}", path_params: &["subscription_exposed_id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "subscription.search", method: Get, path: "/v1/subscriptions/search", path_params: &[], query: P230, body: &[], encoding: Encoding::Form, answer: Answer::Search, host: Host::Api },
-    Operation { name: "subscription.update", method: Post, path: "/v1/subscriptions/{subscription_exposed_id}", path_params: &["subscription_exposed_id"], query: &[], body: P1016, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "subscription.cancel", method: Delete, path: "/v1/subscriptions/{subscription_exposed_id}", path_params: &["subscription_exposed_id"], query: &[], body: P989, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "subscription.create", method: Post, path: "/v1/subscriptions", path_params: &[], query: &[], body: P1007, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "subscription.delete_discount", method: Delete, path: "/v1/subscriptions/{subscription_exposed_id}/discount", path_params: &["subscription_exposed_id"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, server: Server::Api },
+    Operation { name: "subscription.list", method: Get, path: "/v1/subscriptions", path_params: &[], query: P1009, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "subscription.migrate", method: Post, path: "/v1/subscriptions/{subscription}/migrate", path_params: &["subscription"], query: &[], body: P1012, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "subscription.resume", method: Post, path: "/v1/subscriptions/{subscription}/resume", path_params: &["subscription"], query: &[], body: P1013, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "subscription.retrieve", method: Get, path: "/v1/subscriptions/{subscription_exposed_id}", path_params: &["subscription_exposed_id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "subscription.search", method: Get, path: "/v1/subscriptions/search", path_params: &[], query: P230, body: &[], encoding: Encoding::Form, answer: Answer::Search, server: Server::Api },
+    Operation { name: "subscription.update", method: Post, path: "/v1/subscriptions/{subscription_exposed_id}", path_params: &["subscription_exposed_id"], query: &[], body: P1016, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static SUBSCRIPTION_ITEM: [Operation; 5] = [
-    Operation { name: "subscription_item.create", method: Post, path: "/v1/subscription_items", path_params: &[], query: &[], body: P1017, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "subscription_item.delete", method: Delete, path: "/v1/subscription_items/{item}", path_params: &["item"], query: &[], body: P1018, encoding: Encoding::Form, answer: Answer::Deleted, host: Host::Api },
-    Operation { name: "subscription_item.list", method: Get, path: "/v1/subscription_items", path_params: &[], query: P1019, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "subscription_item.retrieve", method: Get, path: "/v1/subscription_items/{item}", path_params: &["item"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "subscription_item.update", method: Post, path: "/v1/subscription_items/{item}", path_params: &["item"], query: &[], body: P1020, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "subscription_item.create", method: Post, path: "/v1/subscription_items", path_params: &[], query: &[], body: P1017, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "subscription_item.delete", method: Delete, path: "/v1/subscription_items/{item}", path_params: &["item"], query: &[], body: P1018, encoding: Encoding::Form, answer: Answer::Deleted, server: Server::Api },
+    Operation { name: "subscription_item.list", method: Get, path: "/v1/subscription_items", path_params: &[], query: P1019, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "subscription_item.retrieve", method: Get, path: "/v1/subscription_items/{item}", path_params: &["item"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "subscription_item.update", method: Post, path: "/v1/subscription_items/{item}", path_params: &["item"], query: &[], body: P1020, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static SUBSCRIPTION_SCHEDULE: [Operation; 6] = [
-    Operation { name: "subscription_schedule.cancel", method: Post, path: "/v1/subscription_schedules/{schedule}/cancel", path_params: &["schedule"], query: &[], body: P1021, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "subscription_schedule.create", method: Post, path: "/v1/subscription_schedules", path_params: &[], query: &[], body: P1025, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "subscription_schedule.list", method: Get, path: "/v1/subscription_schedules", path_params: &[], query: P1026, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "subscription_schedule.release", method: Post, path: "/v1/subscription_schedules/{schedule}/release", path_params: &["schedule"], query: &[], body: P1027, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "subscription_schedule.retrieve", method: Get, path: "/v1/subscription_schedules/{schedule}", path_params: &["schedule"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "subscription_schedule.update", method: Post, path: "/v1/subscription_schedules/{schedule}", path_params: &["schedule"], query: &[], body: P1028, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "subscription_schedule.cancel", method: Post, path: "/v1/subscription_schedules/{schedule}/cancel", path_params: &["schedule"], query: &[], body: P1021, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "subscription_schedule.create", method: Post, path: "/v1/subscription_schedules", path_params: &[], query: &[], body: P1025, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "subscription_schedule.list", method: Get, path: "/v1/subscription_schedules", path_params: &[], query: P1026, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "subscription_schedule.release", method: Post, path: "/v1/subscription_schedules/{schedule}/release", path_params: &["schedule"], query: &[], body: P1027, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "subscription_schedule.retrieve", method: Get, path: "/v1/subscription_schedules/{schedule}", path_params: &["schedule"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "subscription_schedule.update", method: Post, path: "/v1/subscription_schedules/{schedule}", path_params: &["schedule"], query: &[], body: P1028, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TAX_ASSOCIATION: [Operation; 1] = [
-    Operation { name: "tax.association.find", method: Get, path: "/v1/tax/associations/find", path_params: &[], query: P1029, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "tax.association.find", method: Get, path: "/v1/tax/associations/find", path_params: &[], query: P1029, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TAX_CALCULATION: [Operation; 2] = [
-    Operation { name: "tax.calculation.create", method: Post, path: "/v1/tax/calculations", path_params: &[], query: &[], body: P1038, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "tax.calculation.retrieve", method: Get, path: "/v1/tax/calculations/{calculation}", path_params: &["calculation"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "tax.calculation.create", method: Post, path: "/v1/tax/calculations", path_params: &[], query: &[], body: P1038, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "tax.calculation.retrieve", method: Get, path: "/v1/tax/calculations/{calculation}", path_params: &["calculation"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TAX_CALCULATION_LINE_ITEM: [Operation; 1] = [
-    Operation { name: "tax.calculation_line_item.list", method: Get, path: "/v1/tax/calculations/{calculation}/line_items", path_params: &["calculation"], query: P1039, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
+    Operation { name: "tax.calculation_line_item.list", method: Get, path: "/v1/tax/calculations/{calculation}/line_items", path_params: &["calculation"], query: P1039, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
 ];
 
 pub(super) static TAX_REGISTRATION: [Operation; 4] = [
-    Operation { name: "tax.registration.create", method: Post, path: "/v1/tax/registrations", path_params: &[], query: &[], body: P1061, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "tax.registration.list", method: Get, path: "/v1/tax/registrations", path_params: &[], query: P1063, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "tax.registration.retrieve", method: Get, path: "/v1/tax/registrations/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "tax.registration.update", method: Post, path: "/v1/tax/registrations/{id}", path_params: &["id"], query: &[], body: P1064, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "tax.registration.create", method: Post, path: "/v1/tax/registrations", path_params: &[], query: &[], body: P1061, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "tax.registration.list", method: Get, path: "/v1/tax/registrations", path_params: &[], query: P1063, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "tax.registration.retrieve", method: Get, path: "/v1/tax/registrations/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "tax.registration.update", method: Post, path: "/v1/tax/registrations/{id}", path_params: &["id"], query: &[], body: P1064, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TAX_SETTINGS: [Operation; 2] = [
-    Operation { name: "tax.settings.retrieve", method: Get, path: "/v1/tax/settings", path_params: &[], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "tax.settings.update", method: Post, path: "/v1/tax/settings", path_params: &[], query: &[], body: P1068, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "tax.settings.retrieve", method: Get, path: "/v1/tax/settings", path_params: &[], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "tax.settings.update", method: Post, path: "/v1/tax/settings", path_params: &[], query: &[], body: P1068, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TAX_TRANSACTION: [Operation; 3] = [
-    Operation { name: "tax.transaction.create_from_calculation", method: Post, path: "/v1/tax/transactions/create_from_calculation", path_params: &[], query: &[], body: P1069, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "tax.transaction.create_reversal", method: Post, path: "/v1/tax/transactions/create_reversal", path_params: &[], query: &[], body: P1073, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "tax.transaction.retrieve", method: Get, path: "/v1/tax/transactions/{transaction}", path_params: &["transaction"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "tax.transaction.create_from_calculation", method: Post, path: "/v1/tax/transactions/create_from_calculation", path_params: &[], query: &[], body: P1069, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "tax.transaction.create_reversal", method: Post, path: "/v1/tax/transactions/create_reversal", path_params: &[], query: &[], body: P1073, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "tax.transaction.retrieve", method: Get, path: "/v1/tax/transactions/{transaction}", path_params: &["transaction"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TAX_TRANSACTION_LINE_ITEM: [Operation; 1] = [
-    Operation { name: "tax.transaction_line_item.list", method: Get, path: "/v1/tax/transactions/{transaction}/line_items", path_params: &["transaction"], query: P1039, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
+    Operation { name: "tax.transaction_line_item.list", method: Get, path: "/v1/tax/transactions/{transaction}/line_items", path_params: &["transaction"], query: P1039, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
 ];
 
 pub(super) static TAX_CODE: [Operation; 2] = [
-    Operation { name: "tax_code.list", method: Get, path: "/v1/tax_codes", path_params: &[], query: P1074, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "tax_code.retrieve", method: Get, path: "/v1/tax_codes/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "tax_code.list", method: Get, path: "/v1/tax_codes", path_params: &[], query: P1074, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "tax_code.retrieve", method: Get, path: "/v1/tax_codes/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TAX_ID: [Operation; 4] = [
-    Operation { name: "tax_id.create", method: Post, path: "/v1/tax_ids", path_params: &[], query: &[], body: P1077, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "tax_id.delete", method: Delete, path: "/v1/tax_ids/{id}", path_params: &["id"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, host: Host::Api },
-    Operation { name: "tax_id.list", method: Get, path: "/v1/tax_ids", path_params: &[], query: P1078, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "tax_id.retrieve", method: Get, path: "/v1/tax_ids/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "tax_id.create", method: Post, path: "/v1/tax_ids", path_params: &[], query: &[], body: P1077, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "tax_id.delete", method: Delete, path: "/v1/tax_ids/{id}", path_params: &["id"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, server: Server::Api },
+    Operation { name: "tax_id.list", method: Get, path: "/v1/tax_ids", path_params: &[], query: P1078, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "tax_id.retrieve", method: Get, path: "/v1/tax_ids/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TAX_RATE: [Operation; 4] = [
-    Operation { name: "tax_rate.create", method: Post, path: "/v1/tax_rates", path_params: &[], query: &[], body: P1079, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "tax_rate.list", method: Get, path: "/v1/tax_rates", path_params: &[], query: P1080, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "tax_rate.retrieve", method: Get, path: "/v1/tax_rates/{tax_rate}", path_params: &["tax_rate"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "tax_rate.update", method: Post, path: "/v1/tax_rates/{tax_rate}", path_params: &["tax_rate"], query: &[], body: P1081, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "tax_rate.create", method: Post, path: "/v1/tax_rates", path_params: &[], query: &[], body: P1079, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "tax_rate.list", method: Get, path: "/v1/tax_rates", path_params: &[], query: P1080, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "tax_rate.retrieve", method: Get, path: "/v1/tax_rates/{tax_rate}", path_params: &["tax_rate"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "tax_rate.update", method: Post, path: "/v1/tax_rates/{tax_rate}", path_params: &["tax_rate"], query: &[], body: P1081, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TERMINAL_CONFIGURATION: [Operation; 5] = [
-    Operation { name: "terminal.configuration.create", method: Post, path: "/v1/terminal/configurations", path_params: &[], query: &[], body: P1091, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "terminal.configuration.delete", method: Delete, path: "/v1/terminal/configurations/{configuration}", path_params: &["configuration"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, host: Host::Api },
-    Operation { name: "terminal.configuration.list", method: Get, path: "/v1/terminal/configurations", path_params: &[], query: P1092, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "terminal.configuration.retrieve", method: Get, path: "/v1/terminal/configurations/{configuration}", path_params: &["configuration"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "terminal.configuration.update", method: Post, path: "/v1/terminal/configurations/{configuration}", path_params: &["configuration"], query: &[], body: P1093, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "terminal.configuration.create", method: Post, path: "/v1/terminal/configurations", path_params: &[], query: &[], body: P1091, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "terminal.configuration.delete", method: Delete, path: "/v1/terminal/configurations/{configuration}", path_params: &["configuration"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, server: Server::Api },
+    Operation { name: "terminal.configuration.list", method: Get, path: "/v1/terminal/configurations", path_params: &[], query: P1092, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "terminal.configuration.retrieve", method: Get, path: "/v1/terminal/configurations/{configuration}", path_params: &["configuration"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "terminal.configuration.update", method: Post, path: "/v1/terminal/configurations/{configuration}", path_params: &["configuration"], query: &[], body: P1093, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TERMINAL_CONNECTION_TOKEN: [Operation; 1] = [
-    Operation { name: "terminal.connection_token.create", method: Post, path: "/v1/terminal/connection_tokens", path_params: &[], query: &[], body: P1094, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "terminal.connection_token.create", method: Post, path: "/v1/terminal/connection_tokens", path_params: &[], query: &[], body: P1094, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TERMINAL_LOCATION: [Operation; 5] = [
-    Operation { name: "terminal.location.create", method: Post, path: "/v1/terminal/locations", path_params: &[], query: &[], body: P1096, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "terminal.location.delete", method: Delete, path: "/v1/terminal/locations/{location}", path_params: &["location"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, host: Host::Api },
-    Operation { name: "terminal.location.list", method: Get, path: "/v1/terminal/locations", path_params: &[], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "terminal.location.retrieve", method: Get, path: "/v1/terminal/locations/{location}", path_params: &["location"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "terminal.location.update", method: Post, path: "/v1/terminal/locations/{location}", path_params: &["location"], query: &[], body: P1097, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "terminal.location.create", method: Post, path: "/v1/terminal/locations", path_params: &[], query: &[], body: P1096, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "terminal.location.delete", method: Delete, path: "/v1/terminal/locations/{location}", path_params: &["location"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, server: Server::Api },
+    Operation { name: "terminal.location.list", method: Get, path: "/v1/terminal/locations", path_params: &[], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "terminal.location.retrieve", method: Get, path: "/v1/terminal/locations/{location}", path_params: &["location"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "terminal.location.update", method: Post, path: "/v1/terminal/locations/{location}", path_params: &["location"], query: &[], body: P1097, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TERMINAL_ONBOARDING_LINK: [Operation; 1] = [
-    Operation { name: "terminal.onboarding_link.create", method: Post, path: "/v1/terminal/onboarding_links", path_params: &[], query: &[], body: P1101, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "terminal.onboarding_link.create", method: Post, path: "/v1/terminal/onboarding_links", path_params: &[], query: &[], body: P1101, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TERMINAL_READER: [Operation; 13] = [
-    Operation { name: "terminal.reader.cancel_action", method: Post, path: "/v1/terminal/readers/{reader}/cancel_action", path_params: &["reader"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "terminal.reader.collect_inputs", method: Post, path: "/v1/terminal/readers/{reader}/collect_inputs", path_params: &["reader"], query: &[], body: P1109, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "terminal.reader.collect_payment_method", method: Post, path: "/v1/terminal/readers/{reader}/collect_payment_method", path_params: &["reader"], query: &[], body: P1112, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "terminal.reader.confirm_payment_intent", method: Post, path: "/v1/terminal/readers/{reader}/confirm_payment_intent", path_params: &["reader"], query: &[], body: P1114, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "terminal.reader.create", method: Post, path: "/v1/terminal/readers", path_params: &[], query: &[], body: P1115, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "terminal.reader.delete", method: Delete, path: "/v1/terminal/readers/{reader}", path_params: &["reader"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, host: Host::Api },
-    Operation { name: "terminal.reader.list", method: Get, path: "/v1/terminal/readers", path_params: &[], query: P1117, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "terminal.reader.process_payment_intent", method: Post, path: "/v1/terminal/readers/{reader}/process_payment_intent", path_params: &["reader"], query: &[], body: P1119, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "terminal.reader.process_setup_intent", method: Post, path: "/v1/terminal/readers/{reader}/process_setup_intent", path_params: &["reader"], query: &[], body: P1121, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "terminal.reader.refund_payment", method: Post, path: "/v1/terminal/readers/{reader}/refund_payment", path_params: &["reader"], query: &[], body: P1122, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "terminal.reader.retrieve", method: Get, path: "/v1/terminal/readers/{reader}", path_params: &["reader"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "terminal.reader.set_reader_display", method: Post, path: "/v1/terminal/readers/{reader}/set_reader_display", path_params: &["reader"], query: &[], body: P1126, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "terminal.reader.update", method: Post, path: "/v1/terminal/readers/{reader}", path_params: &["reader"], query: &[], body: P1127, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "terminal.reader.cancel_action", method: Post, path: "/v1/terminal/readers/{reader}/cancel_action", path_params: &["reader"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "terminal.reader.collect_inputs", method: Post, path: "/v1/terminal/readers/{reader}/collect_inputs", path_params: &["reader"], query: &[], body: P1109, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "terminal.reader.collect_payment_method", method: Post, path: "/v1/terminal/readers/{reader}/collect_payment_method", path_params: &["reader"], query: &[], body: P1112, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "terminal.reader.confirm_payment_intent", method: Post, path: "/v1/terminal/readers/{reader}/confirm_payment_intent", path_params: &["reader"], query: &[], body: P1114, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "terminal.reader.create", method: Post, path: "/v1/terminal/readers", path_params: &[], query: &[], body: P1115, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "terminal.reader.delete", method: Delete, path: "/v1/terminal/readers/{reader}", path_params: &["reader"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, server: Server::Api },
+    Operation { name: "terminal.reader.list", method: Get, path: "/v1/terminal/readers", path_params: &[], query: P1117, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "terminal.reader.process_payment_intent", method: Post, path: "/v1/terminal/readers/{reader}/process_payment_intent", path_params: &["reader"], query: &[], body: P1119, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "terminal.reader.process_setup_intent", method: Post, path: "/v1/terminal/readers/{reader}/process_setup_intent", path_params: &["reader"], query: &[], body: P1121, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "terminal.reader.refund_payment", method: Post, path: "/v1/terminal/readers/{reader}/refund_payment", path_params: &["reader"], query: &[], body: P1122, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "terminal.reader.retrieve", method: Get, path: "/v1/terminal/readers/{reader}", path_params: &["reader"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "terminal.reader.set_reader_display", method: Post, path: "/v1/terminal/readers/{reader}/set_reader_display", path_params: &["reader"], query: &[], body: P1126, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "terminal.reader.update", method: Post, path: "/v1/terminal/readers/{reader}", path_params: &["reader"], query: &[], body: P1127, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TEST_HELPERS_CONFIRMATION_TOKEN: [Operation; 1] = [
-    Operation { name: "test_helpers.confirmation_token.create", method: Post, path: "/v1/test_helpers/confirmation_tokens", path_params: &[], query: &[], body: P1131, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "test_helpers.confirmation_token.create", method: Post, path: "/v1/test_helpers/confirmation_tokens", path_params: &[], query: &[], body: P1131, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TEST_HELPERS_CUSTOMER: [Operation; 1] = [
-    Operation { name: "test_helpers.customer.fund_cash_balance", method: Post, path: "/v1/test_helpers/customers/{customer}/fund_cash_balance", path_params: &["customer"], query: &[], body: P1132, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "test_helpers.customer.fund_cash_balance", method: Post, path: "/v1/test_helpers/customers/{customer}/fund_cash_balance", path_params: &["customer"], query: &[], body: P1132, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TEST_HELPERS_ISSUING_AUTHORIZATION: [Operation; 7] = [
-    Operation { name: "test_helpers.issuing.authorization.capture", method: Post, path: "/v1/test_helpers/issuing/authorizations/{authorization}/capture", path_params: &["authorization"], query: &[], body: P1148, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "test_helpers.issuing.authorization.create", method: Post, path: "/v1/test_helpers/issuing/authorizations", path_params: &[], query: &[], body: P1168, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "test_helpers.issuing.authorization.expire", method: Post, path: "/v1/test_helpers/issuing/authorizations/{authorization}/expire", path_params: &["authorization"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "test_helpers.issuing.authorization.finalize_amount", method: Post, path: "/v1/test_helpers/issuing/authorizations/{authorization}/finalize_amount", path_params: &["authorization"], query: &[], body: P1169, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "test_helpers.issuing.authorization.increment", method: Post, path: "/v1/test_helpers/issuing/authorizations/{authorization}/increment", path_params: &["authorization"], query: &[], body: P1170, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "test_helpers.issuing.authorization.respond", method: Post, path: "/v1/test_helpers/issuing/authorizations/{authorization}/fraud_challenges/respond", path_params: &["authorization"], query: &[], body: P1171, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "test_helpers.issuing.authorization.reverse", method: Post, path: "/v1/test_helpers/issuing/authorizations/{authorization}/reverse", path_params: &["authorization"], query: &[], body: P1172, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "test_helpers.issuing.authorization.capture", method: Post, path: "/v1/test_helpers/issuing/authorizations/{authorization}/capture", path_params: &["authorization"], query: &[], body: P1148, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "test_helpers.issuing.authorization.create", method: Post, path: "/v1/test_helpers/issuing/authorizations", path_params: &[], query: &[], body: P1168, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "test_helpers.issuing.authorization.expire", method: Post, path: "/v1/test_helpers/issuing/authorizations/{authorization}/expire", path_params: &["authorization"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "test_helpers.issuing.authorization.finalize_amount", method: Post, path: "/v1/test_helpers/issuing/authorizations/{authorization}/finalize_amount", path_params: &["authorization"], query: &[], body: P1169, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "test_helpers.issuing.authorization.increment", method: Post, path: "/v1/test_helpers/issuing/authorizations/{authorization}/increment", path_params: &["authorization"], query: &[], body: P1170, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "test_helpers.issuing.authorization.respond", method: Post, path: "/v1/test_helpers/issuing/authorizations/{authorization}/fraud_challenges/respond", path_params: &["authorization"], query: &[], body: P1171, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "test_helpers.issuing.authorization.reverse", method: Post, path: "/v1/test_helpers/issuing/authorizations/{authorization}/reverse", path_params: &["authorization"], query: &[], body: P1172, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TEST_HELPERS_ISSUING_CARD: [Operation; 5] = [
-    Operation { name: "test_helpers.issuing.card.deliver_card", method: Post, path: "/v1/test_helpers/issuing/cards/{card}/shipping/deliver", path_params: &["card"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "test_helpers.issuing.card.fail_card", method: Post, path: "/v1/test_helpers/issuing/cards/{card}/shipping/fail", path_params: &["card"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "test_helpers.issuing.card.return_card", method: Post, path: "/v1/test_helpers/issuing/cards/{card}/shipping/return", path_params: &["card"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "test_helpers.issuing.card.ship_card", method: Post, path: "/v1/test_helpers/issuing/cards/{card}/shipping/ship", path_params: &["card"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "test_helpers.issuing.card.submit_card", method: Post, path: "/v1/test_helpers/issuing/cards/{card}/shipping/submit", path_params: &["card"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "test_helpers.issuing.card.deliver_card", method: Post, path: "/v1/test_helpers/issuing/cards/{card}/shipping/deliver", path_params: &["card"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "test_helpers.issuing.card.fail_card", method: Post, path: "/v1/test_helpers/issuing/cards/{card}/shipping/fail", path_params: &["card"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "test_helpers.issuing.card.return_card", method: Post, path: "/v1/test_helpers/issuing/cards/{card}/shipping/return", path_params: &["card"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "test_helpers.issuing.card.ship_card", method: Post, path: "/v1/test_helpers/issuing/cards/{card}/shipping/ship", path_params: &["card"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "test_helpers.issuing.card.submit_card", method: Post, path: "/v1/test_helpers/issuing/cards/{card}/shipping/submit", path_params: &["card"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TEST_HELPERS_ISSUING_PERSONALIZATION_DESIGN: [Operation; 3] = [
-    Operation { name: "test_helpers.issuing.personalization_design.activate", method: Post, path: "/v1/test_helpers/issuing/personalization_designs/{personalization_design}/activate", path_params: &["personalization_design"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "test_helpers.issuing.personalization_design.deactivate", method: Post, path: "/v1/test_helpers/issuing/personalization_designs/{personalization_design}/deactivate", path_params: &["personalization_design"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "test_helpers.issuing.personalization_design.reject", method: Post, path: "/v1/test_helpers/issuing/personalization_designs/{personalization_design}/reject", path_params: &["personalization_design"], query: &[], body: P1176, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "test_helpers.issuing.personalization_design.activate", method: Post, path: "/v1/test_helpers/issuing/personalization_designs/{personalization_design}/activate", path_params: &["personalization_design"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "test_helpers.issuing.personalization_design.deactivate", method: Post, path: "/v1/test_helpers/issuing/personalization_designs/{personalization_design}/deactivate", path_params: &["personalization_design"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "test_helpers.issuing.personalization_design.reject", method: Post, path: "/v1/test_helpers/issuing/personalization_designs/{personalization_design}/reject", path_params: &["personalization_design"], query: &[], body: P1176, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TEST_HELPERS_ISSUING_TRANSACTION: [Operation; 3] = [
-    Operation { name: "test_helpers.issuing.transaction.create_force_capture", method: Post, path: "/v1/test_helpers/issuing/transactions/create_force_capture", path_params: &[], query: &[], body: P1177, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "test_helpers.issuing.transaction.create_unlinked_refund", method: Post, path: "/v1/test_helpers/issuing/transactions/create_unlinked_refund", path_params: &[], query: &[], body: P1177, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "test_helpers.issuing.transaction.refund", method: Post, path: "/v1/test_helpers/issuing/transactions/{transaction}/refund", path_params: &["transaction"], query: &[], body: P1178, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "test_helpers.issuing.transaction.create_force_capture", method: Post, path: "/v1/test_helpers/issuing/transactions/create_force_capture", path_params: &[], query: &[], body: P1177, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "test_helpers.issuing.transaction.create_unlinked_refund", method: Post, path: "/v1/test_helpers/issuing/transactions/create_unlinked_refund", path_params: &[], query: &[], body: P1177, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "test_helpers.issuing.transaction.refund", method: Post, path: "/v1/test_helpers/issuing/transactions/{transaction}/refund", path_params: &["transaction"], query: &[], body: P1178, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TEST_HELPERS_REFUND: [Operation; 1] = [
-    Operation { name: "test_helpers.refund.expire", method: Post, path: "/v1/test_helpers/refunds/{refund}/expire", path_params: &["refund"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "test_helpers.refund.expire", method: Post, path: "/v1/test_helpers/refunds/{refund}/expire", path_params: &["refund"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TEST_HELPERS_TERMINAL_READER: [Operation; 3] = [
-    Operation { name: "test_helpers.terminal.reader.present_payment_method", method: Post, path: "/v1/test_helpers/terminal/readers/{reader}/present_payment_method", path_params: &["reader"], query: &[], body: P1182, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "test_helpers.terminal.reader.succeed_input_collection", method: Post, path: "/v1/test_helpers/terminal/readers/{reader}/succeed_input_collection", path_params: &["reader"], query: &[], body: P1184, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "test_helpers.terminal.reader.timeout_input_collection", method: Post, path: "/v1/test_helpers/terminal/readers/{reader}/timeout_input_collection", path_params: &["reader"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "test_helpers.terminal.reader.present_payment_method", method: Post, path: "/v1/test_helpers/terminal/readers/{reader}/present_payment_method", path_params: &["reader"], query: &[], body: P1182, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "test_helpers.terminal.reader.succeed_input_collection", method: Post, path: "/v1/test_helpers/terminal/readers/{reader}/succeed_input_collection", path_params: &["reader"], query: &[], body: P1184, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "test_helpers.terminal.reader.timeout_input_collection", method: Post, path: "/v1/test_helpers/terminal/readers/{reader}/timeout_input_collection", path_params: &["reader"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TEST_HELPERS_TEST_CLOCK: [Operation; 5] = [
-    Operation { name: "test_helpers.test_clock.advance", method: Post, path: "/v1/test_helpers/test_clocks/{test_clock}/advance", path_params: &["test_clock"], query: &[], body: P1185, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "test_helpers.test_clock.create", method: Post, path: "/v1/test_helpers/test_clocks", path_params: &[], query: &[], body: P1186, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "test_helpers.test_clock.delete", method: Delete, path: "/v1/test_helpers/test_clocks/{test_clock}", path_params: &["test_clock"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, host: Host::Api },
-    Operation { name: "test_helpers.test_clock.list", method: Get, path: "/v1/test_helpers/test_clocks", path_params: &[], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "test_helpers.test_clock.retrieve", method: Get, path: "/v1/test_helpers/test_clocks/{test_clock}", path_params: &["test_clock"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "test_helpers.test_clock.advance", method: Post, path: "/v1/test_helpers/test_clocks/{test_clock}/advance", path_params: &["test_clock"], query: &[], body: P1185, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "test_helpers.test_clock.create", method: Post, path: "/v1/test_helpers/test_clocks", path_params: &[], query: &[], body: P1186, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "test_helpers.test_clock.delete", method: Delete, path: "/v1/test_helpers/test_clocks/{test_clock}", path_params: &["test_clock"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, server: Server::Api },
+    Operation { name: "test_helpers.test_clock.list", method: Get, path: "/v1/test_helpers/test_clocks", path_params: &[], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "test_helpers.test_clock.retrieve", method: Get, path: "/v1/test_helpers/test_clocks/{test_clock}", path_params: &["test_clock"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TEST_HELPERS_TREASURY_INBOUND_TRANSFER: [Operation; 3] = [
-    Operation { name: "test_helpers.treasury.inbound_transfer.fail", method: Post, path: "/v1/test_helpers/treasury/inbound_transfers/{id}/fail", path_params: &["id"], query: &[], body: P1189, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "test_helpers.treasury.inbound_transfer.return_inbound_transfer", method: Post, path: "/v1/test_helpers/treasury/inbound_transfers/{id}/return", path_params: &["id"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "test_helpers.treasury.inbound_transfer.succeed", method: Post, path: "/v1/test_helpers/treasury/inbound_transfers/{id}/succeed", path_params: &["id"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "test_helpers.treasury.inbound_transfer.fail", method: Post, path: "/v1/test_helpers/treasury/inbound_transfers/{id}/fail", path_params: &["id"], query: &[], body: P1189, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "test_helpers.treasury.inbound_transfer.return_inbound_transfer", method: Post, path: "/v1/test_helpers/treasury/inbound_transfers/{id}/return", path_params: &["id"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "test_helpers.treasury.inbound_transfer.succeed", method: Post, path: "/v1/test_helpers/treasury/inbound_transfers/{id}/succeed", path_params: &["id"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TEST_HELPERS_TREASURY_OUTBOUND_PAYMENT: [Operation; 4] = [
-    Operation { name: "test_helpers.treasury.outbound_payment.fail", method: Post, path: "/v1/test_helpers/treasury/outbound_payments/{id}/fail", path_params: &["id"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "test_helpers.treasury.outbound_payment.post", method: Post, path: "/v1/test_helpers/treasury/outbound_payments/{id}/post", path_params: &["id"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "test_helpers.treasury.outbound_payment.return_outbound_payment", method: Post, path: "/v1/test_helpers/treasury/outbound_payments/{id}/return", path_params: &["id"], query: &[], body: P1192, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "test_helpers.treasury.outbound_payment.update", method: Post, path: "/v1/test_helpers/treasury/outbound_payments/{id}", path_params: &["id"], query: &[], body: P1196, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "test_helpers.treasury.outbound_payment.fail", method: Post, path: "/v1/test_helpers/treasury/outbound_payments/{id}/fail", path_params: &["id"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "test_helpers.treasury.outbound_payment.post", method: Post, path: "/v1/test_helpers/treasury/outbound_payments/{id}/post", path_params: &["id"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "test_helpers.treasury.outbound_payment.return_outbound_payment", method: Post, path: "/v1/test_helpers/treasury/outbound_payments/{id}/return", path_params: &["id"], query: &[], body: P1192, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "test_helpers.treasury.outbound_payment.update", method: Post, path: "/v1/test_helpers/treasury/outbound_payments/{id}", path_params: &["id"], query: &[], body: P1196, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TEST_HELPERS_TREASURY_OUTBOUND_TRANSFER: [Operation; 4] = [
-    Operation { name: "test_helpers.treasury.outbound_transfer.fail", method: Post, path: "/v1/test_helpers/treasury/outbound_transfers/{outbound_transfer}/fail", path_params: &["outbound_transfer"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "test_helpers.treasury.outbound_transfer.post", method: Post, path: "/v1/test_helpers/treasury/outbound_transfers/{outbound_transfer}/post", path_params: &["outbound_transfer"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "test_helpers.treasury.outbound_transfer.return_outbound_transfer", method: Post, path: "/v1/test_helpers/treasury/outbound_transfers/{outbound_transfer}/return", path_params: &["outbound_transfer"], query: &[], body: P1192, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "test_helpers.treasury.outbound_transfer.update", method: Post, path: "/v1/test_helpers/treasury/outbound_transfers/{outbound_transfer}", path_params: &["outbound_transfer"], query: &[], body: P1196, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "test_helpers.treasury.outbound_transfer.fail", method: Post, path: "/v1/test_helpers/treasury/outbound_transfers/{outbound_transfer}/fail", path_params: &["outbound_transfer"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "test_helpers.treasury.outbound_transfer.post", method: Post, path: "/v1/test_helpers/treasury/outbound_transfers/{outbound_transfer}/post", path_params: &["outbound_transfer"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "test_helpers.treasury.outbound_transfer.return_outbound_transfer", method: Post, path: "/v1/test_helpers/treasury/outbound_transfers/{outbound_transfer}/return", path_params: &["outbound_transfer"], query: &[], body: P1192, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "test_helpers.treasury.outbound_transfer.update", method: Post, path: "/v1/test_helpers/treasury/outbound_transfers/{outbound_transfer}", path_params: &["outbound_transfer"], query: &[], body: P1196, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TEST_HELPERS_TREASURY_RECEIVED_CREDIT: [Operation; 1] = [
-    Operation { name: "test_helpers.treasury.received_credit.create", method: Post, path: "/v1/test_helpers/treasury/received_credits", path_params: &[], query: &[], body: P1200, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "test_helpers.treasury.received_credit.create", method: Post, path: "/v1/test_helpers/treasury/received_credits", path_params: &[], query: &[], body: P1200, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TEST_HELPERS_TREASURY_RECEIVED_DEBIT: [Operation; 1] = [
-    Operation { name: "test_helpers.treasury.received_debit.create", method: Post, path: "/v1/test_helpers/treasury/received_debits", path_params: &[], query: &[], body: P1202, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "test_helpers.treasury.received_debit.create", method: Post, path: "/v1/test_helpers/treasury/received_debits", path_params: &[], query: &[], body: P1202, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TOKEN: [Operation; 2] = [
-    Operation { name: "token.create", method: Post, path: "/v1/tokens", path_params: &[], query: &[], body: P1211, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "token.retrieve", method: Get, path: "/v1/tokens/{token}", path_params: &["token"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "token.create", method: Post, path: "/v1/tokens", path_params: &[], query: &[], body: P1211, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "token.retrieve", method: Get, path: "/v1/tokens/{token}", path_params: &["token"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TOPUP: [Operation; 5] = [
-    Operation { name: "topup.cancel", method: Post, path: "/v1/topups/{topup}/cancel", path_params: &["topup"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "topup.create", method: Post, path: "/v1/topups", path_params: &[], query: &[], body: P1212, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "topup.list", method: Get, path: "/v1/topups", path_params: &[], query: P1214, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "topup.retrieve", method: Get, path: "/v1/topups/{topup}", path_params: &["topup"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "topup.update", method: Post, path: "/v1/topups/{topup}", path_params: &["topup"], query: &[], body: P1215, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "topup.cancel", method: Post, path: "/v1/topups/{topup}/cancel", path_params: &["topup"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "topup.create", method: Post, path: "/v1/topups", path_params: &[], query: &[], body: P1212, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "topup.list", method: Get, path: "/v1/topups", path_params: &[], query: P1214, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "topup.retrieve", method: Get, path: "/v1/topups/{topup}", path_params: &["topup"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "topup.update", method: Post, path: "/v1/topups/{topup}", path_params: &["topup"], query: &[], body: P1215, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TRANSFER: [Operation; 4] = [
-    Operation { name: "transfer.create", method: Post, path: "/v1/transfers", path_params: &[], query: &[], body: P1216, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "transfer.list", method: Get, path: "/v1/transfers", path_params: &[], query: P1217, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "transfer.retrieve", method: Get, path: "/v1/transfers/{transfer}", path_params: &["transfer"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "transfer.update", method: Post, path: "/v1/transfers/{transfer}", path_params: &["transfer"], query: &[], body: P1215, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "transfer.create", method: Post, path: "/v1/transfers", path_params: &[], query: &[], body: P1216, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "transfer.list", method: Get, path: "/v1/transfers", path_params: &[], query: P1217, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "transfer.retrieve", method: Get, path: "/v1/transfers/{transfer}", path_params: &["transfer"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "transfer.update", method: Post, path: "/v1/transfers/{transfer}", path_params: &["transfer"], query: &[], body: P1215, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TRANSFER_REVERSAL: [Operation; 4] = [
-    Operation { name: "transfer_reversal.create", method: Post, path: "/v1/transfers/{id}/reversals", path_params: &["id"], query: &[], body: P1218, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "transfer_reversal.list", method: Get, path: "/v1/transfers/{id}/reversals", path_params: &["id"], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "transfer_reversal.retrieve", method: Get, path: "/v1/transfers/{transfer}/reversals/{id}", path_params: &["transfer", "id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "transfer_reversal.update", method: Post, path: "/v1/transfers/{transfer}/reversals/{id}", path_params: &["transfer", "id"], query: &[], body: P117, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "transfer_reversal.create", method: Post, path: "/v1/transfers/{id}/reversals", path_params: &["id"], query: &[], body: P1218, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "transfer_reversal.list", method: Get, path: "/v1/transfers/{id}/reversals", path_params: &["id"], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "transfer_reversal.retrieve", method: Get, path: "/v1/transfers/{transfer}/reversals/{id}", path_params: &["transfer", "id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "transfer_reversal.update", method: Post, path: "/v1/transfers/{transfer}/reversals/{id}", path_params: &["transfer", "id"], query: &[], body: P117, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TREASURY_CREDIT_REVERSAL: [Operation; 3] = [
-    Operation { name: "treasury.credit_reversal.create", method: Post, path: "/v1/treasury/credit_reversals", path_params: &[], query: &[], body: P1219, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "treasury.credit_reversal.list", method: Get, path: "/v1/treasury/credit_reversals", path_params: &[], query: P1221, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "treasury.credit_reversal.retrieve", method: Get, path: "/v1/treasury/credit_reversals/{credit_reversal}", path_params: &["credit_reversal"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "treasury.credit_reversal.create", method: Post, path: "/v1/treasury/credit_reversals", path_params: &[], query: &[], body: P1219, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "treasury.credit_reversal.list", method: Get, path: "/v1/treasury/credit_reversals", path_params: &[], query: P1221, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "treasury.credit_reversal.retrieve", method: Get, path: "/v1/treasury/credit_reversals/{credit_reversal}", path_params: &["credit_reversal"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TREASURY_DEBIT_REVERSAL: [Operation; 3] = [
-    Operation { name: "treasury.debit_reversal.create", method: Post, path: "/v1/treasury/debit_reversals", path_params: &[], query: &[], body: P1222, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "treasury.debit_reversal.list", method: Get, path: "/v1/treasury/debit_reversals", path_params: &[], query: P1225, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "treasury.debit_reversal.retrieve", method: Get, path: "/v1/treasury/debit_reversals/{debit_reversal}", path_params: &["debit_reversal"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "treasury.debit_reversal.create", method: Post, path: "/v1/treasury/debit_reversals", path_params: &[], query: &[], body: P1222, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "treasury.debit_reversal.list", method: Get, path: "/v1/treasury/debit_reversals", path_params: &[], query: P1225, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "treasury.debit_reversal.retrieve", method: Get, path: "/v1/treasury/debit_reversals/{debit_reversal}", path_params: &["debit_reversal"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TREASURY_FINANCIAL_ACCOUNT: [Operation; 5] = [
-    Operation { name: "treasury.financial_account.close", method: Post, path: "/v1/treasury/financial_accounts/{financial_account}/close", path_params: &["financial_account"], query: &[], body: P1228, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "treasury.financial_account.create", method: Post, path: "/v1/treasury/financial_accounts", path_params: &[], query: &[], body: P1236, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "treasury.financial_account.list", method: Get, path: "/v1/treasury/financial_accounts", path_params: &[], query: P1238, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "treasury.financial_account.retrieve", method: Get, path: "/v1/treasury/financial_accounts/{financial_account}", path_params: &["financial_account"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "treasury.financial_account.update", method: Post, path: "/v1/treasury/financial_accounts/{financial_account}", path_params: &["financial_account"], query: &[], body: P1239, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "treasury.financial_account.close", method: Post, path: "/v1/treasury/financial_accounts/{financial_account}/close", path_params: &["financial_account"], query: &[], body: P1228, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "treasury.financial_account.create", method: Post, path: "/v1/treasury/financial_accounts", path_params: &[], query: &[], body: P1236, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "treasury.financial_account.list", method: Get, path: "/v1/treasury/financial_accounts", path_params: &[], query: P1238, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "treasury.financial_account.retrieve", method: Get, path: "/v1/treasury/financial_accounts/{financial_account}", path_params: &["financial_account"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "treasury.financial_account.update", method: Post, path: "/v1/treasury/financial_accounts/{financial_account}", path_params: &["financial_account"], query: &[], body: P1239, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TREASURY_FINANCIAL_ACCOUNT_FEATURES: [Operation; 2] = [
-    Operation { name: "treasury.financial_account_features.retrieve", method: Get, path: "/v1/treasury/financial_accounts/{financial_account}/features", path_params: &["financial_account"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "treasury.financial_account_features.update", method: Post, path: "/v1/treasury/financial_accounts/{financial_account}/features", path_params: &["financial_account"], query: &[], body: P1240, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "treasury.financial_account_features.retrieve", method: Get, path: "/v1/treasury/financial_accounts/{financial_account}/features", path_params: &["financial_account"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "treasury.financial_account_features.update", method: Post, path: "/v1/treasury/financial_accounts/{financial_account}/features", path_params: &["financial_account"], query: &[], body: P1240, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TREASURY_INBOUND_TRANSFER: [Operation; 4] = [
-    Operation { name: "treasury.inbound_transfer.cancel", method: Post, path: "/v1/treasury/inbound_transfers/{inbound_transfer}/cancel", path_params: &["inbound_transfer"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "treasury.inbound_transfer.create", method: Post, path: "/v1/treasury/inbound_transfers", path_params: &[], query: &[], body: P1241, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "treasury.inbound_transfer.list", method: Get, path: "/v1/treasury/inbound_transfers", path_params: &[], query: P1243, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "treasury.inbound_transfer.retrieve", method: Get, path: "/v1/treasury/inbound_transfers/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "treasury.inbound_transfer.cancel", method: Post, path: "/v1/treasury/inbound_transfers/{inbound_transfer}/cancel", path_params: &["inbound_transfer"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "treasury.inbound_transfer.create", method: Post, path: "/v1/treasury/inbound_transfers", path_params: &[], query: &[], body: P1241, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "treasury.inbound_transfer.list", method: Get, path: "/v1/treasury/inbound_transfers", path_params: &[], query: P1243, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "treasury.inbound_transfer.retrieve", method: Get, path: "/v1/treasury/inbound_transfers/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TREASURY_OUTBOUND_PAYMENT: [Operation; 4] = [
-    Operation { name: "treasury.outbound_payment.cancel", method: Post, path: "/v1/treasury/outbound_payments/{id}/cancel", path_params: &["id"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "treasury.outbound_payment.create", method: Post, path: "/v1/treasury/outbound_payments", path_params: &[], query: &[], body: P1250, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "treasury.outbound_payment.list", method: Get, path: "/v1/treasury/outbound_payments", path_params: &[], query: P1252, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "treasury.outbound_payment.retrieve", method: Get, path: "/v1/treasury/outbound_payments/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "treasury.outbound_payment.cancel", method: Post, path: "/v1/treasury/outbound_payments/{id}/cancel", path_params: &["id"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "treasury.outbound_payment.create", method: Post, path: "/v1/treasury/outbound_payments", path_params: &[], query: &[], body: P1250, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "treasury.outbound_payment.list", method: Get, path: "/v1/treasury/outbound_payments", path_params: &[], query: P1252, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "treasury.outbound_payment.retrieve", method: Get, path: "/v1/treasury/outbound_payments/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TREASURY_OUTBOUND_TRANSFER: [Operation; 4] = [
-    Operation { name: "treasury.outbound_transfer.cancel", method: Post, path: "/v1/treasury/outbound_transfers/{outbound_transfer}/cancel", path_params: &["outbound_transfer"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "treasury.outbound_transfer.create", method: Post, path: "/v1/treasury/outbound_transfers", path_params: &[], query: &[], body: P1255, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "treasury.outbound_transfer.list", method: Get, path: "/v1/treasury/outbound_transfers", path_params: &[], query: P1256, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "treasury.outbound_transfer.retrieve", method: Get, path: "/v1/treasury/outbound_transfers/{outbound_transfer}", path_params: &["outbound_transfer"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "treasury.outbound_transfer.cancel", method: Post, path: "/v1/treasury/outbound_transfers/{outbound_transfer}/cancel", path_params: &["outbound_transfer"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "treasury.outbound_transfer.create", method: Post, path: "/v1/treasury/outbound_transfers", path_params: &[], query: &[], body: P1255, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "treasury.outbound_transfer.list", method: Get, path: "/v1/treasury/outbound_transfers", path_params: &[], query: P1256, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "treasury.outbound_transfer.retrieve", method: Get, path: "/v1/treasury/outbound_transfers/{outbound_transfer}", path_params: &["outbound_transfer"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TREASURY_RECEIVED_CREDIT: [Operation; 2] = [
-    Operation { name: "treasury.received_credit.list", method: Get, path: "/v1/treasury/received_credits", path_params: &[], query: P1260, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "treasury.received_credit.retrieve", method: Get, path: "/v1/treasury/received_credits/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "treasury.received_credit.list", method: Get, path: "/v1/treasury/received_credits", path_params: &[], query: P1260, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "treasury.received_credit.retrieve", method: Get, path: "/v1/treasury/received_credits/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TREASURY_RECEIVED_DEBIT: [Operation; 2] = [
-    Operation { name: "treasury.received_debit.list", method: Get, path: "/v1/treasury/received_debits", path_params: &[], query: P1261, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "treasury.received_debit.retrieve", method: Get, path: "/v1/treasury/received_debits/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "treasury.received_debit.list", method: Get, path: "/v1/treasury/received_debits", path_params: &[], query: P1261, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "treasury.received_debit.retrieve", method: Get, path: "/v1/treasury/received_debits/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TREASURY_TRANSACTION: [Operation; 2] = [
-    Operation { name: "treasury.transaction.list", method: Get, path: "/v1/treasury/transactions", path_params: &[], query: P1265, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "treasury.transaction.retrieve", method: Get, path: "/v1/treasury/transactions/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "treasury.transaction.list", method: Get, path: "/v1/treasury/transactions", path_params: &[], query: P1265, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "treasury.transaction.retrieve", method: Get, path: "/v1/treasury/transactions/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static TREASURY_TRANSACTION_ENTRY: [Operation; 2] = [
-    Operation { name: "treasury.transaction_entry.list", method: Get, path: "/v1/treasury/transaction_entries", path_params: &[], query: P1267, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "treasury.transaction_entry.retrieve", method: Get, path: "/v1/treasury/transaction_entries/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "treasury.transaction_entry.list", method: Get, path: "/v1/treasury/transaction_entries", path_params: &[], query: P1267, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "treasury.transaction_entry.retrieve", method: Get, path: "/v1/treasury/transaction_entries/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static V2_BILLING_METER_EVENT: [Operation; 1] = [
-    Operation { name: "v2.billing.meter_event.create", method: Post, path: "/v2/billing/meter_events", path_params: &[], query: &[], body: P1268, encoding: Encoding::Json, answer: Answer::Object, host: Host::Api },
+    Operation { name: "v2.billing.meter_event.create", method: Post, path: "/v2/billing/meter_events", path_params: &[], query: &[], body: P1268, encoding: Encoding::Json, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static V2_BILLING_METER_EVENT_ADJUSTMENT: [Operation; 1] = [
-    Operation { name: "v2.billing.meter_event_adjustment.create", method: Post, path: "/v2/billing/meter_event_adjustments", path_params: &[], query: &[], body: P1270, encoding: Encoding::Json, answer: Answer::Object, host: Host::Api },
+    Operation { name: "v2.billing.meter_event_adjustment.create", method: Post, path: "/v2/billing/meter_event_adjustments", path_params: &[], query: &[], body: P1270, encoding: Encoding::Json, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static V2_BILLING_METER_EVENT_SESSION: [Operation; 1] = [
-    Operation { name: "v2.billing.meter_event_session.create", method: Post, path: "/v2/billing/meter_event_session", path_params: &[], query: &[], body: &[], encoding: Encoding::Json, answer: Answer::Object, host: Host::Api },
+    Operation { name: "v2.billing.meter_event_session.create", method: Post, path: "/v2/billing/meter_event_session", path_params: &[], query: &[], body: &[], encoding: Encoding::Json, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static V2_BILLING_METER_EVENT_STREAM: [Operation; 1] = [
-    Operation { name: "v2.billing.meter_event_stream.create", method: Post, path: "/v2/billing/meter_event_stream", path_params: &[], query: &[], body: P1271, encoding: Encoding::Json, answer: Answer::Object, host: Host::MeterEvents },
+    Operation { name: "v2.billing.meter_event_stream.create", method: Post, path: "/v2/billing/meter_event_stream", path_params: &[], query: &[], body: P1271, encoding: Encoding::Json, answer: Answer::Object, server: Server::MeterEvents },
 ];
 
 pub(super) static V2_COMMERCE_PRODUCT_CATALOG_IMPORT: [Operation; 3] = [
-    Operation { name: "v2.commerce.product_catalog_import.create", method: Post, path: "/v2/commerce/product_catalog/imports", path_params: &[], query: &[], body: P1274, encoding: Encoding::Json, answer: Answer::Object, host: Host::Api },
-    Operation { name: "v2.commerce.product_catalog_import.list", method: Get, path: "/v2/commerce/product_catalog/imports", path_params: &[], query: P1276, body: &[], encoding: Encoding::Json, answer: Answer::List, host: Host::Api },
-    Operation { name: "v2.commerce.product_catalog_import.retrieve", method: Get, path: "/v2/commerce/product_catalog/imports/{id}", path_params: &["id"], query: &[], body: &[], encoding: Encoding::Json, answer: Answer::Object, host: Host::Api },
+    Operation { name: "v2.commerce.product_catalog_import.create", method: Post, path: "/v2/commerce/product_catalog/imports", path_params: &[], query: &[], body: P1274, encoding: Encoding::Json, answer: Answer::Object, server: Server::Api },
+    Operation { name: "v2.commerce.product_catalog_import.list", method: Get, path: "/v2/commerce/product_catalog/imports", path_params: &[], query: P1276, body: &[], encoding: Encoding::Json, answer: Answer::List, server: Server::Api },
+    Operation { name: "v2.commerce.product_catalog_import.retrieve", method: Get, path: "/v2/commerce/product_catalog/imports/{id}", path_params: &["id"], query: &[], body: &[], encoding: Encoding::Json, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static V2_CORE_ACCOUNT: [Operation; 5] = [
-    Operation { name: "v2.core.account.close", method: Post, path: "/v2/core/accounts/{id}/close", path_params: &["id"], query: &[], body: P1278, encoding: Encoding::Json, answer: Answer::Object, host: Host::Api },
-    Operation { name: "v2.core.account.create", method: Post, path: "/v2/core/accounts", path_params: &[], query: &[], body: P1349, encoding: Encoding::Json, answer: Answer::Object, host: Host::Api },
-    Operation { name: "v2.core.account.list", method: Get, path: "/v2/core/accounts", path_params: &[], query: P1350, body: &[], encoding: Encoding::Json, answer: Answer::List, host: Host::Api },
-    Operation { name: "v2.core.account.retrieve", method: Get, path: "/v2/core/accounts/{id}", path_params: &["id"], query: P1351, body: &[], encoding: Encoding::Json, answer: Answer::Object, host: Host::Api },
-    Operation { name: "v2.core.account.update", method: Post, path: "/v2/core/accounts/{id}", path_params: &["id"], query: &[], body: P1376, encoding: Encoding::Json, answer: Answer::Object, host: Host::Api },
+    Operation { name: "v2.core.account.close", method: Post, path: "/v2/core/accounts/{id}/close", path_params: &["id"], query: &[], body: P1278, encoding: Encoding::Json, answer: Answer::Object, server: Server::Api },
+    Operation { name: "v2.core.account.create", method: Post, path: "/v2/core/accounts", path_params: &[], query: &[], body: P1349, encoding: Encoding::Json, answer: Answer::Object, server: Server::Api },
+    Operation { name: "v2.core.account.list", method: Get, path: "/v2/core/accounts", path_params: &[], query: P1350, body: &[], encoding: Encoding::Json, answer: Answer::List, server: Server::Api },
+    Operation { name: "v2.core.account.retrieve", method: Get, path: "/v2/core/accounts/{id}", path_params: &["id"], query: P1351, body: &[], encoding: Encoding::Json, answer: Answer::Object, server: Server::Api },
+    Operation { name: "v2.core.account.update", method: Post, path: "/v2/core/accounts/{id}", path_params: &["id"], query: &[], body: P1376, encoding: Encoding::Json, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static V2_CORE_ACCOUNT_LINK: [Operation; 1] = [
-    Operation { name: "v2.core.account_link.create", method: Post, path: "/v2/core/account_links", path_params: &[], query: &[], body: P1380, encoding: Encoding::Json, answer: Answer::Object, host: Host::Api },
+    Operation { name: "v2.core.account_link.create", method: Post, path: "/v2/core/account_links", path_params: &[], query: &[], body: P1380, encoding: Encoding::Json, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static V2_CORE_ACCOUNT_PERSON: [Operation; 5] = [
-    Operation { name: "v2.core.account_person.create", method: Post, path: "/v2/core/accounts/{account_id}/persons", path_params: &["account_id"], query: &[], body: P1382, encoding: Encoding::Json, answer: Answer::Object, host: Host::Api },
-    Operation { name: "v2.core.account_person.delete", method: Delete, path: "/v2/core/accounts/{account_id}/persons/{id}", path_params: &["account_id", "id"], query: &[], body: &[], encoding: Encoding::Json, answer: Answer::Deleted, host: Host::Api },
-    Operation { name: "v2.core.account_person.list", method: Get, path: "/v2/core/accounts/{account_id}/persons", path_params: &["account_id"], query: P1383, body: &[], encoding: Encoding::Json, answer: Answer::List, host: Host::Api },
-    Operation { name: "v2.core.account_person.retrieve", method: Get, path: "/v2/core/accounts/{account_id}/persons/{id}", path_params: &["account_id", "id"], query: &[], body: &[], encoding: Encoding::Json, answer: Answer::Object, host: Host::Api },
-    Operation { name: "v2.core.account_person.update", method: Post, path: "/v2/core/accounts/{account_id}/persons/{id}", path_params: &["account_id", "id"], query: &[], body: P1385, encoding: Encoding::Json, answer: Answer::Object, host: Host::Api },
+    Operation { name: "v2.core.account_person.create", method: Post, path: "/v2/core/accounts/{account_id}/persons", path_params: &["account_id"], query: &[], body: P1382, encoding: Encoding::Json, answer: Answer::Object, server: Server::Api },
+    Operation { name: "v2.core.account_person.delete", method: Delete, path: "/v2/core/accounts/{account_id}/persons/{id}", path_params: &["account_id", "id"], query: &[], body: &[], encoding: Encoding::Json, answer: Answer::Deleted, server: Server::Api },
+    Operation { name: "v2.core.account_person.list", method: Get, path: "/v2/core/accounts/{account_id}/persons", path_params: &["account_id"], query: P1383, body: &[], encoding: Encoding::Json, answer: Answer::List, server: Server::Api },
+    Operation { name: "v2.core.account_person.retrieve", method: Get, path: "/v2/core/accounts/{account_id}/persons/{id}", path_params: &["account_id", "id"], query: &[], body: &[], encoding: Encoding::Json, answer: Answer::Object, server: Server::Api },
+    Operation { name: "v2.core.account_person.update", method: Post, path: "/v2/core/accounts/{account_id}/persons/{id}", path_params: &["account_id", "id"], query: &[], body: P1385, encoding: Encoding::Json, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static V2_CORE_ACCOUNT_PERSON_TOKEN: [Operation; 2] = [
-    Operation { name: "v2.core.account_person_token.create", method: Post, path: "/v2/core/accounts/{account_id}/person_tokens", path_params: &["account_id"], query: &[], body: P1388, encoding: Encoding::Json, answer: Answer::Object, host: Host::Api },
-    Operation { name: "v2.core.account_person_token.retrieve", method: Get, path: "/v2/core/accounts/{account_id}/person_tokens/{id}", path_params: &["account_id", "id"], query: &[], body: &[], encoding: Encoding::Json, answer: Answer::Object, host: Host::Api },
+    Operation { name: "v2.core.account_person_token.create", method: Post, path: "/v2/core/accounts/{account_id}/person_tokens", path_params: &["account_id"], query: &[], body: P1388, encoding: Encoding::Json, answer: Answer::Object, server: Server::Api },
+    Operation { name: "v2.core.account_person_token.retrieve", method: Get, path: "/v2/core/accounts/{account_id}/person_tokens/{id}", path_params: &["account_id", "id"], query: &[], body: &[], encoding: Encoding::Json, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static V2_CORE_ACCOUNT_TOKEN: [Operation; 2] = [
-    Operation { name: "v2.core.account_token.create", method: Post, path: "/v2/core/account_tokens", path_params: &[], query: &[], body: P1392, encoding: Encoding::Json, answer: Answer::Object, host: Host::Api },
-    Operation { name: "v2.core.account_token.retrieve", method: Get, path: "/v2/core/account_tokens/{id}", path_params: &["id"], query: &[], body: &[], encoding: Encoding::Json, answer: Answer::Object, host: Host::Api },
+    Operation { name: "v2.core.account_token.create", method: Post, path: "/v2/core/account_tokens", path_params: &[], query: &[], body: P1392, encoding: Encoding::Json, answer: Answer::Object, server: Server::Api },
+    Operation { name: "v2.core.account_token.retrieve", method: Get, path: "/v2/core/account_tokens/{id}", path_params: &["id"], query: &[], body: &[], encoding: Encoding::Json, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static V2_CORE_EVENT: [Operation; 2] = [
-    Operation { name: "v2.core.event.list", method: Get, path: "/v2/core/events", path_params: &[], query: P1394, body: &[], encoding: Encoding::Json, answer: Answer::List, host: Host::Api },
-    Operation { name: "v2.core.event.retrieve", method: Get, path: "/v2/core/events/{id}", path_params: &["id"], query: &[], body: &[], encoding: Encoding::Json, answer: Answer::Object, host: Host::Api },
+    Operation { name: "v2.core.event.list", method: Get, path: "/v2/core/events", path_params: &[], query: P1394, body: &[], encoding: Encoding::Json, answer: Answer::List, server: Server::Api },
+    Operation { name: "v2.core.event.retrieve", method: Get, path: "/v2/core/events/{id}", path_params: &["id"], query: &[], body: &[], encoding: Encoding::Json, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static V2_CORE_EVENT_DESTINATION: [Operation; 8] = [
-    Operation { name: "v2.core.event_destination.create", method: Post, path: "/v2/core/event_destinations", path_params: &[], query: &[], body: P1400, encoding: Encoding::Json, answer: Answer::Object, host: Host::Api },
-    Operation { name: "v2.core.event_destination.delete", method: Delete, path: "/v2/core/event_destinations/{id}", path_params: &["id"], query: &[], body: &[], encoding: Encoding::Json, answer: Answer::Deleted, host: Host::Api },
-    Operation { name: "v2.core.event_destination.disable", method: Post, path: "/v2/core/event_destinations/{id}/disable", path_params: &["id"], query: &[], body: &[], encoding: Encoding::Json, answer: Answer::Object, host: Host::Api },
-    Operation { name: "v2.core.event_destination.enable", method: Post, path: "/v2/core/event_destinations/{id}/enable", path_params: &["id"], query: &[], body: &[], encoding: Encoding::Json, answer: Answer::Object, host: Host::Api },
-    Operation { name: "v2.core.event_destination.list", method: Get, path: "/v2/core/event_destinations", path_params: &[], query: P1402, body: &[], encoding: Encoding::Json, answer: Answer::List, host: Host::Api },
-    Operation { name: "v2.core.event_destination.ping", method: Post, path: "/v2/core/event_destinations/{id}/ping", path_params: &["id"], query: &[], body: &[], encoding: Encoding::Json, answer: Answer::Object, host: Host::Api },
-    Operation { name: "v2.core.event_destination.retrieve", method: Get, path: "/v2/core/event_destinations/{id}", path_params: &["id"], query: P1403, body: &[], encoding: Encoding::Json, answer: Answer::Object, host: Host::Api },
-    Operation { name: "v2.core.event_destination.update", method: Post, path: "/v2/core/event_destinations/{id}", path_params: &["id"], query: &[], body: P1404, encoding: Encoding::Json, answer: Answer::Object, host: Host::Api },
+    Operation { name: "v2.core.event_destination.create", method: Post, path: "/v2/core/event_destinations", path_params: &[], query: &[], body: P1400, encoding: Encoding::Json, answer: Answer::Object, server: Server::Api },
+    Operation { name: "v2.core.event_destination.delete", method: Delete, path: "/v2/core/event_destinations/{id}", path_params: &["id"], query: &[], body: &[], encoding: Encoding::Json, answer: Answer::Deleted, server: Server::Api },
+    Operation { name: "v2.core.event_destination.disable", method: Post, path: "/v2/core/event_destinations/{id}/disable", path_params: &["id"], query: &[], body: &[], encoding: Encoding::Json, answer: Answer::Object, server: Server::Api },
+    Operation { name: "v2.core.event_destination.enable", method: Post, path: "/v2/core/event_destinations/{id}/enable", path_params: &["id"], query: &[], body: &[], encoding: Encoding::Json, answer: Answer::Object, server: Server::Api },
+    Operation { name: "v2.core.event_destination.list", method: Get, path: "/v2/core/event_destinations", path_params: &[], query: P1402, body: &[], encoding: Encoding::Json, answer: Answer::List, server: Server::Api },
+    Operation { name: "v2.core.event_destination.ping", method: Post, path: "/v2/core/event_destinations/{id}/ping", path_params: &["id"], query: &[], body: &[], encoding: Encoding::Json, answer: Answer::Object, server: Server::Api },
+    Operation { name: "v2.core.event_destination.retrieve", method: Get, path: "/v2/core/event_destinations/{id}", path_params: &["id"], query: P1403, body: &[], encoding: Encoding::Json, answer: Answer::Object, server: Server::Api },
+    Operation { name: "v2.core.event_destination.update", method: Post, path: "/v2/core/event_destinations/{id}", path_params: &["id"], query: &[], body: P1404, encoding: Encoding::Json, answer: Answer::Object, server: Server::Api },
 ];
 
 pub(super) static WEBHOOK_ENDPOINT: [Operation; 5] = [
-    Operation { name: "webhook_endpoint.create", method: Post, path: "/v1/webhook_endpoints", path_params: &[], query: &[], body: P1407, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "webhook_endpoint.delete", method: Delete, path: "/v1/webhook_endpoints/{webhook_endpoint}", path_params: &["webhook_endpoint"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, host: Host::Api },
-    Operation { name: "webhook_endpoint.list", method: Get, path: "/v1/webhook_endpoints", path_params: &[], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "webhook_endpoint.retrieve", method: Get, path: "/v1/webhook_endpoints/{webhook_endpoint}", path_params: &["webhook_endpoint"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "webhook_endpoint.update", method: Post, path: "/v1/webhook_endpoints/{webhook_endpoint}", path_params: &["webhook_endpoint"], query: &[], body: P1408, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "webhook_endpoint.create", method: Post, path: "/v1/webhook_endpoints", path_params: &[], query: &[], body: P1407, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "webhook_endpoint.delete", method: Delete, path: "/v1/webhook_endpoints/{webhook_endpoint}", path_params: &["webhook_endpoint"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, server: Server::Api },
+    Operation { name: "webhook_endpoint.list", method: Get, path: "/v1/webhook_endpoints", path_params: &[], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "webhook_endpoint.retrieve", method: Get, path: "/v1/webhook_endpoints/{webhook_endpoint}", path_params: &["webhook_endpoint"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "webhook_endpoint.update", method: Post, path: "/v1/webhook_endpoints/{webhook_endpoint}", path_params: &["webhook_endpoint"], query: &[], body: P1408, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];
 
 /// Operations without a name, sorted by path.
 pub(crate) static UNNAMED: &[Operation] = &[
-    Operation { name: "", method: Post, path: "/v1/accounts/{account}/bank_accounts", path_params: &["account"], query: &[], body: P67, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Delete, path: "/v1/accounts/{account}/bank_accounts/{id}", path_params: &["account", "id"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, host: Host::Api },
-    Operation { name: "", method: Get, path: "/v1/accounts/{account}/bank_accounts/{id}", path_params: &["account", "id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Post, path: "/v1/accounts/{account}/bank_accounts/{id}", path_params: &["account", "id"], query: &[], body: P71, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Get, path: "/v1/accounts/{account}/people", path_params: &["account"], query: P90, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "", method: Post, path: "/v1/accounts/{account}/people", path_params: &["account"], query: &[], body: P88, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Delete, path: "/v1/accounts/{account}/people/{person}", path_params: &["account", "person"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, host: Host::Api },
-    Operation { name: "", method: Get, path: "/v1/accounts/{account}/people/{person}", path_params: &["account", "person"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Post, path: "/v1/accounts/{account}/people/{person}", path_params: &["account", "person"], query: &[], body: P88, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Post, path: "/v1/application_fees/{id}/refund", path_params: &["id"], query: &[], body: P1409, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Get, path: "/v1/balance/history", path_params: &[], query: P133, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "", method: Get, path: "/v1/balance/history/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Get, path: "/v1/charges/{charge}/dispute", path_params: &["charge"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Post, path: "/v1/charges/{charge}/dispute", path_params: &["charge"], query: &[], body: P469, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Post, path: "/v1/charges/{charge}/dispute/close", path_params: &["charge"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Post, path: "/v1/charges/{charge}/refund", path_params: &["charge"], query: &[], body: P1410, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Get, path: "/v1/charges/{charge}/refunds", path_params: &["charge"], query: P1074, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "", method: Post, path: "/v1/charges/{charge}/refunds", path_params: &["charge"], query: &[], body: P1411, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Get, path: "/v1/charges/{charge}/refunds/{refund}", path_params: &["charge", "refund"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Post, path: "/v1/charges/{charge}/refunds/{refund}", path_params: &["charge", "refund"], query: &[], body: P117, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Get, path: "/v1/customers/{customer}/bank_accounts", path_params: &["customer"], query: P1074, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "", method: Post, path: "/v1/customers/{customer}/bank_accounts", path_params: &["customer"], query: &[], body: P446, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Delete, path: "/v1/customers/{customer}/bank_accounts/{id}", path_params: &["customer", "id"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Get, path: "/v1/customers/{customer}/bank_accounts/{id}", path_params: &["customer", "id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Post, path: "/v1/customers/{customer}/bank_accounts/{id}", path_params: &["customer", "id"], query: &[], body: P449, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Post, path: "/v1/customers/{customer}/bank_accounts/{id}/verify", path_params: &["customer", "id"], query: &[], body: P450, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Get, path: "/v1/customers/{customer}/cards", path_params: &["customer"], query: P1074, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "", method: Post, path: "/v1/customers/{customer}/cards", path_params: &["customer"], query: &[], body: P446, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Delete, path: "/v1/customers/{customer}/cards/{id}", path_params: &["customer", "id"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Get, path: "/v1/customers/{customer}/cards/{id}", path_params: &["customer", "id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Post, path: "/v1/customers/{customer}/cards/{id}", path_params: &["customer", "id"], query: &[], body: P449, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Get, path: "/v1/customers/{customer}/discount", path_params: &["customer"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Get, path: "/v1/customers/{customer}/subscriptions", path_params: &["customer"], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "", method: Post, path: "/v1/customers/{customer}/subscriptions", path_params: &["customer"], query: &[], body: P1412, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Delete, path: "/v1/customers/{customer}/subscriptions/{subscription_exposed_id}", path_params: &["customer", "subscription_exposed_id"], query: &[], body: P1021, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Get, path: "/v1/customers/{customer}/subscriptions/{subscription_exposed_id}", path_params: &["customer", "subscription_exposed_id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Post, path: "/v1/customers/{customer}/subscriptions/{subscription_exposed_id}", path_params: &["customer", "subscription_exposed_id"], query: &[], body: P1413, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Delete, path: "/v1/customers/{customer}/subscriptions/{subscription_exposed_id}/discount", path_params: &["customer", "subscription_exposed_id"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, host: Host::Api },
-    Operation { name: "", method: Get, path: "/v1/customers/{customer}/subscriptions/{subscription_exposed_id}/discount", path_params: &["customer", "subscription_exposed_id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Post, path: "/v1/external_accounts/{id}", path_params: &["id"], query: &[], body: P71, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Get, path: "/v1/issuing/settlements/{settlement}", path_params: &["settlement"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Post, path: "/v1/issuing/settlements/{settlement}", path_params: &["settlement"], query: &[], body: P871, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Post, path: "/v1/link_account_sessions", path_params: &[], query: &[], body: P497, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Get, path: "/v1/link_account_sessions/{session}", path_params: &["session"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Get, path: "/v1/linked_accounts", path_params: &[], query: P487, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "", method: Get, path: "/v1/linked_accounts/{account}", path_params: &["account"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Post, path: "/v1/linked_accounts/{account}/disconnect", path_params: &["account"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Get, path: "/v1/linked_accounts/{account}/owners", path_params: &["account"], query: P492, body: &[], encoding: Encoding::Form, answer: Answer::List, host: Host::Api },
-    Operation { name: "", method: Post, path: "/v1/linked_accounts/{account}/refresh", path_params: &["account"], query: &[], body: P489, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Post, path: "/v1/sigma/saved_queries/{id}", path_params: &["id"], query: &[], body: P1414, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Get, path: "/v1/sources/{source}/mandate_notifications/{mandate_notification}", path_params: &["source", "mandate_notification"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Get, path: "/v1/sources/{source}/source_transactions/{source_transaction}", path_params: &["source", "source_transaction"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Post, path: "/v1/terminal/refunds", path_params: &[], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Post, path: "/v1/test_helpers/issuing/settlements", path_params: &[], query: &[], body: P1416, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
-    Operation { name: "", method: Post, path: "/v1/test_helpers/issuing/settlements/{settlement}/complete", path_params: &["settlement"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, host: Host::Api },
+    Operation { name: "", method: Post, path: "/v1/accounts/{account}/bank_accounts", path_params: &["account"], query: &[], body: P67, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Delete, path: "/v1/accounts/{account}/bank_accounts/{id}", path_params: &["account", "id"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, server: Server::Api },
+    Operation { name: "", method: Get, path: "/v1/accounts/{account}/bank_accounts/{id}", path_params: &["account", "id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Post, path: "/v1/accounts/{account}/bank_accounts/{id}", path_params: &["account", "id"], query: &[], body: P71, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Get, path: "/v1/accounts/{account}/people", path_params: &["account"], query: P90, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "", method: Post, path: "/v1/accounts/{account}/people", path_params: &["account"], query: &[], body: P88, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Delete, path: "/v1/accounts/{account}/people/{person}", path_params: &["account", "person"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, server: Server::Api },
+    Operation { name: "", method: Get, path: "/v1/accounts/{account}/people/{person}", path_params: &["account", "person"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Post, path: "/v1/accounts/{account}/people/{person}", path_params: &["account", "person"], query: &[], body: P88, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Post, path: "/v1/application_fees/{id}/refund", path_params: &["id"], query: &[], body: P1409, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Get, path: "/v1/balance/history", path_params: &[], query: P133, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "", method: Get, path: "/v1/balance/history/{id}", path_params: &["id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Get, path: "/v1/charges/{charge}/dispute", path_params: &["charge"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Post, path: "/v1/charges/{charge}/dispute", path_params: &["charge"], query: &[], body: P469, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Post, path: "/v1/charges/{charge}/dispute/close", path_params: &["charge"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Post, path: "/v1/charges/{charge}/refund", path_params: &["charge"], query: &[], body: P1410, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Get, path: "/v1/charges/{charge}/refunds", path_params: &["charge"], query: P1074, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "", method: Post, path: "/v1/charges/{charge}/refunds", path_params: &["charge"], query: &[], body: P1411, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Get, path: "/v1/charges/{charge}/refunds/{refund}", path_params: &["charge", "refund"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Post, path: "/v1/charges/{charge}/refunds/{refund}", path_params: &["charge", "refund"], query: &[], body: P117, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Get, path: "/v1/customers/{customer}/bank_accounts", path_params: &["customer"], query: P1074, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "", method: Post, path: "/v1/customers/{customer}/bank_accounts", path_params: &["customer"], query: &[], body: P446, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Delete, path: "/v1/customers/{customer}/bank_accounts/{id}", path_params: &["customer", "id"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Get, path: "/v1/customers/{customer}/bank_accounts/{id}", path_params: &["customer", "id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Post, path: "/v1/customers/{customer}/bank_accounts/{id}", path_params: &["customer", "id"], query: &[], body: P449, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Post, path: "/v1/customers/{customer}/bank_accounts/{id}/verify", path_params: &["customer", "id"], query: &[], body: P450, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Get, path: "/v1/customers/{customer}/cards", path_params: &["customer"], query: P1074, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "", method: Post, path: "/v1/customers/{customer}/cards", path_params: &["customer"], query: &[], body: P446, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Delete, path: "/v1/customers/{customer}/cards/{id}", path_params: &["customer", "id"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Get, path: "/v1/customers/{customer}/cards/{id}", path_params: &["customer", "id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Post, path: "/v1/customers/{customer}/cards/{id}", path_params: &["customer", "id"], query: &[], body: P449, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Get, path: "/v1/customers/{customer}/discount", path_params: &["customer"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Get, path: "/v1/customers/{customer}/subscriptions", path_params: &["customer"], query: P116, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "", method: Post, path: "/v1/customers/{customer}/subscriptions", path_params: &["customer"], query: &[], body: P1412, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Delete, path: "/v1/customers/{customer}/subscriptions/{subscription_exposed_id}", path_params: &["customer", "subscription_exposed_id"], query: &[], body: P1021, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Get, path: "/v1/customers/{customer}/subscriptions/{subscription_exposed_id}", path_params: &["customer", "subscription_exposed_id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Post, path: "/v1/customers/{customer}/subscriptions/{subscription_exposed_id}", path_params: &["customer", "subscription_exposed_id"], query: &[], body: P1413, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Delete, path: "/v1/customers/{customer}/subscriptions/{subscription_exposed_id}/discount", path_params: &["customer", "subscription_exposed_id"], query: &[], body: &[], encoding: Encoding::Form, answer: Answer::Deleted, server: Server::Api },
+    Operation { name: "", method: Get, path: "/v1/customers/{customer}/subscriptions/{subscription_exposed_id}/discount", path_params: &["customer", "subscription_exposed_id"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Post, path: "/v1/external_accounts/{id}", path_params: &["id"], query: &[], body: P71, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Get, path: "/v1/issuing/settlements/{settlement}", path_params: &["settlement"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Post, path: "/v1/issuing/settlements/{settlement}", path_params: &["settlement"], query: &[], body: P871, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Post, path: "/v1/link_account_sessions", path_params: &[], query: &[], body: P497, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Get, path: "/v1/link_account_sessions/{session}", path_params: &["session"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Get, path: "/v1/linked_accounts", path_params: &[], query: P487, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "", method: Get, path: "/v1/linked_accounts/{account}", path_params: &["account"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Post, path: "/v1/linked_accounts/{account}/disconnect", path_params: &["account"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Get, path: "/v1/linked_accounts/{account}/owners", path_params: &["account"], query: P492, body: &[], encoding: Encoding::Form, answer: Answer::List, server: Server::Api },
+    Operation { name: "", method: Post, path: "/v1/linked_accounts/{account}/refresh", path_params: &["account"], query: &[], body: P489, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Post, path: "/v1/sigma/saved_queries/{id}", path_params: &["id"], query: &[], body: P1414, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Get, path: "/v1/sources/{source}/mandate_notifications/{mandate_notification}", path_params: &["source", "mandate_notification"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Get, path: "/v1/sources/{source}/source_transactions/{source_transaction}", path_params: &["source", "source_transaction"], query: P62, body: &[], encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Post, path: "/v1/terminal/refunds", path_params: &[], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Post, path: "/v1/test_helpers/issuing/settlements", path_params: &[], query: &[], body: P1416, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
+    Operation { name: "", method: Post, path: "/v1/test_helpers/issuing/settlements/{settlement}/complete", path_params: &["settlement"], query: &[], body: P62, encoding: Encoding::Form, answer: Answer::Object, server: Server::Api },
 ];

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use inflight_core::{Failure, Method, PaceClass, PaceLimit, Request, Secret, Throttle};
 
 use super::retry::is_rate_limit;
-use crate::catalogue::{Answer, Host};
+use crate::catalogue::{Answer, Server};
 use crate::route::{operation_of, path_of};
 
 /// All requests of an account that move real money.
@@ -52,7 +52,7 @@ pub(super) fn class_of(request: &Request, secret: Option<&Secret>) -> PaceClass 
             ..class("meter_event.create", METER_EVENTS_LIVE)
         },
         (Method::Get, path) if path.starts_with("/v1/files") => class("files.read", FILES),
-        (_, path) if path.starts_with("/v1/files") || operation.host == Host::Files => class("files.write", FILES),
+        (_, path) if path.starts_with("/v1/files") || operation.server == Server::Files => class("files.write", FILES),
         _ if operation.answer == Answer::Search => class("search", SEARCH),
         // A read's needs no text of its own.
         (Method::Get, path) => class(path, ENDPOINT),

@@ -6,15 +6,13 @@ use serde_json::{Map, Value};
 use super::SignatureError;
 use crate::api_path::is_api_path;
 use crate::form::percent_encode;
-use crate::request::{BuildError, RequestOptions, apply};
+use crate::request::{BuildError, ID_MAX, RequestOptions, apply};
 
 /// The `object` of an event of API v1. <https://docs.stripe.com/api/events/object>
 const SNAPSHOT: &str = "event";
 /// The `object` of an event notification of API v2. <https://docs.stripe.com/api/v2/core/events/object>
 const THIN: &str = "v2.core.event";
 
-/// Ids are at most so long in any path of Stripe's.
-const ID_MAX: usize = 5000;
 /// Why a delivery gives no event.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

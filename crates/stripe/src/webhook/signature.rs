@@ -12,7 +12,7 @@ use subtle::ConstantTimeEq;
 /// <https://docs.stripe.com/webhooks#replay-attacks>
 pub const DEFAULT_TOLERANCE: Duration = Duration::from_secs(300);
 
-/// How the secrets of webhook endpoints begin.
+/// How the secrets of webhook endpoints begin. <https://docs.stripe.com/webhooks>
 const SECRET_PREFIX: &str = "whsec_";
 
 /// A webhook endpoint's signing secret (`whsec_…`). It is never shown.

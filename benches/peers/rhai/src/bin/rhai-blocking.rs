@@ -7,7 +7,7 @@ use peer_reqwest::{id_of, idempotency_key, install_tls};
 use reqwest::blocking::Client;
 use rhai::{Engine, EvalAltResult};
 
-const SCRIPT: &str = r#"create_product("Mug")"#;
+const SCRIPT: &str = r#"do { create_product("Mug"); } while again();"#;
 
 fn main() {
     let load = Load::from_arguments();
@@ -18,8 +18,9 @@ fn main() {
     engine.register_fn("create_product", move |name: &str| {
         create(&client, &url, name).map_err(|error| Box::<EvalAltResult>::from(error.to_string()))
     });
+    engine.register_fn("again", load::again);
     let script = engine.compile(SCRIPT).expect("a script");
-    load.run_threads(move || engine.eval_ast::<String>(&script).map(drop));
+    load.run_threads(move || engine.run_ast(&script));
 }
 
 fn create(client: &Client, url: &str, name: &str) -> Result<String, Box<dyn Error + Send + Sync>> {

@@ -12,7 +12,7 @@ use rhai::{Engine, EvalAltResult};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use uuid::Uuid;
 
-const SCRIPT: &str = r#"let id = create_async("Mug"); await_result(id, 600)"#;
+const SCRIPT: &str = r#"do { let id = create_async("Mug"); await_result(id, 600); } while again();"#;
 
 /// Every request that nobody has fetched yet, and what came of it.
 static PENDING: LazyLock<Mutex<HashMap<String, Option<Result<String, String>>>>> = LazyLock::new(Mutex::default);
@@ -30,8 +30,9 @@ fn main() {
     let mut engine = Engine::new();
     engine.register_fn("create_async", move |name: &str| submit(&sender, name));
     engine.register_fn("await_result", wait);
+    engine.register_fn("again", load::again);
     let script = engine.compile(SCRIPT).expect("a script");
-    load.run_threads(move || engine.eval_ast::<String>(&script).map(drop));
+    load.run_threads(move || engine.run_ast(&script));
 }
 
 fn submit(sender: &UnboundedSender<Request>, name: &str) -> Result<String, Box<EvalAltResult>> {
