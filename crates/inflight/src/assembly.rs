@@ -383,8 +383,9 @@ impl InflightBuilder {
     }
 
     /// Whether requests are sent by a thread of their own, or by the first one that runs scripts. On one thread nothing crosses
-    /// threads, and scripts that compute delay what is sent and heard, by a time slice of a millisecond each. By default scripts
-    /// that have one thread share it, and where they have several requests have one of their own.
+    /// threads, and less memory is needed; but two cores cannot share the work, and scripts that compute delay what is sent and
+    /// heard, by a time slice of a millisecond each. By default they share where scripts have one thread and the process one
+    /// processor.
     #[must_use]
     pub fn transport_thread(mut self, own: bool) -> Self {
         self.transport_thread = Some(own);
@@ -489,7 +490,9 @@ impl InflightBuilder {
             .policy(Arc::new(StripePolicy::new().retry(self.retry)))
             .pace(self.pace.unwrap_or(self.is_real_stripe))
             .credentials(engines.host.credentials());
-        let own_thread = self.transport_thread.unwrap_or(self.threads > 1);
+        let own_thread = self
+            .transport_thread
+            .unwrap_or_else(|| self.threads > 1 || has_processors());
         let (worker, pool) = if own_thread {
             (worker.start(queue)?, FiberPool::new(self.threads, make_engine))
         } else {
@@ -507,6 +510,11 @@ impl InflightBuilder {
             metrics: self.metrics,
         })
     }
+}
+
+/// Whether the process may use more than one processor at a time. Where nobody knows, it may.
+fn has_processors() -> bool {
+    std::thread::available_parallelism().map_or(true, |processors| processors.get() > 1)
 }
 
 impl fmt::Debug for InflightBuilder {

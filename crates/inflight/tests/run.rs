@@ -83,17 +83,22 @@ fn script_threads(configure: impl FnOnce(InflightBuilder) -> InflightBuilder) ->
 }
 
 #[test]
-fn scripts_share_the_thread_that_sends_unless_they_have_several_or_it_is_to_have_its_own() {
+fn scripts_share_the_thread_that_sends_where_there_is_one_processor_or_they_are_to() {
     let names = |all: &[&str]| all.iter().map(|&name| name.to_owned()).collect::<BTreeSet<_>>();
-    assert_eq!(script_threads(|builder| builder), names(&["inflight-worker"]));
+    let one_processor = std::thread::available_parallelism().is_ok_and(|processors| processors.get() == 1);
+    let by_default = if one_processor {
+        "inflight-worker"
+    } else {
+        "inflight-scripts"
+    };
+    assert_eq!(script_threads(|builder| builder), names(&[by_default]));
     assert_eq!(
         script_threads(|builder| builder.threads(2)),
         names(&["inflight-scripts"])
     );
-    assert_eq!(
-        script_threads(|builder| builder.transport_thread(true)),
-        names(&["inflight-scripts"])
-    );
+    for (own, name) in [(true, "inflight-scripts"), (false, "inflight-worker")] {
+        assert_eq!(script_threads(|builder| builder.transport_thread(own)), names(&[name]));
+    }
     assert_eq!(
         script_threads(|builder| builder.threads(2).transport_thread(false)),
         names(&["inflight-scripts", "inflight-worker"])

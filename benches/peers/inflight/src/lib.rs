@@ -1,8 +1,14 @@
 //! What both of Inflight's clients are: scripts on an assembly of its own, each in a session of its own.
 
+use inflight::rhai::ScriptAllocator;
 use inflight::stripe_rhai::ApiKey;
 use inflight::{Inflight, ScriptOptions};
 use load::Load;
+use mimalloc::MiMalloc;
+
+/// As in Inflight's program.
+#[global_allocator]
+static ALLOCATOR: ScriptAllocator<MiMalloc> = ScriptAllocator::new(MiMalloc);
 
 /// An assembly for the load's server whose scripts can ask `again()`.
 ///
