@@ -58,18 +58,18 @@ impl Queue {
     pub fn pop(&mut self) -> Option<Job> {
         self.takes = self.takes.wrapping_add(1);
         let mut order = Priority::order(self.takes).into_iter();
-        order.find_map(|priority| self.pop_from(lane_of(priority)))
+        order.find_map(|priority| self.pop_from(level_of(priority)))
     }
 
     /// Takes the oldest job of a priority above this one.
     pub fn pop_above(&mut self, priority: Priority) -> Option<Job> {
-        (0..lane_of(priority)).find_map(|lane| self.pop_from(lane))
+        (0..level_of(priority)).find_map(|level| self.pop_from(level))
     }
 
-    fn pop_from(&mut self, lane: usize) -> Option<Job> {
-        while let Some(job) = self.waiting[lane]
+    fn pop_from(&mut self, level: usize) -> Option<Job> {
+        while let Some(job) = self.waiting[level]
             .pop_front()
-            .or_else(|| self.receivers[lane].try_recv().ok())
+            .or_else(|| self.receivers[level].try_recv().ok())
         {
             // A job that was cancelled meanwhile is dropped here.
             if !job.is_ended() {
@@ -101,11 +101,11 @@ impl Queue {
     /// For a transport that cannot send at once: takes in what is new, ends what is overdue, forgets what was cancelled.
     /// Gives the moment by which it wants to be called again.
     pub fn tend(&mut self) -> Option<Instant> {
-        for lane in 0..self.waiting.len() {
-            while let Ok(job) = self.receivers[lane].try_recv() {
+        for level in 0..self.waiting.len() {
+            while let Ok(job) = self.receivers[level].try_recv() {
                 let deadline = job.deadline();
                 self.next_deadline = Some(self.next_deadline.map_or(deadline, |next| next.min(deadline)));
-                self.waiting[lane].push_back(job);
+                self.waiting[level].push_back(job);
             }
         }
         let now = self.shared.clock.now();
@@ -139,8 +139,8 @@ impl Queue {
 
     fn clear_out(&mut self, now: Instant) {
         let mut next: Option<Instant> = None;
-        for lane in &mut self.waiting {
-            lane.retain(|job| {
+        for level in &mut self.waiting {
+            level.retain(|job| {
                 let overdue = job.deadline() <= now;
                 if overdue {
                     job.end_overdue();
@@ -379,8 +379,8 @@ impl fmt::Debug for Start {
     }
 }
 
-/// The channel that a request of this priority goes through.
-pub(crate) fn lane_of(priority: Priority) -> usize {
+/// The place of this priority, of its channel and its counts: the most urgent first.
+pub(crate) fn level_of(priority: Priority) -> usize {
     match priority {
         Priority::High => 0,
         Priority::Normal => 1,

@@ -2,15 +2,13 @@
 
 use std::cell::RefCell;
 
-use inflight_core::{Priority, Request, RequestId, Session, SubmitErrorKind};
-use rhai::{Dynamic, EvalAltResult, ImmutableString, NativeCallContext};
+use inflight_core::{Priority, Request};
+use rhai::{Dynamic, EvalAltResult, NativeCallContext};
 
-use crate::coroutine::{on_hosts_stack, running};
+use crate::coroutine::running;
 use crate::error::script_error;
-use crate::heap::{Hosted, uncharged};
-use crate::outside::{Call, numbered, recorded, refusal, was_submitted};
-use crate::package::{Answer, session_of};
-use crate::wait::wait;
+use crate::heap::Hosted;
+use crate::package::Answer;
 
 /// What a script calls to start the request that a builder makes.
 const CREATE: &str = "create_async";
@@ -100,52 +98,14 @@ pub(crate) fn collect(
     }
 }
 
-/// Submits a request for the script that makes this call and gives its id at once: for functions that start one. A batch that takes a
-/// request just now gets it instead; it has no id yet.
-///
-/// The request is to be made [`uncharged`]: it outlives the call and ends on another thread.
-///
-/// # Errors
-/// Where the script has no session, or the request is not accepted.
-pub fn submit_request(ctx: &NativeCallContext, request: impl Into<Box<Request>>) -> Answer<ImmutableString> {
-    let request = Hosted::new(request);
-    if is_collecting() {
-        let surplus = with_collection(|place| match place {
-            Some(collection) if collection.request.is_none() => {
-                collection.request = Some(request);
-                None
-            }
-            _ => Some(request),
-        });
-        return match surplus {
-            Some(_) => Err(refused("a second request cannot be started")),
-            None => Ok("not submitted yet".into()),
-        };
-    }
-    let operation = request.operation.clone();
-    let id = Call::submitting(ctx, &operation, &request).answer(|| {
-        let session = session_of(ctx)?;
-        let submitted = submit(&session, request)?;
-        let id = submitted.map_err(|kind| refusal(&session, kind, &operation, ctx.call_position()))?;
-        recorded(&session, id)?;
-        Ok(on_hosts_stack(|| Dynamic::from(ImmutableString::from(id.to_string()))).into())
-    })?;
-    Ok(id.into_immutable_string().unwrap_or_default())
-}
-
-/// Submits at once; what an earlier run has submitted already, as soon as there is room for it.
-fn submit(session: &Session, request: Hosted<Request>) -> Answer<Result<RequestId, SubmitErrorKind>> {
-    if was_submitted(session) {
-        return submit_again(session, request);
-    }
-    let submit = || session.submit(request.into_inner()).map_err(|refused| refused.kind());
-    Ok(uncharged(|| on_hosts_stack(submit)))
-}
-
-#[inline(never)]
-fn submit_again(session: &Session, request: Hosted<Request>) -> Answer<Result<RequestId, SubmitErrorKind>> {
-    let submitted = wait(uncharged(|| {
-        Box::pin(numbered(session.submit_when_room(request.into_inner())))
-    }))?;
-    Ok(uncharged(|| submitted.map_err(|refused| refused.kind())))
+/// Leaves a request to the batch that takes one just now. It is given back where none does.
+pub(crate) fn offer(request: Hosted<Request>) -> Result<Answer<()>, Hosted<Request>> {
+    with_collection(|place| match place {
+        None => Err(request),
+        Some(collection) if collection.request.is_none() => {
+            collection.request = Some(request);
+            Ok(Ok(()))
+        }
+        Some(_) => Ok(Err(refused("a second request cannot be started"))),
+    })
 }

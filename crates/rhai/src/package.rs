@@ -3,20 +3,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use inflight_core::{Outcome, Request, RequestId, Session};
+use inflight_core::{Outcome, RequestId, Session};
 use rhai::packages::Package;
-use rhai::{
-    Dynamic, EvalAltResult, FuncRegistration, INT, ImmutableString, Module, NativeCallContext, Position, Shared,
-};
+use rhai::{Dynamic, EvalAltResult, FuncRegistration, INT, ImmutableString, Module, NativeCallContext, Shared};
 
 use crate::answer::Told;
-use crate::error::{failure_error, result_error, script_error};
+use crate::error::{result_error, script_error};
 use crate::fiber::{current_deadline, current_locals};
-use crate::heap::{Hosted, uncharged};
 use crate::locals::Locals;
 use crate::object::{object_told, response_value, result_told};
-use crate::outside::{Answered, Call, is_run, numbered, refusal};
-use crate::wait::{wait, within_own};
+use crate::outside::{Call, is_run};
+use crate::submit::settled;
+use crate::wait::within_own;
 
 pub(crate) type Answer<T> = Result<T, Box<EvalAltResult>>;
 
@@ -318,69 +316,6 @@ pub(crate) fn known(ctx: &NativeCallContext, id: &str) -> Answer<(Session, Reque
 
 pub(crate) fn unknown() -> Box<EvalAltResult> {
     result_error(inflight_core::ResultError::Unknown)
-}
-
-/// Submits a request as soon as there is room, and waits for its ending, without a limit of time but the request's own deadline: for
-/// functions that look blocking to a script. Gives the whole object as a map, or the object's id as a text. The session forgets the
-/// request: the script never learns its id.
-///
-/// # Errors
-/// What the request failed with, as a script catches it, and where it is not accepted.
-pub fn call_request(ctx: &NativeCallContext, request: impl Into<Box<Request>>, whole_object: bool) -> Answer<Dynamic> {
-    let request = Hosted::new(request);
-    let operation = request.operation.clone();
-    let value = if whole_object { object_told } else { result_told };
-    let session = session_of(ctx)?;
-    let answered = Call::submitting(ctx, &operation, &request).answered(|| {
-        let outcome = carry_out(&session, request.into_inner(), &operation, ctx.call_position())?;
-        settled(&outcome, value)
-    });
-    forget_again(&session, answered)
-}
-
-/// What the session has forgotten the first time it forgets in the run that replays it.
-fn forget_again(session: &Session, answered: Answered) -> Answer<Dynamic> {
-    for id in answered.replayed.iter().flat_map(|replayed| replayed.request_ids(1)) {
-        uncharged(|| drop(session.take_result(id)));
-    }
-    answered.answer
-}
-
-/// Submits a request, waits for its ending, and forgets it.
-fn carry_out(session: &Session, request: Request, operation: &str, position: Position) -> Answer<Hosted<Outcome>> {
-    let id = wait(numbered(session.submit_when_room(request)))?
-        .map_err(|error| refusal(session, error.kind(), operation, position))?;
-    let outcome = wait(session.wait_async(id).ok_or_else(unknown)?)?;
-    uncharged(|| {
-        drop(session.take_result(id));
-        Ok(Hosted::new(Arc::unwrap_or_clone(outcome)))
-    })
-}
-
-/// The body of the answer to a request that a script makes without knowing, such as for a page of a list.
-///
-/// # Errors
-/// As [`call_request`].
-pub fn call_for_text(session: &Session, request: Request) -> Answer<ImmutableString> {
-    let request = Hosted::new(request);
-    let operation = request.operation.clone();
-    let call = Call::at(Position::NONE, &operation).waits().requests(1);
-    let answered = call.all(std::iter::once(&*request)).answered(|| {
-        let outcome = carry_out(session, request.into_inner(), &operation, Position::NONE)?;
-        settled(&outcome, |success| {
-            let text = String::from_utf8_lossy(&success.response.body);
-            Ok(Dynamic::from(ImmutableString::from(&*text)).into())
-        })
-    });
-    let text = forget_again(session, answered)?;
-    Ok(text.into_immutable_string().unwrap_or_default())
-}
-
-fn settled(outcome: &Outcome, value: impl Fn(&inflight_core::Success) -> Answer<Told>) -> Answer<Told> {
-    match outcome {
-        Ok(success) => value(success),
-        Err(failure) => Err(failure_error(failure)),
-    }
 }
 
 /// Waits until the request has ended, for at most this time.

@@ -1,0 +1,121 @@
+//! Where a script's requests pass into core: started and left to go on, or carried out while the script waits.
+
+use std::sync::Arc;
+
+use inflight_core::{Outcome, Request, RequestId, Session, SubmitErrorKind};
+use rhai::{Dynamic, ImmutableString, NativeCallContext, Position};
+
+use crate::answer::Told;
+use crate::collect::offer;
+use crate::coroutine::on_hosts_stack;
+use crate::error::failure_error;
+use crate::heap::{Hosted, uncharged};
+use crate::object::{object_told, result_told};
+use crate::outside::{Answered, Call, numbered, recorded, refusal, was_submitted};
+use crate::package::{Answer, session_of, unknown};
+use crate::wait::wait;
+
+/// Submits a request for the script that makes this call and gives its id at once: for functions that start one. A batch that takes a
+/// request just now gets it instead; it has no id yet.
+///
+/// The request is to be made [`uncharged`]: it outlives the call and ends on another thread.
+///
+/// # Errors
+/// Where the script has no session, or the request is not accepted.
+pub fn submit_request(ctx: &NativeCallContext, request: impl Into<Box<Request>>) -> Answer<ImmutableString> {
+    let request = Hosted::new(request);
+    let request = match offer(request) {
+        Ok(taken) => return taken.map(|()| "not submitted yet".into()),
+        Err(request) => request,
+    };
+    let operation = request.operation.clone();
+    let id = Call::submitting(ctx, &operation, &request).answer(|| {
+        let session = session_of(ctx)?;
+        let submitted = submit(&session, request)?;
+        let id = submitted.map_err(|kind| refusal(&session, kind, &operation, ctx.call_position()))?;
+        recorded(&session, id)?;
+        Ok(on_hosts_stack(|| Dynamic::from(ImmutableString::from(id.to_string()))).into())
+    })?;
+    Ok(id.into_immutable_string().unwrap_or_default())
+}
+
+/// Submits at once; what an earlier run has submitted already, as soon as there is room for it.
+fn submit(session: &Session, request: Hosted<Request>) -> Answer<Result<RequestId, SubmitErrorKind>> {
+    if was_submitted(session) {
+        return submit_again(session, request);
+    }
+    let submit = || session.submit(request.into_inner()).map_err(|refused| refused.kind());
+    Ok(uncharged(|| on_hosts_stack(submit)))
+}
+
+#[inline(never)]
+fn submit_again(session: &Session, request: Hosted<Request>) -> Answer<Result<RequestId, SubmitErrorKind>> {
+    let submitted = wait(uncharged(|| {
+        Box::pin(numbered(session.submit_when_room(request.into_inner())))
+    }))?;
+    Ok(uncharged(|| submitted.map_err(|refused| refused.kind())))
+}
+
+/// Submits a request as soon as there is room, and waits for its ending, without a limit of time but the request's own deadline: for
+/// functions that look blocking to a script. Gives the whole object as a map, or the object's id as a text. The session forgets the
+/// request: the script never learns its id.
+///
+/// # Errors
+/// What the request failed with, as a script catches it, and where it is not accepted.
+pub fn call_request(ctx: &NativeCallContext, request: impl Into<Box<Request>>, whole_object: bool) -> Answer<Dynamic> {
+    let request = Hosted::new(request);
+    let operation = request.operation.clone();
+    let value = if whole_object { object_told } else { result_told };
+    let session = session_of(ctx)?;
+    let answered = Call::submitting(ctx, &operation, &request).answered(|| {
+        let outcome = carry_out(&session, request.into_inner(), &operation, ctx.call_position())?;
+        settled(&outcome, value)
+    });
+    forget_again(&session, answered)
+}
+
+/// What the session has forgotten the first time it forgets in the run that replays it.
+fn forget_again(session: &Session, answered: Answered) -> Answer<Dynamic> {
+    for id in answered.replayed.iter().flat_map(|replayed| replayed.request_ids(1)) {
+        uncharged(|| drop(session.take_result(id)));
+    }
+    answered.answer
+}
+
+/// Submits a request, waits for its ending, and forgets it.
+fn carry_out(session: &Session, request: Request, operation: &str, position: Position) -> Answer<Hosted<Outcome>> {
+    let id = wait(numbered(session.submit_when_room(request)))?
+        .map_err(|error| refusal(session, error.kind(), operation, position))?;
+    let outcome = wait(session.wait_async(id).ok_or_else(unknown)?)?;
+    uncharged(|| {
+        drop(session.take_result(id));
+        Ok(Hosted::new(Arc::unwrap_or_clone(outcome)))
+    })
+}
+
+/// The body of the answer to a request that a script makes without knowing, such as for a page of a list.
+///
+/// # Errors
+/// As [`call_request`].
+pub fn call_for_text(session: &Session, request: Request) -> Answer<ImmutableString> {
+    let request = Hosted::new(request);
+    let operation = request.operation.clone();
+    let call = Call::at(Position::NONE, &operation).waits().requests(1);
+    let answered = call.all(std::iter::once(&*request)).answered(|| {
+        let outcome = carry_out(session, request.into_inner(), &operation, Position::NONE)?;
+        settled(&outcome, |success| {
+            let text = String::from_utf8_lossy(&success.response.body);
+            Ok(Dynamic::from(ImmutableString::from(&*text)).into())
+        })
+    });
+    let text = forget_again(session, answered)?;
+    Ok(text.into_immutable_string().unwrap_or_default())
+}
+
+/// What a script is given for this outcome.
+pub(crate) fn settled(outcome: &Outcome, value: impl Fn(&inflight_core::Success) -> Answer<Told>) -> Answer<Told> {
+    match outcome {
+        Ok(success) => value(success),
+        Err(failure) => Err(failure_error(failure)),
+    }
+}
