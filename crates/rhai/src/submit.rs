@@ -13,7 +13,7 @@ use crate::heap::{Hosted, uncharged};
 use crate::object::{object_told, result_told};
 use crate::outside::{Answered, Call, numbered, recorded, refusal, was_submitted};
 use crate::package::{Answer, session_of, unknown};
-use crate::wait::wait;
+use crate::wait::{wait, within_own};
 
 /// Submits a request for the script that makes this call and gives its id at once: for functions that start one. A batch that takes a
 /// request just now gets it instead; it has no id yet.
@@ -42,14 +42,29 @@ pub fn submit_request(ctx: &NativeCallContext, request: impl Into<Box<Request>>)
 /// Submits at once; what an earlier run has submitted already, as soon as there is room for it.
 fn submit(session: &Session, request: Hosted<Request>) -> Answer<Result<RequestId, SubmitErrorKind>> {
     if was_submitted(session) {
-        return submit_again(session, request);
+        return submit_later(session, request);
     }
     let submit = || session.submit(request.into_inner()).map_err(|refused| refused.kind());
     Ok(uncharged(|| on_hosts_stack(submit)))
 }
 
+/// Submits as soon as there is room.
+fn submit_when_room(session: &Session, request: Hosted<Request>) -> Answer<Result<RequestId, SubmitErrorKind>> {
+    if was_submitted(session) {
+        return submit_later(session, request);
+    }
+    match uncharged(|| on_hosts_stack(|| session.submit(request.into_inner()))) {
+        Ok(id) => Ok(Ok(id)),
+        Err(refused) if refused.kind().is_temporary() => {
+            submit_later(session, uncharged(|| Hosted::new(refused.into_request())))
+        }
+        Err(refused) => Ok(Err(refused.kind())),
+    }
+}
+
+// Apart: what it needs of the stack, the many that need not wait for room would hold too.
 #[inline(never)]
-fn submit_again(session: &Session, request: Hosted<Request>) -> Answer<Result<RequestId, SubmitErrorKind>> {
+fn submit_later(session: &Session, request: Hosted<Request>) -> Answer<Result<RequestId, SubmitErrorKind>> {
     let submitted = wait(uncharged(|| {
         Box::pin(numbered(session.submit_when_room(request.into_inner())))
     }))?;
@@ -68,7 +83,7 @@ pub fn call_request(ctx: &NativeCallContext, request: impl Into<Box<Request>>, w
     let value = if whole_object { object_told } else { result_told };
     let session = session_of(ctx)?;
     let answered = Call::submitting(ctx, &operation, &request).answered(|| {
-        let outcome = carry_out(&session, request.into_inner(), &operation, ctx.call_position())?;
+        let outcome = carry_out(&session, request, &operation, ctx.call_position())?;
         settled(&outcome, value)
     });
     forget_again(&session, answered)
@@ -83,10 +98,15 @@ fn forget_again(session: &Session, answered: Answered) -> Answer<Dynamic> {
 }
 
 /// Submits a request, waits for its ending, and forgets it.
-fn carry_out(session: &Session, request: Request, operation: &str, position: Position) -> Answer<Hosted<Outcome>> {
-    let id = wait(numbered(session.submit_when_room(request)))?
-        .map_err(|error| refusal(session, error.kind(), operation, position))?;
-    let outcome = wait(session.wait_async(id).ok_or_else(unknown)?)?;
+fn carry_out(
+    session: &Session,
+    request: Hosted<Request>,
+    operation: &str,
+    position: Position,
+) -> Answer<Hosted<Outcome>> {
+    let id = submit_when_room(session, request)?.map_err(|kind| refusal(session, kind, operation, position))?;
+    let ending = session.wait_async(id).ok_or_else(unknown)?;
+    let outcome = within_own(None, ending)?.ok_or_else(unknown)?;
     uncharged(|| {
         drop(session.take_result(id));
         Ok(Hosted::new(Arc::unwrap_or_clone(outcome)))
@@ -102,7 +122,7 @@ pub fn call_for_text(session: &Session, request: Request) -> Answer<ImmutableStr
     let operation = request.operation.clone();
     let call = Call::at(Position::NONE, &operation).waits().requests(1);
     let answered = call.all(std::iter::once(&*request)).answered(|| {
-        let outcome = carry_out(session, request.into_inner(), &operation, Position::NONE)?;
+        let outcome = carry_out(session, request, &operation, Position::NONE)?;
         settled(&outcome, |success| {
             let text = String::from_utf8_lossy(&success.response.body);
             Ok(Dynamic::from(ImmutableString::from(&*text)).into())
