@@ -29,8 +29,8 @@ pub fn submit_request(ctx: &NativeCallContext, request: impl Into<Box<Request>>)
         Err(request) => request,
     };
     let operation = request.operation.clone();
+    let session = session_of(ctx)?;
     let id = Call::submitting(ctx, &operation, &request).answer(|| {
-        let session = session_of(ctx)?;
         let submitted = submit(&session, request)?;
         let id = submitted.map_err(|kind| refusal(&session, kind, &operation, ctx.call_position()))?;
         recorded(&session, id)?;
