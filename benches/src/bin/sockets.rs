@@ -22,7 +22,7 @@ Sends many requests at once through real sockets, from scripts and from bare req
   --warm N       how often each run repeats the requests on warm connections; the median counts (3)
 
 Each run of a client is a process of its own: first on cold connections, then on warm ones. `scripts` compiles the script for
-each run, `compiled` once; both run scripts and send requests on one thread, `two-threads` is `compiled` on two.";
+each run, `compiled` once; `one-thread` is `compiled` with scripts and requests on one thread.";
 
 const BODY: &str = "name=Mug";
 const KEY: &str = "sk_test_000000000000000000000000";
@@ -38,9 +38,9 @@ fn main() {
     match role.as_deref() {
         Some("serve") => serve(Duration::from_millis(options.get("latency", 100)), false),
         Some("reqwest") => report(&bare_reqwest(&url(), requests, 1 + warm)),
-        Some("scripts") => report(&scripts(&url(), requests, 1 + warm, false, false)),
-        Some("compiled") => report(&scripts(&url(), requests, 1 + warm, true, false)),
-        Some("two-threads") => report(&scripts(&url(), requests, 1 + warm, true, true)),
+        Some("scripts") => report(&scripts(&url(), requests, 1 + warm, false, None)),
+        Some("compiled") => report(&scripts(&url(), requests, 1 + warm, true, None)),
+        Some("one-thread") => report(&scripts(&url(), requests, 1 + warm, true, Some(false))),
         _ => compare(requests, options.get("latency", 100), options.get("rounds", 3), warm),
     }
 }
@@ -56,7 +56,7 @@ fn report(times: &[f64]) {
 
 fn compare(requests: usize, latency: u64, rounds: usize, warm: usize) {
     let server = Server::start(itself("serve").args(["--latency", &latency.to_string()]));
-    let clients = ["reqwest", "scripts", "compiled", "two-threads"];
+    let clients = ["reqwest", "scripts", "compiled", "one-thread"];
     let mut results = clients.map(|_| Vec::new());
     for round in 0..rounds {
         for turn in 0..clients.len() {
@@ -133,15 +133,17 @@ fn bare_reqwest(url: &str, requests: usize, repeats: usize) -> Vec<f64> {
     })
 }
 
-fn scripts(url: &str, requests: usize, repeats: usize, compile_once: bool, two_threads: bool) -> Vec<f64> {
-    let inflight = Inflight::builder()
+fn scripts(url: &str, requests: usize, repeats: usize, compile_once: bool, transport_thread: Option<bool>) -> Vec<f64> {
+    let builder = Inflight::builder()
         .base_url(url)
         .api_key(ApiKey::new(KEY).expect("a key"))
         .concurrency(requests)
-        .queue_capacity(requests * 10)
-        .transport_thread(two_threads)
-        .build()
-        .expect("an assembly");
+        .queue_capacity(requests * 10);
+    let builder = match transport_thread {
+        Some(own) => builder.transport_thread(own),
+        None => builder,
+    };
+    let inflight = builder.build().expect("an assembly");
     let runtime = runtime();
     let mut times = vec![0.0; repeats];
     for time in &mut times {
