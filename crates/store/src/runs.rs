@@ -224,7 +224,8 @@ impl DurableStore {
         })
     }
 
-    /// Gives a run up: it does not go on, and what it has not sent is called back. Gives `false` where there is none that goes on.
+    /// Gives a run up: it does not go on, and what no process has taken to send is called back. Gives `false` where there is none that
+    /// goes on.
     ///
     /// # Errors
     /// [`QueryError`] where the store gives no answer.
