@@ -1,5 +1,6 @@
 //! What the programs that measure have in common: options, a server, charts and pages, and what Linux says of this process.
 
+pub mod allocator;
 pub mod chart;
 pub mod loopback;
 pub mod page;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use inflight::stripe_rhai::ApiKey;
 use inflight::{Inflight, ScriptOptions, ScriptReport, run_script};
+use inflight_benches::allocator::{Chosen, as_in_the_program};
 use inflight_benches::loopback::{Server, itself, runtime, serve};
 use inflight_benches::{Options, median, peak_resident};
 use inflight_rhai::Script;
@@ -19,10 +20,25 @@ Sends many requests at once through real sockets, from scripts and from bare req
   --requests N   how many are in flight at once (10000)
   --latency MS   how long the server takes for each (100)
   --rounds N     how often each client runs, in turns (3)
-  --warm N       how often each run repeats the requests on warm connections; the median counts (3)
+  --warm N       how often each run repeats the requests on warm connections, at least once; the median counts (3)
 
 Each run of a client is a process of its own: first on cold connections, then on warm ones. `scripts` compiles the script for
-each run, `compiled` once; `one-thread` is `compiled` with scripts and requests on one thread.";
+each run, `compiled` once; `one-thread` is `compiled` with scripts and requests on one thread: all three with the allocator of the
+program `inflight`. `reqwest` has the system's, as a program has by itself. `scripts-system` and `reqwest-mimalloc` are the other
+way round.";
+
+/// The clients that are compared, the first with all others: a role of this program, and whether with the program's allocator.
+const CLIENTS: [(&str, &str, bool); 6] = [
+    ("reqwest", "reqwest", false),
+    ("scripts", "scripts", true),
+    ("compiled", "compiled", true),
+    ("one-thread", "one-thread", true),
+    ("scripts-system", "scripts", false),
+    ("reqwest-mimalloc", "reqwest", true),
+];
+
+#[global_allocator]
+static ALLOCATOR: Chosen = Chosen::new();
 
 const BODY: &str = "name=Mug";
 const KEY: &str = "sk_test_000000000000000000000000";
@@ -34,7 +50,7 @@ fn main() {
     let options = Options::read(&format!("{HELP}\n\n  --url URL "), usize::from(role.is_some()));
     let requests: usize = options.get("requests", 10_000);
     let url = || options.get("url", String::new());
-    let warm: usize = options.get("warm", 3);
+    let warm: usize = options.get("warm", 3).max(1);
     match role.as_deref() {
         Some("serve") => serve(Duration::from_millis(options.get("latency", 100)), false),
         Some("reqwest") => report(&bare_reqwest(&url(), requests, 1 + warm)),
@@ -56,25 +72,23 @@ fn report(times: &[f64]) {
 
 fn compare(requests: usize, latency: u64, rounds: usize, warm: usize) {
     let server = Server::start(itself("serve").args(["--latency", &latency.to_string()]));
-    let clients = ["reqwest", "scripts", "compiled", "one-thread"];
-    let mut results = clients.map(|_| Vec::new());
+    let mut results = CLIENTS.map(|_| Vec::new());
     for round in 0..rounds {
-        for turn in 0..clients.len() {
-            let which = (turn + round) % clients.len();
-            let output = itself(clients[which])
-                .args([
-                    "--requests",
-                    &requests.to_string(),
-                    "--url",
-                    &server.url,
-                    "--warm",
-                    &warm.to_string(),
-                ])
+        for turn in 0..CLIENTS.len() {
+            let which = (turn + round) % CLIENTS.len();
+            let (name, role, as_in_program) = CLIENTS[which];
+            let mut client = itself(role);
+            if as_in_program {
+                as_in_the_program(&mut client);
+            }
+            let output = client
+                .args(["--requests", &requests.to_string()])
+                .args(["--url", &server.url, "--warm", &warm.to_string()])
                 .stderr(Stdio::inherit())
                 .output()
                 .expect("a client");
             let result: Value = serde_json::from_slice(&output.stdout).expect("a client's report");
-            println!("{:11} {result}", clients[which]);
+            println!("{name:16} {result}");
             results[which].push(result);
         }
     }
@@ -90,7 +104,7 @@ fn compare(requests: usize, latency: u64, rounds: usize, warm: usize) {
     for (field, unit) in [("cold_s", "s"), ("warm_s", "s"), ("peak_kb", "KB")] {
         let bare = of(0, field);
         line[field] = serde_json::json!({ "reqwest": bare });
-        for (which, client) in clients.iter().enumerate().skip(1) {
+        for (which, (client, ..)) in CLIENTS.iter().enumerate().skip(1) {
             let ours = of(which, field);
             println!(
                 "  {field:8} reqwest {bare:.3} {unit}, {client} {ours:.3} {unit}: {:.2} times",

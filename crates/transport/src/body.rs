@@ -9,17 +9,32 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
+use crate::seeking::Seeker;
+
 /// Whether a connection has begun to write the request. Until then no byte of it can have reached the other side.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Begun(Arc<AtomicBool>);
+#[derive(Debug, Clone)]
+pub(crate) struct Begun(Arc<Attempt>);
+
+#[derive(Debug)]
+struct Attempt {
+    begun: AtomicBool,
+    seeker: Seeker,
+}
 
 impl Begun {
+    /// Of an attempt that is about to look for a connection.
+    pub(crate) fn not_yet(seeker: Seeker) -> Self {
+        let begun = AtomicBool::new(false);
+        Self(Arc::new(Attempt { begun, seeker }))
+    }
+
     fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.begun.store(true, Ordering::Relaxed);
+        self.0.seeker.found();
     }
 
     pub(crate) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.begun.load(Ordering::Relaxed)
     }
 }
 

@@ -66,9 +66,7 @@ impl Composer {
         let url = resolve(&request.target, &base, credential.is_some())?;
         let mut outgoing = reqwest::Request::new(method_of(request.method), url);
         self.set_headers(outgoing.headers_mut(), id, request, credential.as_ref())?;
-        if let Some(body) = body_of(request, begun) {
-            *outgoing.body_mut() = Some(body);
-        }
+        *outgoing.body_mut() = Some(body_of(request, begun));
         let server = server_of(&request.target, &base);
         Ok(Outgoing {
             request: outgoing,
@@ -173,14 +171,9 @@ fn is_bodiless(request: &Request) -> bool {
     request.body.as_ref().is_none_or(|body| body.bytes.is_empty())
 }
 
-/// Only a mutation's body is watched: whether a read was sent makes no difference to anyone.
-fn body_of(request: &Request, begun: &Begun) -> Option<reqwest::Body> {
+fn body_of(request: &Request, begun: &Begun) -> reqwest::Body {
     let bytes = request.body.as_ref().map(|body| body.bytes.clone());
-    if request.method.is_safe() {
-        return bytes.map(reqwest::Body::from);
-    }
-    let watched = WatchedBody::new(bytes.unwrap_or_default(), begun.clone());
-    Some(reqwest::Body::wrap(watched))
+    reqwest::Body::wrap(WatchedBody::new(bytes.unwrap_or_default(), begun.clone()))
 }
 
 fn bearer(credential: &Credential) -> Result<HeaderValue, Failure> {

@@ -11,11 +11,20 @@ use tokio::time::Instant;
 use crate::carrier::{Carriers, Load};
 use crate::exchange::{Exchange, Report};
 use crate::schedule::{Cleared, Schedule};
+use crate::seeking::Seeking;
 use crate::work::{Permit, Work};
 use crate::worker::{Control, ShutdownReport};
 
 /// Two clocks may disagree by a little; the loop must not spin over it.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
+
+/// What the loop waits for, when it has started what it could.
+enum Turn {
+    /// For some of the requests to find a connection.
+    Full,
+    /// For the bell, or this time.
+    Until(Option<Instant>),
+}
 
 /// Wakes the loop. Of many submissions in a row only the first one costs a wake-up.
 #[derive(Debug, Default)]
@@ -55,6 +64,7 @@ pub(crate) struct Dispatch {
     schedule: Mutex<Schedule>,
     carriers: Carriers,
     exchange: Arc<Exchange>,
+    seeking: Seeking,
     concurrency: usize,
     busy: AtomicUsize,
     stopping: AtomicBool,
@@ -72,6 +82,7 @@ impl Dispatch {
             schedule: Mutex::new(schedule),
             carriers: Carriers::default(),
             exchange,
+            seeking: Seeking::default(),
             concurrency,
             busy: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
@@ -89,26 +100,30 @@ impl Dispatch {
                 self.carriers.stop().await;
                 return report;
             }
-            let tend_again = self.fill();
-            bell.wait(tend_again).await;
+            match self.fill() {
+                Turn::Full => self.seeking.wait_for_room().await,
+                Turn::Until(tend_again) => bell.wait(tend_again).await,
+            }
         }
     }
 
-    /// Gives requests to free slots. What cannot run yet is tended; gives when to do so again.
-    fn fill(self: &Arc<Self>) -> Option<Instant> {
+    /// Gives requests to free slots. What cannot run yet is tended.
+    fn fill(self: &Arc<Self>) -> Turn {
         let now = Instant::now();
-        loop {
+        for _ in 0..self.seeking.room() {
             let free = self.busy.load(Ordering::Relaxed) < self.concurrency && !self.control.is_paused();
             let mut schedule = self.schedule();
             let next = if free { schedule.next(now) } else { None };
             let Some(work) = next else {
                 let tend_again = schedule.tend(free, now);
-                return tend_again.map(|at| at.max(now + SHORTEST_SLEEP));
+                return Turn::Until(tend_again.map(|at| at.max(now + SHORTEST_SLEEP)));
             };
             drop(schedule);
             let slot = Slot::occupy(self);
             self.carriers.give(Load { slot, work });
         }
+        self.schedule().tend(false, now);
+        Turn::Full
     }
 
     /// Answers what is queued, then waits for what is in flight, up to the limit.
@@ -162,7 +177,7 @@ impl Slot {
                 dispatch: &self.0,
                 permit,
             };
-            let report = self.0.exchange.turn(stage, held.so_far()).await;
+            let report = self.0.exchange.turn(stage, held.so_far(), &self.0.seeking).await;
             next = holding.settle(report);
         }
     }

@@ -17,6 +17,7 @@ use crate::budget::Budget;
 use crate::client::Clients;
 use crate::compose::Composer;
 use crate::failure::{from_client_error, is_unanswered};
+use crate::seeking::Seeking;
 use crate::work::{Again, Progress, Stage};
 
 /// What every exchange of a worker shares.
@@ -77,7 +78,7 @@ impl From<Failure> for Broken {
 
 impl Exchange {
     /// Makes one attempt, and ends the request unless there is to be a further one.
-    pub(crate) async fn turn(&self, stage: Stage, limiter_wait: Duration) -> Report {
+    pub(crate) async fn turn(&self, stage: Stage, limiter_wait: Duration, seeking: &Seeking) -> Report {
         let began = Instant::now();
         let (started, mut progress) = match stage {
             Stage::Fresh(job) => {
@@ -102,7 +103,7 @@ impl Exchange {
         progress.attempts += 1;
         let deadline = Instant::from_std(in_flight.deadline());
         let mut server = None;
-        let end = self.attempt(&in_flight, deadline, &mut server).await;
+        let end = self.attempt(&in_flight, deadline, seeking, &mut server).await;
         let health = Health::of(match &end {
             AttemptEnd::Outcome(outcome) => outcome.as_ref().err(),
             AttemptEnd::Broken(broken) => Some(&broken.failure),
@@ -201,9 +202,15 @@ impl Exchange {
         end.map_or(deadline, |end| end.min(deadline))
     }
 
-    async fn attempt(&self, in_flight: &InFlight, deadline: Instant, server: &mut Option<Arc<str>>) -> AttemptEnd {
+    async fn attempt(
+        &self,
+        in_flight: &InFlight,
+        deadline: Instant,
+        seeking: &Seeking,
+        server: &mut Option<Arc<str>>,
+    ) -> AttemptEnd {
         let request = in_flight.request();
-        let begun = Begun::default();
+        let begun = Begun::not_yet(seeking.begin());
         let limit = Instant::now().checked_add(request.attempt_timeout.unwrap_or(self.attempt_timeout));
         let until = limit.map_or(deadline, |limit| limit.min(deadline));
         let effect = || effect_of(request, &begun);

@@ -40,6 +40,7 @@ mod failure;
 mod lanes;
 mod pace;
 mod schedule;
+mod seeking;
 mod target;
 mod work;
 mod worker;
