@@ -16,9 +16,14 @@ const UNKNOWN: u8 = 0;
 const SYSTEM: u8 = 1;
 const PROGRAM: u8 = 2;
 
-/// Has this process started with the allocator of the program `inflight`: mimalloc, below the count of what scripts hold.
-pub fn as_in_the_program(command: &mut Command) -> &mut Command {
-    command.env(VARIABLE, "program")
+/// Has this process started with the system's allocator, or with that of the program `inflight`: mimalloc, below the count of what
+/// scripts hold.
+pub fn start_with(as_in_program: bool, command: &mut Command) -> &mut Command {
+    if as_in_program {
+        command.env(VARIABLE, "program")
+    } else {
+        command.env_remove(VARIABLE)
+    }
 }
 
 /// The allocator that this process was started with; by default the system's.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use inflight::stripe_rhai::ApiKey;
 use inflight::{Inflight, ScriptOptions, ScriptReport, run_script};
-use inflight_benches::allocator::{Chosen, as_in_the_program};
+use inflight_benches::allocator::{Chosen, start_with};
 use inflight_benches::loopback::{Server, itself, runtime, serve};
 use inflight_benches::{Options, median, peak_resident};
 use inflight_rhai::Script;
@@ -17,7 +17,7 @@ use serde_json::Value;
 const HELP: &str = "\
 Sends many requests at once through real sockets, from scripts and from bare reqwest, and compares.
 
-  --requests N   how many are in flight at once (10000)
+  --requests N   how many are submitted at once (10000)
   --latency MS   how long the server takes for each (100)
   --rounds N     how often each client runs, in turns (3)
   --warm N       how often each run repeats the requests on warm connections, at least once; the median counts (3)
@@ -71,17 +71,14 @@ fn report(times: &[f64]) {
 }
 
 fn compare(requests: usize, latency: u64, rounds: usize, warm: usize) {
-    let server = Server::start(itself("serve").args(["--latency", &latency.to_string()]));
+    let server = Server::start(start_with(false, &mut itself("serve")).args(["--latency", &latency.to_string()]));
     let mut results = CLIENTS.map(|_| Vec::new());
     for round in 0..rounds {
         for turn in 0..CLIENTS.len() {
             let which = (turn + round) % CLIENTS.len();
             let (name, role, as_in_program) = CLIENTS[which];
             let mut client = itself(role);
-            if as_in_program {
-                as_in_the_program(&mut client);
-            }
-            let output = client
+            let output = start_with(as_in_program, &mut client)
                 .args(["--requests", &requests.to_string()])
                 .args(["--url", &server.url, "--warm", &warm.to_string()])
                 .stderr(Stdio::inherit())
@@ -99,7 +96,7 @@ fn compare(requests: usize, latency: u64, rounds: usize, warm: usize) {
             .collect();
         median(&values)
     };
-    println!("\n{requests} requests in flight, {latency} ms each, medians of {rounds}:");
+    println!("\n{requests} requests at once, {latency} ms each, medians of {rounds}:");
     let mut line = serde_json::json!({ "requests": requests, "latency_ms": latency, "rounds": rounds });
     for (field, unit) in [("cold_s", "s"), ("warm_s", "s"), ("peak_kb", "KB")] {
         let bare = of(0, field);

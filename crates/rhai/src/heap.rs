@@ -242,3 +242,85 @@ impl Drop for Charge {
         charge(|| -self.0);
     }
 }
+
+/// These run under Miri too: see `docs/fibers.md`.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::slice;
+
+    const ALLOCATOR: ScriptAllocator = ScriptAllocator::system();
+
+    fn with_account<R>(limit: usize, body: impl FnOnce() -> R) -> (R, HeapState) {
+        let before = enter(HeapState::with_limit(Some(limit)));
+        let result = body();
+        (result, leave(&before))
+    }
+
+    #[test]
+    fn what_is_allocated_is_charged_until_it_is_freed() {
+        let small = Layout::from_size_align(10, 1).expect("a layout");
+        let large = Layout::from_size_align(5_000, 64).expect("a layout");
+        let ((), after) = with_account(4_000, || {
+            // SAFETY: sizes are not zero; each pointer is used within the size that it has then, and freed once with its layout.
+            unsafe {
+                let text = ALLOCATOR.alloc(small);
+                text.copy_from(b"0123456789".as_ptr(), 10);
+                let zeroed = ALLOCATOR.alloc_zeroed(large);
+                assert!(slice::from_raw_parts(zeroed, 5_000).iter().all(|byte| *byte == 0));
+                assert!(zeroed.addr().is_multiple_of(64));
+                assert!(is_exceeded());
+                ALLOCATOR.dealloc(zeroed, large);
+                assert!(!is_exceeded() && has_room_for(3_900) && !has_room_for(4_000));
+
+                let text = ALLOCATOR.realloc(text, small, 1_000);
+                assert_eq!(slice::from_raw_parts(text, 10), b"0123456789");
+                assert!(!has_room_for(3_500));
+                let grown = Layout::from_size_align(1_000, 1).expect("a layout");
+                let text = ALLOCATOR.realloc(text, grown, 5);
+                assert_eq!(slice::from_raw_parts(text, 5), b"01234");
+                ALLOCATOR.dealloc(text, Layout::from_size_align(5, 1).expect("a layout"));
+            }
+        });
+        assert_eq!(after.used, 0);
+        assert_eq!(after.limit, 4_000);
+    }
+
+    #[test]
+    fn what_the_host_does_meanwhile_is_not_charged() {
+        let layout = Layout::from_size_align(100, 8).expect("a layout");
+        let (mut hosted, after) = with_account(1_000, || {
+            // SAFETY: as above.
+            let free = |pointer| unsafe { ALLOCATOR.dealloc(pointer, layout) };
+            // SAFETY: as above.
+            free(uncharged(|| unsafe { ALLOCATOR.alloc(layout) }));
+            let charge = Charge::new(100);
+            let _ = std::panic::catch_unwind(|| uncharged(|| panic!("the host fails")));
+            // SAFETY: as above. It is charged again after the panic.
+            let kept = unsafe { ALLOCATOR.alloc(layout) };
+            drop(charge);
+            uncharged(|| free(kept));
+            Hosted::<Vec<i32>>::new(vec![1, 2])
+        });
+        assert_eq!(after.used, 0, "freed what was not charged, and the other way round");
+        hosted.push(3);
+        assert_eq!(hosted.into_inner(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn accounts_are_put_back() {
+        let ((), outer) = with_account(100, || {
+            let charge = Charge::new(50);
+            let ((), inner) = with_account(10, || {
+                assert!(!is_exceeded());
+                std::mem::forget(Charge::new(20));
+                assert!(is_exceeded());
+            });
+            assert_eq!(inner.used, SMALLEST.cast_signed());
+            assert!(!is_exceeded());
+            std::mem::forget(charge);
+        });
+        assert_eq!(outer.used, cost(50));
+        assert!(has_room_for(usize::MAX / 4), "nobody is charged here");
+    }
+}

@@ -30,7 +30,12 @@ impl Begun {
 
     fn set(&self) {
         self.0.begun.store(true, Ordering::Relaxed);
-        self.0.seeker.found();
+        self.0.seeker.end();
+    }
+
+    /// The attempt is over, whoever still has its body.
+    pub(crate) fn end(&self) {
+        self.0.seeker.end();
     }
 
     pub(crate) fn is_set(&self) -> bool {

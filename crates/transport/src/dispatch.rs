@@ -20,7 +20,7 @@ const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
 
 /// What the loop waits for, when it has started what it could.
 enum Turn {
-    /// For some of the requests to find a connection.
+    /// For some of the requests to find a connection: as many look for one as may.
     Full,
     /// For the bell, or this time.
     Until(Option<Instant>),
@@ -90,9 +90,14 @@ impl Dispatch {
         })
     }
 
+    pub(crate) fn seeking(&self) -> &Seeking {
+        &self.seeking
+    }
+
     /// Runs until the worker is to stop, and drains. What is still in flight then is dropped, which ends it.
     pub(crate) async fn run(self: &Arc<Self>) -> ShutdownReport {
         let bell = &self.control.bell;
+        let mut crowded = None;
         loop {
             bell.answer();
             if self.control.is_stopping() {
@@ -101,8 +106,12 @@ impl Dispatch {
                 return report;
             }
             match self.fill() {
-                Turn::Full => self.seeking.wait_for_room().await,
-                Turn::Until(tend_again) => bell.wait(tend_again).await,
+                Turn::Full => crowded = Some(self.seeking.wait_for_room(crowded).await),
+                Turn::Until(tend_again) => {
+                    crowded = None;
+                    self.seeking.calm();
+                    bell.wait(tend_again).await;
+                }
             }
         }
     }
@@ -206,7 +215,8 @@ impl Holding<'_> {
         let now = Instant::now();
         let mut schedule = self.dispatch.schedule();
         schedule.settle(permit, report, now);
-        let next = if self.dispatch.control.is_paused() {
+        let control = &self.dispatch.control;
+        let next = if control.is_paused() || control.is_stopping() {
             None
         } else {
             schedule.next(now)
@@ -332,6 +342,33 @@ mod tests {
         assert!(histogram.iter().all(|count| (9..=91).contains(count)), "{histogram:?}");
         let spike = by_millisecond.values().max();
         assert!(spike.is_some_and(|spike| *spike <= 14), "two each, but once {spike:?}");
+    }
+
+    /// What was started counts until a connection writes it.
+    #[tokio::test]
+    async fn no_more_are_started_than_may_look_for_a_connection() {
+        let (registry, queue) = Registry::new();
+        let control = Arc::new(Control::default());
+        queue.attach(control.bell.clone());
+        let dispatch = Worker::builder()
+            .base_url("http://127.0.0.1:9")
+            .dispatch()
+            .expect("the configuration is sound")(queue, control);
+        let room = dispatch.seeking().room();
+        for _ in 0..=room {
+            let request = Request::new(Method::Get, "/");
+            registry.submit(request).expect("there is room");
+        }
+        assert!(matches!(dispatch.fill(), Turn::Full));
+        assert_eq!(dispatch.busy.load(Ordering::Relaxed), room);
+
+        let body = crate::body::WatchedBody::new(
+            bytes::Bytes::new(),
+            crate::body::Begun::not_yet(dispatch.seeking().begin()),
+        );
+        assert_eq!(dispatch.seeking().room(), room - 1);
+        assert!(http_body::Body::is_end_stream(&body));
+        assert_eq!(dispatch.seeking().room(), room);
     }
 
     #[tokio::test]

@@ -214,7 +214,9 @@ impl Exchange {
         let limit = Instant::now().checked_add(request.attempt_timeout.unwrap_or(self.attempt_timeout));
         let until = limit.map_or(deadline, |limit| limit.min(deadline));
         let effect = || effect_of(request, &begun);
-        match tokio::time::timeout_at(until, self.send(in_flight, &begun, server)).await {
+        let end = tokio::time::timeout_at(until, self.send(in_flight, &begun, server)).await;
+        begun.end();
+        match end {
             Ok(Ok(response)) => AttemptEnd::Outcome(self.classify(request, response)),
             Ok(Err(broken)) => AttemptEnd::Broken(broken),
             Err(_) if until == deadline => AttemptEnd::DeadlinePassed(effect()),

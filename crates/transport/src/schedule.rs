@@ -279,7 +279,7 @@ impl Schedule {
         }
     }
 
-    /// Ends what is overdue and forgets what was cancelled. Gives when to come again; `free` says whether a slot is free.
+    /// Ends what is overdue and forgets what was cancelled. Gives when to come again; `free` says whether more could be sent now.
     pub(crate) fn tend(&mut self, free: bool, now: Instant) -> Option<Instant> {
         self.move_due(now);
         let cancelled = self.queue.cancelled();

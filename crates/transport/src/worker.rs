@@ -1,5 +1,6 @@
 //! The worker's thread, seen from outside.
 
+use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -14,6 +15,11 @@ use tokio::runtime::{LocalOptions, LocalRuntime};
 use crate::WorkerBuilder;
 use crate::builder::StartError;
 use crate::dispatch::{Bell, Dispatch};
+
+thread_local! {
+    /// When a worker's thread last found nothing to do.
+    static FELL_ASLEEP: Cell<Option<Instant>> = const { Cell::new(None) };
+}
 
 /// How long a thread that was told to stop may take beyond its limit. Only a policy or an observer that blocks takes longer,
 /// and then the thread is left behind rather than waited for.
@@ -176,9 +182,16 @@ impl Worker {
         let thread = std::thread::Builder::new()
             .name("inflight-worker".to_owned())
             .spawn(move || {
+                let seeking = dispatch.seeking().clone();
                 // A runtime of tasks that stay on their thread is made on it.
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
+                    .on_thread_park(|| FELL_ASLEEP.set(Some(Instant::now())))
+                    .on_thread_unpark(move || {
+                        if let Some(fell_asleep) = FELL_ASLEEP.take() {
+                            seeking.note_sleep(fell_asleep.elapsed());
+                        }
+                    })
                     .build_local(LocalOptions::default());
                 let _ = begun.send(
                     runtime

@@ -7,6 +7,7 @@ mod child;
 mod guest;
 mod http2;
 mod lanes;
+mod many;
 mod misbehaviour;
 mod observed;
 mod ordinary;
