@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::counters::Counters;
-use crate::queue::level_of;
 use crate::registry::RegistryShared;
 use crate::state::State;
 use crate::waiters::WaiterList;
@@ -68,7 +67,7 @@ impl Account {
 
     /// A request of this session is no longer in the queue.
     pub(crate) fn left_queue(&self, priority: Priority) {
-        self.registry.queued[level_of(priority)].fetch_sub(1, Ordering::Relaxed);
+        self.registry.queued[priority.level()].fetch_sub(1, Ordering::Relaxed);
         self.free_place();
     }
 
@@ -85,7 +84,7 @@ impl Account {
     /// A sent request of this session is back in the queue, to be sent again later. It takes a place there whether there is one or
     /// not: it cannot be refused.
     pub(crate) fn back_to_queue(&self, priority: Priority) {
-        self.registry.queued[level_of(priority)].fetch_add(1, Ordering::Relaxed);
+        self.registry.queued[priority.level()].fetch_add(1, Ordering::Relaxed);
         self.registry.sent.fetch_sub(1, Ordering::Relaxed);
         self.registry.waiting.fetch_add(1, Ordering::Relaxed);
         self.places.back_to_queue();

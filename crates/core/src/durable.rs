@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::entry::{Entry, event_of};
 use crate::group::Group;
-use crate::queue::{Job, level_of};
+use crate::queue::Job;
 use crate::state::{Event, State};
 use crate::{
     Batch, BatchOptions, Effect, Outcome, Registry, Request, RequestId, RequestStatus, Session, SubmitErrorKind,
@@ -184,7 +184,7 @@ impl Entry {
             let _ = self.handover.advance(Event::Wait(Effect::Unknown));
         }
         let account = &self.account;
-        account.registry.queued[level_of(self.priority)].fetch_add(1, Ordering::Relaxed);
+        account.registry.queued[self.priority.level()].fetch_add(1, Ordering::Relaxed);
         account.places.back_to_queue();
         account.registry.unsent.fetch_add(1, Ordering::SeqCst);
         self.enqueue(Job::after(Arc::clone(self), Box::new(kept.request), kept.attempts));

@@ -58,12 +58,12 @@ impl Queue {
     pub fn pop(&mut self) -> Option<Job> {
         self.takes = self.takes.wrapping_add(1);
         let mut order = Priority::order(self.takes).into_iter();
-        order.find_map(|priority| self.pop_from(level_of(priority)))
+        order.find_map(|priority| self.pop_from(priority.level()))
     }
 
     /// Takes the oldest job of a priority above this one.
     pub fn pop_above(&mut self, priority: Priority) -> Option<Job> {
-        (0..level_of(priority)).find_map(|level| self.pop_from(level))
+        (0..priority.level()).find_map(|level| self.pop_from(level))
     }
 
     fn pop_from(&mut self, level: usize) -> Option<Job> {
@@ -376,14 +376,5 @@ impl Future for Start {
 impl fmt::Debug for Start {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Start")
-    }
-}
-
-/// The place of this priority, of its channel and its counts: the most urgent first.
-pub(crate) fn level_of(priority: Priority) -> usize {
-    match priority {
-        Priority::High => 0,
-        Priority::Normal => 1,
-        Priority::Low => 2,
     }
 }

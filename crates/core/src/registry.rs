@@ -11,7 +11,7 @@ use crossbeam_channel::Sender;
 use crate::counters::Counters;
 use crate::entry::Entry;
 use crate::observer::Observers;
-use crate::queue::{Job, Queue, level_of};
+use crate::queue::{Job, Queue};
 use crate::session::{Entries, Session, SessionLimits, WeakSession};
 use crate::state::{InvalidEvent, Transition};
 use crate::sync::Mutex;
@@ -90,7 +90,7 @@ pub(crate) struct RegistryShared {
 
 impl RegistryShared {
     pub(crate) fn enqueue(&self, job: Job) {
-        let level = level_of(job.request().priority);
+        let level = job.request().priority.level();
         // Without a receiver there is no transport any more: the job comes back in the error and, dropped, ends its request.
         drop(self.senders[level].send(job));
         self.notify();

@@ -66,6 +66,16 @@ impl Priority {
     /// All priorities, the most urgent first.
     pub const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
 
+    /// Its place among [`ALL`](Self::ALL): 0 for the most urgent.
+    #[must_use]
+    pub const fn level(self) -> usize {
+        match self {
+            Self::High => 0,
+            Self::Normal => 1,
+            Self::Low => 2,
+        }
+    }
+
     /// `high`, `normal` or `low`.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::entry::Entry;
 use crate::group::Group;
-use crate::queue::{Job, level_of};
+use crate::queue::Job;
 use crate::state::Event;
 use crate::store::{Row, written};
 use crate::{
@@ -169,7 +169,7 @@ impl Session {
         let account = self.account();
         let registry = &account.registry;
         let id = entry.id;
-        registry.queued[level_of(entry.priority)].fetch_add(1, Ordering::Relaxed);
+        registry.queued[entry.priority.level()].fetch_add(1, Ordering::Relaxed);
         account.counters.submitted();
         registry.counters.submitted();
         registry.pending.fetch_add(1, Ordering::SeqCst);

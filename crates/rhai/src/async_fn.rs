@@ -4,7 +4,7 @@ use std::future::Future;
 
 use rhai::{Dynamic, Engine, EvalAltResult, FuncRegistration, Module, NativeCallContext};
 
-use crate::outside::Call;
+use crate::outside::OutsideCall;
 use crate::wait::wait;
 
 #[cfg(not(feature = "sync"))]
@@ -46,7 +46,7 @@ macro_rules! async_fn {
                     {
                         let name = name.to_owned();
                         move |ctx: NativeCallContext, $($arg: $arg),*| -> Result<Dynamic, Box<EvalAltResult>> {
-                            let call = Call::new(&ctx, &name).waits();
+                            let call = OutsideCall::new(&ctx, &name).waits();
                             $(let call = call.value_of(&$arg);)*
                             call.answer(|| {
                                 let given = wait(self($($arg),*))?.map_err(Into::into)?;

@@ -11,7 +11,7 @@ use crate::collect::{collect, is_collecting, refused};
 use crate::combine::{Names, failure_of, invalid, settled_map};
 use crate::error::{failure_map, script_error};
 use crate::heap::{Hosted, uncharged};
-use crate::outside::{Call, announce_again, end_run, recorded, refusal, was_submitted};
+use crate::outside::{OutsideCall, announce_again, end_run, recorded, refusal, was_submitted};
 use crate::package::{Answer, duration, function, session_of};
 use crate::sent::{Kept, Sent};
 use crate::settings::{BATCH_OPTIONS, Settings};
@@ -87,7 +87,7 @@ impl Batch {
                 ));
             }
             let requests = inner.requests.iter().map(|kept| &*kept.request);
-            let call = Call::new(ctx, "submit_async").requests(inner.requests.len());
+            let call = OutsideCall::new(ctx, "submit_async").requests(inner.requests.len());
             Ok(call.all(requests).waits())
         })?;
         let all: Vec<usize> = (0..self.with(|inner| inner.requests.len())).collect();
@@ -113,7 +113,7 @@ impl Batch {
             return Err(refused("a batch cannot be submitted"));
         }
         let session = session_of(ctx)?;
-        let call = Call::new(ctx, "resubmit_failed").waits().lists_requests();
+        let call = OutsideCall::new(ctx, "resubmit_failed").waits().lists_requests();
         let answered = call.answered(|| {
             let again = self.with(|inner| inner.sent_ones()?.to_resubmit())?;
             if !again.is_empty() {
@@ -179,7 +179,7 @@ impl Batch {
     }
 
     fn await_results(&self, ctx: &NativeCallContext, limit: Option<Duration>) -> Answer<Dynamic> {
-        let call = Call::new(ctx, "await_batch").limit(limit).waits();
+        let call = OutsideCall::new(ctx, "await_batch").limit(limit).waits();
         let answered = call.answered(|| self.results(limit).map(Told::from));
         if answered.replayed.is_some() {
             self.look_again();
@@ -400,7 +400,7 @@ pub(crate) fn register(module: &mut Module) {
             module,
             name,
             move |ctx: NativeCallContext, batch: Batch| -> Answer<Dynamic> {
-                let answered = Call::new(&ctx, name).answered(|| ask(&batch).map(Told::from));
+                let answered = OutsideCall::new(&ctx, name).answered(|| ask(&batch).map(Told::from));
                 if answered.replayed.is_some() && name == "report" {
                     batch.look_again();
                 }
@@ -413,7 +413,7 @@ pub(crate) fn register(module: &mut Module) {
             .in_global_namespace()
             .with_purity(true)
             .set_into_module(module, |batch: &mut Batch| -> Answer<Dynamic> {
-                Call::at(Position::NONE, "to_string").answer(|| {
+                OutsideCall::at(Position::NONE, "to_string").answer(|| {
                     let progress = batch.progress();
                     let text = format!("batch: {} of {} requests done", progress.done, progress.total);
                     Ok(Dynamic::from(ImmutableString::from(text)).into())

@@ -18,7 +18,7 @@ use crate::coroutine::{self, running};
 use crate::error::{failure_map, line_with_place, script_error};
 use crate::heap::uncharged;
 use crate::object::result_told;
-use crate::outside::{Call, keep, read_back, waiting};
+use crate::outside::{OutsideCall, keep, read_back, waiting};
 use crate::package::{Answer, function, known, look_again, unknown};
 use crate::replay::{Asked, Replay, Ticket};
 use crate::state::ScriptState;
@@ -259,7 +259,7 @@ pub(crate) fn register(module: &mut Module) {
                 let (session, request) = known(&ctx, &id)?;
                 session.wait_async(request).ok_or_else(unknown)
             };
-            let answered = Call::new(&ctx, OPERATION).text(&id).answered(|| {
+            let answered = OutsideCall::new(&ctx, OPERATION).text(&id).answered(|| {
                 ending = Some(look()?);
                 Ok(Dynamic::UNIT.into())
             });

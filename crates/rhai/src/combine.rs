@@ -15,7 +15,7 @@ use crate::answer::Told;
 use crate::error::{error_map, error_text, failure_map, script_error, thrown};
 use crate::heap::uncharged;
 use crate::object::result_value;
-use crate::outside::Call;
+use crate::outside::OutsideCall;
 use crate::package::{Answer, duration, function, known, locals_of, look_again, ran_out, unknown};
 use crate::wait::within;
 
@@ -314,7 +314,7 @@ pub(crate) fn register(module: &mut Module) {
     ];
     for (name, combinator) in all {
         let wait = move |ctx: &NativeCallContext, ids: &Dynamic, limit: Option<Duration>| {
-            let call = Call::new(ctx, name).value(ids).limit(limit).waits();
+            let call = OutsideCall::new(ctx, name).value(ids).limit(limit).waits();
             let answered = call.answered(|| combinator(ctx, ids, limit).map(Told::from));
             if answered.replayed.is_some() {
                 look_again(&locals_of(ctx)?, texts(ids).iter().map(ImmutableString::as_str));
@@ -347,7 +347,7 @@ pub(crate) fn register(module: &mut Module) {
                 let (session, request) = known(&ctx, &id)?;
                 session.detach(request).ok_or_else(unknown)
             };
-            let call = Call::new(&ctx, "detach").text(&id);
+            let call = OutsideCall::new(&ctx, "detach").text(&id);
             let answered = call.answered(|| detach().map(|()| Dynamic::UNIT.into()));
             if answered.replayed.is_some() {
                 let _ = detach();

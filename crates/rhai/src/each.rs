@@ -17,7 +17,7 @@ use crate::collect::{collect, is_collecting, refused};
 use crate::combine::settled_map;
 use crate::error::{describe, error_map, failure_map, thrown};
 use crate::heap::{Hosted, uncharged};
-use crate::outside::{Call, end_run, is_run, numbered, refusal};
+use crate::outside::{OutsideCall, end_run, is_run, numbered, refusal};
 use crate::package::{Answer, function, session_of};
 use crate::settings::{EACH_OPTIONS, Settings};
 use crate::source::Source;
@@ -83,7 +83,7 @@ struct Failed {
 }
 
 /// One run of `each`.
-struct Run<'a, 'c> {
+struct Each<'a, 'c> {
     ctx: &'a NativeCallContext<'c>,
     settings: Settings,
     feeder: Hosted<Feeder<u64>>,
@@ -106,10 +106,10 @@ struct Run<'a, 'c> {
     cause: Option<Box<EvalAltResult>>,
 }
 
-impl Run<'_, '_> {
+impl Each<'_, '_> {
     fn go(&mut self, source: &mut Source, make: &FnPtr) -> Answer<()> {
         loop {
-            let step = Call::new(self.ctx, "each").number(self.taken).waits();
+            let step = OutsideCall::new(self.ctx, "each").number(self.taken).waits();
             let step = step.answered(|| Ok(self.step()?.into_value().into()));
             let is_replayed = step.replayed.is_some();
             match Step::of(step.answer?) {
@@ -224,7 +224,7 @@ impl Run<'_, '_> {
     fn submit(&mut self, request: Hosted<Request>, operation: &str, index: u64) -> Answer<RequestId> {
         let (ctx, feeder) = (self.ctx, &mut self.feeder);
         let mut id = None;
-        let answered = Call::submitting(ctx, operation, &request).answered(|| {
+        let answered = OutsideCall::submitting(ctx, operation, &request).answered(|| {
             let submission = feeder.submit(request.into_inner());
             let submitted = Hosted::new(wait(numbered(submission))?);
             match &*submitted {
@@ -423,7 +423,7 @@ fn each(ctx: &NativeCallContext, source: Dynamic, make: &FnPtr, options: &Map) -
     let mut source = Source::of(source)?;
     let session = session_of(ctx)?;
     let feeder = uncharged(|| Feeder::new(&session, settings.batch));
-    let mut run = Run {
+    let mut run = Each {
         ctx,
         settings,
         feeder: Hosted::new(feeder),

@@ -13,7 +13,7 @@ use crate::fiber::{Fiber, Limits};
 use crate::heap::uncharged;
 use crate::locals::Locals;
 use crate::modules::ConfinedModules;
-use crate::outside::Call;
+use crate::outside::OutsideCall;
 use crate::ticker;
 use crate::vm::{Code, Evaluator};
 use crate::wait::token;
@@ -257,7 +257,7 @@ fn print(text: &str) {
         Some(context) => {
             let print = || uncharged(|| context.script.locals.print(text));
             // A script that is to stop does so at its next operation.
-            let _ = Call::at(Position::NONE, "print").answer(|| {
+            let _ = OutsideCall::at(Position::NONE, "print").answer(|| {
                 print();
                 Ok(Dynamic::UNIT.into())
             });

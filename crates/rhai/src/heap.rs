@@ -44,8 +44,8 @@ impl<A> ScriptAllocator<A> {
     }
 }
 
-/// The account of the script that runs on this thread.
-struct Account {
+/// The meter of the script that runs on this thread.
+struct Meter {
     charging: Cell<bool>,
     used: Cell<isize>,
     limit: Cell<isize>,
@@ -53,17 +53,17 @@ struct Account {
 
 thread_local! {
     // Constant and without a destructor: an allocator may use it at any time in a thread's life.
-    static ACCOUNT: Account = const {
-        Account { charging: Cell::new(false), used: Cell::new(0), limit: Cell::new(isize::MAX) }
+    static METER: Meter = const {
+        Meter { charging: Cell::new(false), used: Cell::new(0), limit: Cell::new(isize::MAX) }
     };
 }
 
 /// Charges the running script, where one runs; most allocations are the host's.
 #[inline]
 fn charge(change: impl FnOnce() -> isize) {
-    ACCOUNT.with(|account| {
-        if account.charging.get() {
-            account.used.set(account.used.get() + change());
+    METER.with(|meter| {
+        if meter.charging.get() {
+            meter.used.set(meter.used.get() + change());
         }
     });
 }
@@ -129,30 +129,30 @@ impl HeapState {
     }
 }
 
-/// The account in force before another one was put in its place.
+/// The meter in force before another one was put in its place.
 pub(crate) struct Before {
     charging: bool,
     state: HeapState,
 }
 
-/// Charges this account from now on.
+/// Charges this meter from now on.
 pub(crate) fn enter(state: HeapState) -> Before {
-    ACCOUNT.with(|account| Before {
-        charging: account.charging.replace(true),
+    METER.with(|meter| Before {
+        charging: meter.charging.replace(true),
         state: HeapState {
-            used: account.used.replace(state.used),
-            limit: account.limit.replace(state.limit),
+            used: meter.used.replace(state.used),
+            limit: meter.limit.replace(state.limit),
         },
     })
 }
 
-/// Puts the account back that was in force before, and gives the present one.
+/// Puts the meter back that was in force before, and gives the present one.
 pub(crate) fn leave(before: &Before) -> HeapState {
-    ACCOUNT.with(|account| {
-        account.charging.set(before.charging);
+    METER.with(|meter| {
+        meter.charging.set(before.charging);
         HeapState {
-            used: account.used.replace(before.state.used),
-            limit: account.limit.replace(before.state.limit),
+            used: meter.used.replace(before.state.used),
+            limit: meter.limit.replace(before.state.limit),
         }
     })
 }
@@ -160,13 +160,13 @@ pub(crate) fn leave(before: &Before) -> HeapState {
 /// Whether the running script holds more than it may.
 #[inline]
 pub(crate) fn is_exceeded() -> bool {
-    ACCOUNT.with(|account| account.used.get() > account.limit.get())
+    METER.with(|meter| meter.used.get() > meter.limit.get())
 }
 
 /// Whether the running script may allocate this much more.
 pub(crate) fn has_room_for(bytes: usize) -> bool {
-    ACCOUNT.with(|account| {
-        let left = account.limit.get().saturating_sub(account.used.get().max(0));
+    METER.with(|meter| {
+        let left = meter.limit.get().saturating_sub(meter.used.get().max(0));
         isize::try_from(bytes).is_ok_and(|bytes| bytes <= left)
     })
 }
@@ -176,10 +176,10 @@ pub fn uncharged<R>(body: impl FnOnce() -> R) -> R {
     struct Reset(bool);
     impl Drop for Reset {
         fn drop(&mut self) {
-            ACCOUNT.with(|account| account.charging.set(self.0));
+            METER.with(|meter| meter.charging.set(self.0));
         }
     }
-    let _reset = Reset(ACCOUNT.with(|account| account.charging.replace(false)));
+    let _reset = Reset(METER.with(|meter| meter.charging.replace(false)));
     body()
 }
 
@@ -251,7 +251,7 @@ mod tests {
 
     const ALLOCATOR: ScriptAllocator = ScriptAllocator::system();
 
-    fn with_account<R>(limit: usize, body: impl FnOnce() -> R) -> (R, HeapState) {
+    fn metered<R>(limit: usize, body: impl FnOnce() -> R) -> (R, HeapState) {
         let before = enter(HeapState::with_limit(Some(limit)));
         let result = body();
         (result, leave(&before))
@@ -261,7 +261,7 @@ mod tests {
     fn what_is_allocated_is_charged_until_it_is_freed() {
         let small = Layout::from_size_align(10, 1).expect("a layout");
         let large = Layout::from_size_align(5_000, 64).expect("a layout");
-        let ((), after) = with_account(4_000, || {
+        let ((), after) = metered(4_000, || {
             // SAFETY: sizes are not zero; each pointer is used within the size that it has then, and freed once with its layout.
             unsafe {
                 let text = ALLOCATOR.alloc(small);
@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn what_the_host_does_meanwhile_is_not_charged() {
         let layout = Layout::from_size_align(100, 8).expect("a layout");
-        let (mut hosted, after) = with_account(1_000, || {
+        let (mut hosted, after) = metered(1_000, || {
             // SAFETY: as above.
             let free = |pointer| unsafe { ALLOCATOR.dealloc(pointer, layout) };
             // SAFETY: as above.
@@ -308,10 +308,10 @@ mod tests {
     }
 
     #[test]
-    fn accounts_are_put_back() {
-        let ((), outer) = with_account(100, || {
+    fn meters_are_put_back() {
+        let ((), outer) = metered(100, || {
             let charge = Charge::new(50);
-            let ((), inner) = with_account(10, || {
+            let ((), inner) = metered(10, || {
                 assert!(!is_exceeded());
                 std::mem::forget(Charge::new(20));
                 assert!(is_exceeded());

@@ -10,7 +10,7 @@ use std::task::{Poll, Waker};
 use rhai::{Dynamic, Engine, EvalAltResult, Module, ModuleResolver, Position, Scope, Shared};
 
 use crate::coroutine::running;
-use crate::outside::{Call, end_run};
+use crate::outside::{OutsideCall, end_run};
 use crate::wait::wait;
 
 /// A larger file is no module: compiling is native work that cannot be preempted.
@@ -93,7 +93,7 @@ impl Loaded {
         position: Position,
     ) -> Result<Option<Begun>, Box<EvalAltResult>> {
         let mut begun = None;
-        let turn = Call::at(position, "import").text(path).waits().answered(|| {
+        let turn = OutsideCall::at(position, "import").text(path).waits().answered(|| {
             begun = self.begin(coroutine, file)?;
             Ok(Dynamic::from(begun.is_some()).into())
         });

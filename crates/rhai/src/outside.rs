@@ -18,7 +18,7 @@ use crate::wait::{terminated, wait};
 
 /// A call that learns something from outside. Where the script is no run of which a journal is kept, making one costs nothing and
 /// the call is simply made.
-pub(crate) struct Call<'a> {
+pub(crate) struct OutsideCall<'a> {
     context: Option<Rc<Context>>,
     operation: &'a str,
     arguments: Fingerprint,
@@ -57,7 +57,7 @@ impl Replayed {
     }
 }
 
-impl<'a> Call<'a> {
+impl<'a> OutsideCall<'a> {
     /// A call of a script function.
     pub(crate) fn new(ctx: &NativeCallContext, operation: &'a str) -> Self {
         Self::at(ctx.call_position(), operation)
@@ -395,8 +395,8 @@ pub fn journalled(
     arguments: &[Dynamic],
     make: impl FnOnce() -> Answer<Dynamic>,
 ) -> Answer<Dynamic> {
-    let call = Call::new(ctx, operation).waits();
-    let call = arguments.iter().fold(call, Call::value);
+    let call = OutsideCall::new(ctx, operation).waits();
+    let call = arguments.iter().fold(call, OutsideCall::value);
     call.answer(|| make().map(Told::from))
 }
 

@@ -12,7 +12,7 @@ use crate::error::{result_error, script_error};
 use crate::fiber::{current_deadline, current_locals};
 use crate::locals::Locals;
 use crate::object::{object_told, response_value, result_told};
-use crate::outside::{Call, is_run};
+use crate::outside::{OutsideCall, is_run};
 use crate::submit::settled;
 use crate::wait::within_own;
 
@@ -87,7 +87,7 @@ fn register_questions(module: &mut Module) {
         module,
         "is_complete",
         |ctx: NativeCallContext, id: ImmutableString| -> Answer<Dynamic> {
-            Call::new(&ctx, "is_complete").text(&id).answer(|| {
+            OutsideCall::new(&ctx, "is_complete").text(&id).answer(|| {
                 let (session, id) = known(&ctx, &id)?;
                 session.is_complete(id).map(Told::from).ok_or_else(unknown)
             })
@@ -130,13 +130,14 @@ fn register_questions(module: &mut Module) {
         },
     );
     function(module, "metrics", |ctx: NativeCallContext| -> Answer<Dynamic> {
-        Call::new(&ctx, "metrics").answer(|| session_of(&ctx).map(|session| Dynamic::from(metrics_of(&session)).into()))
+        OutsideCall::new(&ctx, "metrics")
+            .answer(|| session_of(&ctx).map(|session| Dynamic::from(metrics_of(&session)).into()))
     });
     function(
         module,
         "cancel",
         |ctx: NativeCallContext, id: ImmutableString| -> Answer<Dynamic> {
-            Call::new(&ctx, "cancel").text(&id).answer(|| {
+            OutsideCall::new(&ctx, "cancel").text(&id).answer(|| {
                 let (session, id) = known(&ctx, &id)?;
                 session.cancel(id).map(Told::from).ok_or_else(unknown)
             })
@@ -151,7 +152,7 @@ fn looking(
     id: &str,
     ask: impl FnOnce(&Session, RequestId) -> Answer<Told>,
 ) -> Answer<Dynamic> {
-    let answered = Call::new(ctx, operation).text(id).answered(|| {
+    let answered = OutsideCall::new(ctx, operation).text(id).answered(|| {
         let (session, id) = known(ctx, id)?;
         ask(&session, id)
     });
@@ -196,7 +197,7 @@ fn register_waits(module: &mut Module) {
         ("await_object", object_told),
     ] {
         let wait = move |ctx: &NativeCallContext, id: &str, limit: Option<Duration>| {
-            let call = Call::new(ctx, name).text(id).limit(limit).waits();
+            let call = OutsideCall::new(ctx, name).text(id).limit(limit).waits();
             let answered = call.answered(|| settled(&*outcome_within(ctx, id, limit)?, value));
             if answered.replayed.is_some() {
                 look_again(&locals_of(ctx)?, [id]);
@@ -248,10 +249,10 @@ fn now_ms() -> INT {
 /// where it has none. `timestamp()`: Rhai's own, which no journal can keep.
 fn register_time(module: &mut Module) {
     function(module, "now_ms", |ctx: NativeCallContext| -> Answer<Dynamic> {
-        Call::new(&ctx, "now_ms").answer(|| Ok(now_ms().into()))
+        OutsideCall::new(&ctx, "now_ms").answer(|| Ok(now_ms().into()))
     });
     function(module, "deadline", |ctx: NativeCallContext| -> Answer<Dynamic> {
-        Call::new(&ctx, "deadline").answer(|| {
+        OutsideCall::new(&ctx, "deadline").answer(|| {
             let left = current_deadline().map(|deadline| {
                 let now = tokio::time::Instant::now().into_std();
                 INT::try_from(deadline.saturating_duration_since(now).as_millis()).unwrap_or(INT::MAX)
@@ -359,7 +360,7 @@ pub fn duration(seconds: f64, what: &str) -> Answer<Duration> {
 
 /// Nothing is waited for but the time. A run that is replayed sleeps what is left of it.
 fn sleep_for(ctx: &NativeCallContext, time: Duration) -> Answer<()> {
-    let call = |operation| Call::new(ctx, operation).limit(Some(time));
+    let call = |operation| OutsideCall::new(ctx, operation).limit(Some(time));
     let mut left = time;
     if is_run() {
         let begun = call("sleep").answer(|| Ok(now_ms().into()))?;

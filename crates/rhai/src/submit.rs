@@ -11,7 +11,7 @@ use crate::coroutine::on_hosts_stack;
 use crate::error::failure_error;
 use crate::heap::{Hosted, uncharged};
 use crate::object::{object_told, result_told};
-use crate::outside::{Answered, Call, numbered, recorded, refusal, was_submitted};
+use crate::outside::{Answered, OutsideCall, numbered, recorded, refusal, was_submitted};
 use crate::package::{Answer, session_of, unknown};
 use crate::wait::{wait, within_own};
 
@@ -30,7 +30,7 @@ pub fn submit_request(ctx: &NativeCallContext, request: impl Into<Box<Request>>)
     };
     let operation = request.operation.clone();
     let session = session_of(ctx)?;
-    let id = Call::submitting(ctx, &operation, &request).answer(|| {
+    let id = OutsideCall::submitting(ctx, &operation, &request).answer(|| {
         let submitted = submit(&session, request)?;
         let id = submitted.map_err(|kind| refusal(&session, kind, &operation, ctx.call_position()))?;
         recorded(&session, id)?;
@@ -82,7 +82,7 @@ pub fn call_request(ctx: &NativeCallContext, request: impl Into<Box<Request>>, w
     let operation = request.operation.clone();
     let value = if whole_object { object_told } else { result_told };
     let session = session_of(ctx)?;
-    let answered = Call::submitting(ctx, &operation, &request).answered(|| {
+    let answered = OutsideCall::submitting(ctx, &operation, &request).answered(|| {
         let outcome = carry_out(&session, request, &operation, ctx.call_position())?;
         settled(&outcome, value)
     });
@@ -120,7 +120,7 @@ fn carry_out(
 pub fn call_for_text(session: &Session, request: Request) -> Answer<ImmutableString> {
     let request = Hosted::new(request);
     let operation = request.operation.clone();
-    let call = Call::at(Position::NONE, &operation).waits().requests(1);
+    let call = OutsideCall::at(Position::NONE, &operation).waits().requests(1);
     let answered = call.all(std::iter::once(&*request)).answered(|| {
         let outcome = carry_out(session, request, &operation, Position::NONE)?;
         settled(&outcome, |success| {

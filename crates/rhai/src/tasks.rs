@@ -19,7 +19,7 @@ use crate::admission::{Place, try_enter_task};
 use crate::coroutine::{Fibre, Role, running};
 use crate::error::{describe, line_with_place, script_error};
 use crate::heap::uncharged;
-use crate::outside::Call;
+use crate::outside::OutsideCall;
 use crate::package::{Answer, duration, function};
 use crate::replay::Replay;
 use crate::state::ScriptState;
@@ -287,7 +287,7 @@ fn start(ctx: &NativeCallContext, body: FnPtr) -> Answer<Task> {
     }
     // Waiting for a place would hold the script's own: an error says it.
     let mut place = None;
-    let entered = Call::new(ctx, "start").answer(|| {
+    let entered = OutsideCall::new(ctx, "start").answer(|| {
         place = try_enter_task();
         match &place {
             Some(_) => Ok(Dynamic::UNIT.into()),
@@ -352,7 +352,7 @@ fn begin(number: Option<u32>, position: Position) -> Answer<()> {
         return Ok(());
     };
     context.task.set(number);
-    let begun = Call::at(position, "begin").waits();
+    let begun = OutsideCall::at(position, "begin").waits();
     begun.answer(|| Ok(Dynamic::UNIT.into())).map(|_| ())
 }
 
@@ -389,15 +389,17 @@ fn join(ctx: &NativeCallContext, task: &Task, seconds: Option<f64>) -> Answer<Dy
     if let Some(joiner) = unlimited {
         uncharged(|| script.tasks.joins.borrow_mut().insert(joiner, id));
     }
-    let joined = Call::new(ctx, "join").number(id).limit(limit).waits().answered(|| {
-        match within(limit, poll_fn(|cx| script.tasks.poll_ended(id, cx)))? {
+    let joined = OutsideCall::new(ctx, "join")
+        .number(id)
+        .limit(limit)
+        .waits()
+        .answered(|| match within(limit, poll_fn(|cx| script.tasks.poll_ended(id, cx)))? {
             Some(_) => Ok(Dynamic::UNIT.into()),
             None => Err(script_error(
                 "wait_timeout",
                 "the task has not ended in that time; it goes on, and can be joined again",
             )),
-        }
-    });
+        });
     if let Some(joiner) = unlimited {
         script.tasks.joins.borrow_mut().remove(&joiner);
     }

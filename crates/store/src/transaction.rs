@@ -50,7 +50,7 @@ pub(crate) struct Journalled {
 
 /// What is written together.
 #[derive(Default)]
-pub(crate) struct Batch {
+pub(crate) struct Writes {
     pub(crate) appends: Vec<Append>,
     pub(crate) journal: Vec<Journalled>,
     pub(crate) sents: Vec<Sent>,
@@ -87,7 +87,7 @@ impl From<sqlx::Error> for Failed {
     }
 }
 
-impl Batch {
+impl Writes {
     pub(crate) fn is_empty(&self) -> bool {
         self.appends.is_empty()
             && self.journal.is_empty()

@@ -9,7 +9,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 
 use crate::store::Shared;
-use crate::transaction::{Append, Batch, Ended, Journalled, Sent};
+use crate::transaction::{Append, Ended, Journalled, Sent, Writes};
 
 /// What one transaction takes at most.
 const MOST_ORDERS: usize = 1024;
@@ -37,7 +37,7 @@ pub(crate) enum Order {
     Cancel(RequestId),
 }
 
-impl Batch {
+impl Writes {
     fn take_in(&mut self, mut later: Self) {
         self.appends.append(&mut later.appends);
         self.journal.append(&mut later.journal);
@@ -67,7 +67,7 @@ pub(crate) struct Writer {
     /// Attempts that wait for their account's pace.
     paced: Vec<Sent>,
     /// What has come while an earlier batch was not known to be written.
-    later: Batch,
+    later: Writes,
     /// Its sender goes with the store's last handle.
     closed: watch::Receiver<()>,
 }
@@ -84,7 +84,7 @@ impl Writer {
             orders,
             connection: Some(connection),
             paced: Vec::new(),
-            later: Batch::default(),
+            later: Writes::default(),
             closed,
         }
     }
@@ -138,7 +138,7 @@ impl Writer {
     }
 
     /// Takes what has been asked for meanwhile.
-    fn collect(&mut self, batch: &mut Batch) {
+    fn collect(&mut self, batch: &mut Writes) {
         for _ in 0..MOST_ORDERS {
             match self.orders.try_recv() {
                 Ok(order) => batch.push(order),
@@ -148,7 +148,7 @@ impl Writer {
     }
 
     /// Writes a batch. While the database is away, those that submit are told so at once, and all else is kept until it is back.
-    async fn write(&mut self, mut batch: Batch) {
+    async fn write(&mut self, mut batch: Writes) {
         let mut pause = SHORTEST_PAUSE;
         let mut may_be_written = false;
         let mut is_first = true;
@@ -184,9 +184,9 @@ impl Writer {
     }
 
     /// Waits until the next try. What is submitted meanwhile is refused at once: nobody should wait for a database that is away.
-    async fn pause(&mut self, batch: &mut Batch, pause: Duration, error: &sqlx::Error, batch_is_closed: bool) {
+    async fn pause(&mut self, batch: &mut Writes, pause: Duration, error: &sqlx::Error, batch_is_closed: bool) {
         let until = tokio::time::Instant::now() + pause;
-        let mut later = Batch::default();
+        let mut later = Writes::default();
         loop {
             let order = tokio::select! {
                 () = tokio::time::sleep_until(until) => break,
@@ -204,7 +204,7 @@ impl Writer {
         }
     }
 
-    async fn attempt(&mut self, batch: &Batch) -> Result<crate::transaction::Found, crate::transaction::Failed> {
+    async fn attempt(&mut self, batch: &Writes) -> Result<crate::transaction::Found, crate::transaction::Failed> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => tokio::time::timeout(CONNECT_TIMEOUT, self.shared.connect())

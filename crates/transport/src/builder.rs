@@ -122,7 +122,10 @@ impl WorkerBuilder {
         self
     }
 
-    /// How many requests are in flight at once. By default 64; at least 1.
+    /// How many requests are in flight at most at once. By default 64; at least 1.
+    ///
+    /// Where many more are submitted at once, they are not all started at once: further ones are when those before have found their
+    /// connections, or wait for the network.
     #[must_use]
     pub fn concurrency(mut self, requests: usize) -> Self {
         self.concurrency = requests.max(1);

@@ -14,7 +14,7 @@ use crate::breaker::{Breakers, Gate};
 use crate::exchange::{Exchange, Report};
 use crate::lanes::{Lanes, take_out};
 use crate::pace::Pacer;
-use crate::work::{Held, Permit, Stage, Work, level};
+use crate::work::{Held, Permit, Stage, Work};
 
 /// What waits here and is overdue is looked for at most this often: a look walks all that waits.
 const EXPIRY_GRANULARITY: Duration = Duration::from_millis(5);
@@ -142,7 +142,7 @@ impl Schedule {
     fn pop_ready(&mut self) -> Option<Work> {
         self.ready_takes = self.ready_takes.wrapping_add(1);
         let mut order = Priority::order(self.ready_takes).into_iter();
-        order.find_map(|priority| self.ready[level(priority)].pop_front())
+        order.find_map(|priority| self.ready[priority.level()].pop_front())
     }
 
     /// The request with its lane, or nothing where it waits for that.

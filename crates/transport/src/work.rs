@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use inflight_core::{Effect, Failure, FailureKind, InFlight, Job, Priority, Request};
+use inflight_core::{Effect, Failure, FailureKind, InFlight, Job, Request};
 use tokio::time::Instant;
 
 use crate::pace::PaceKey;
@@ -13,15 +13,6 @@ pub(crate) struct Work {
     pub(crate) stage: Stage,
     pub(crate) permit: Permit,
     pub(crate) held: Held,
-}
-
-/// A priority's place in a list by priority, the most urgent first.
-pub(crate) fn level(priority: Priority) -> usize {
-    match priority {
-        Priority::High => 0,
-        Priority::Normal => 1,
-        Priority::Low => 2,
-    }
 }
 
 /// How long a limit holds a request back: its lane, its server's breaker, its pace.
@@ -114,7 +105,7 @@ impl Work {
 
     /// Its place in a list by priority: see [`level`].
     pub(crate) fn level(&self) -> usize {
-        level(self.request().priority)
+        self.request().priority.level()
     }
 
     pub(crate) fn expires(&self) -> Instant {
