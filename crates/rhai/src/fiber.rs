@@ -189,8 +189,9 @@ impl<T: 'static> New<T> {
 }
 
 impl<T: 'static> Running<T> {
-    /// Runs the script's coroutines until all of them wait, or the script has ended.
+    /// Runs the script's coroutines until all of them wait, the script has ended, or its turn is over.
     fn run(&mut self, cx: &mut Context<'_>) -> Poll<Ending<Result<T, ScriptError>>> {
+        self.script.begin_turn();
         if let Some(timer) = &mut self.timer
             && timer.as_mut().poll(cx).is_ready()
         {
@@ -210,6 +211,14 @@ impl<T: 'static> Running<T> {
             }
             self.run_tasks(cx);
             self.run_late_callbacks();
+            // Who was preempted has seen to it that it is woken.
+            if self.script.is_preempted() {
+                break;
+            }
+            if self.script.turn_is_over() {
+                wake_behind_others(cx);
+                break;
+            }
             // A task may have registered a callback, which the main coroutine waits for.
             let main_again =
                 self.ending.is_none() && self.main.may_run() && (held_back || self.script.callbacks.take_added());
@@ -257,6 +266,9 @@ impl<T: 'static> Running<T> {
         self.tasks.extend(self.script.tasks.take_new());
         while let Poll::Ready(Some(())) = self.tasks.poll_next(cx) {
             self.tasks.extend(self.script.tasks.take_new());
+            if self.script.turn_is_over() {
+                break;
+            }
         }
     }
 
@@ -345,6 +357,12 @@ impl<T: 'static> std::fmt::Debug for Fiber<T> {
         };
         f.debug_struct("Fiber").field("state", &state).finish()
     }
+}
+
+/// Has this context woken when the thread's timers, its I/O and its other scripts have had their turn.
+fn wake_behind_others(cx: &mut Context<'_>) {
+    // tokio puts a task that yields this way behind them, and keeps the waker when the future is dropped.
+    let _ = std::pin::pin!(tokio::task::yield_now()).poll(cx);
 }
 
 fn stop_error(stop: Stop, limits: &Limits, position: rhai::Position) -> ScriptError {

@@ -16,6 +16,7 @@ use crate::modules::Loaded;
 use crate::replay::Replay;
 use crate::run::Run;
 use crate::tasks::Tasks;
+use crate::ticker;
 
 /// Further warnings of one script are not kept: it could make them without end.
 const MOST_WARNINGS: usize = 100;
@@ -58,8 +59,10 @@ pub(crate) struct ScriptState {
     stopped_at: Cell<Position>,
     /// The coroutine that was preempted and has to run on before any other of the script.
     preempted: Cell<Option<usize>>,
-    /// Those that were woken meanwhile.
+    /// Those that were woken meanwhile, or after the script's turn was over.
     deferred: RefCell<Vec<Waker>>,
+    /// In which slice the script's turn began.
+    turn: Cell<u64>,
     warnings: RefCell<Vec<String>>,
 }
 
@@ -90,6 +93,7 @@ impl ScriptState {
             stopped_at: Cell::new(Position::NONE),
             preempted: Cell::new(None),
             deferred: RefCell::default(),
+            turn: Cell::new(0),
             warnings: RefCell::default(),
         }))
     }
@@ -125,6 +129,29 @@ impl ScriptState {
     /// The preempted coroutine runs on; those that were held back have their turn.
     pub(crate) fn end_preemption(&self) {
         self.preempted.set(None);
+        self.wake_deferred();
+    }
+
+    /// Whether a coroutine was preempted and has not run on.
+    pub(crate) fn is_preempted(&self) -> bool {
+        self.preempted.get().is_some()
+    }
+
+    /// It is the script's turn: its coroutines run until all wait, or the turn is over.
+    pub(crate) fn begin_turn(&self) {
+        self.turn.set(ticker::slice());
+        if !self.is_preempted() {
+            self.wake_deferred();
+        }
+    }
+
+    /// Whether the script's coroutines have together had what one may have: however short each of them runs, there may always be
+    /// another one.
+    pub(crate) fn turn_is_over(&self) -> bool {
+        ticker::slice().wrapping_sub(self.turn.get()) > 1
+    }
+
+    fn wake_deferred(&self) {
         for waker in self.deferred.take() {
             waker.wake();
         }
@@ -135,7 +162,7 @@ impl ScriptState {
         self.stop.get().is_some() || self.preempted.get().is_none_or(|preempted| preempted == coroutine)
     }
 
-    /// Wakes this coroutine when the preempted one has run on.
+    /// Wakes this coroutine when the preempted one has run on, or with the script's next turn.
     pub(crate) fn defer(&self, waker: &Waker) {
         self.deferred.borrow_mut().push(waker.clone());
     }

@@ -85,7 +85,7 @@ impl Future for RunningTask {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.fibre.may_run() {
+        if !self.fibre.may_run() || self.script.turn_is_over() {
             self.script.defer(cx.waker());
             return Poll::Pending;
         }
