@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
@@ -177,6 +178,13 @@ impl Settings {
             );
             return Err(self.problem(&problem));
         }
+        if !self.is_named && leaves_this_machine(setting, value) {
+            let problem = format!(
+                "a file that is found and not named may not keep data elsewhere, nor open a port to others (`{setting}` in \
+                 [{command}]): give --{setting}, or name the file with --config"
+            );
+            return Err(self.problem(&problem));
+        }
         Ok(())
     }
 
@@ -185,6 +193,17 @@ impl Settings {
             path: self.path.display().to_string(),
             problem: problem.to_owned(),
         }
+    }
+}
+
+/// Whether a setting has data kept on another machine, or lets others in.
+fn leaves_this_machine(setting: &str, value: &str) -> bool {
+    match setting {
+        "store" => !value.starts_with("sqlite:") && !is_this_machine(value),
+        "metrics" | "dashboard" => value
+            .parse::<SocketAddr>()
+            .is_ok_and(|address| !address.ip().is_loopback()),
+        _ => false,
     }
 }
 

@@ -103,10 +103,11 @@ impl Runs {
         };
         let (store, command) = (self.store.clone(), self.command.clone());
         // It asks the database, and waits.
-        let begun = tokio::task::spawn_blocking(move || store.begin_run(&id, &command)).await;
+        let run = id.clone();
+        let begun = tokio::task::spawn_blocking(move || store.begin_run(&run, &command)).await;
         match begun {
             Ok(Ok(RunStart::New(run) | RunStart::Resumed(run))) => goes(run),
-            Ok(Ok(RunStart::Finished(_, result))) => Begun::Ended(ended(result.as_deref())),
+            Ok(Ok(RunStart::Finished(_, result))) => Begun::Ended(ended(&id, result.as_deref())),
             Ok(Err(error)) => Begun::Ended(ScriptReport::failed(ScriptError::of_kind(
                 ScriptErrorKind::Store,
                 &error.to_string(),
@@ -148,7 +149,7 @@ pub(crate) async fn finish(run: Arc<Run>, mut report: ScriptReport) -> ScriptRep
 }
 
 /// How a run ended that has ended before.
-fn ended(result: Option<&str>) -> ScriptReport {
+fn ended(id: &str, result: Option<&str>) -> ScriptReport {
     let kept: Value = result
         .and_then(|text| serde_json::from_str(text).ok())
         .unwrap_or_default();
@@ -170,6 +171,10 @@ fn ended(result: Option<&str>) -> ScriptReport {
         }
         report.result = Err(failed);
     }
+    let id = crate::text::printable(id);
+    report.warnings.push(format!(
+        "the run \"{id}\" ended before, like this: nothing was carried out now, whatever the script says today"
+    ));
     report
 }
 
@@ -217,16 +222,17 @@ mod tests {
 
     #[test]
     fn what_is_kept_of_an_end_comes_back() {
-        let report = ended(Some(r#"{"value":42}"#));
+        let report = ended("a", Some(r#"{"value":42}"#));
         assert_eq!(report.result.ok(), Some(json!(42)));
-        let report = ended(Some(
-            r#"{"error":{"kind":"time_limit","message":"too slow","at":[3,4]}}"#,
-        ));
+        let report = ended(
+            "a",
+            Some(r#"{"error":{"kind":"time_limit","message":"too slow","at":[3,4]}}"#),
+        );
         let error = report.result.err();
         let error = error
             .as_ref()
             .map(|error| (error.kind(), error.message(), error.position()));
         assert_eq!(error, Some((ScriptErrorKind::TimeLimit, "too slow", Some((3, 4)))));
-        assert!(ended(None).result.is_err());
+        assert!(ended("a", None).result.is_err());
     }
 }

@@ -165,10 +165,10 @@ pub(crate) fn run(arguments: &RunArguments, line: &[String]) -> Result<u8, Failu
             drain();
             streams.stdout.write(&report::json_line(&report)?);
             drain();
-            if let Some(error) = streams.stdout.take_error() {
-                return Err(WriteError::new("standard output", error).into());
-            }
         }
+    }
+    if let Some(error) = streams.stdout.take_error() {
+        return Err(WriteError::new("standard output", error).into());
     }
     Ok(interrupted.unwrap_or(if report.failed() > 0 { FAILED } else { OK }))
 }

@@ -9,11 +9,14 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::mem;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
+use std::process;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use tokio::sync::Notify;
+
+use crate::USAGE;
 
 /// Scripts wait for the reader while more than this is buffered.
 const MOST_BUFFERED: usize = 1024 * 1024;
@@ -30,9 +33,18 @@ const AGAIN_AFTER: Duration = Duration::from_millis(10);
 /// After a signal a reader that takes nothing for this long is not waited for.
 const PATIENCE_AFTER_SIGNAL: Duration = Duration::from_secs(2);
 
-/// Writes a text of the program's own where no run is going on. A reader that has gone away does not matter.
+/// Writes a text of the program's own where no run is going on. A reader that has gone away does not matter; where the text is lost
+/// otherwise, the program says so and ends.
 pub(crate) fn say(mut stream: impl Write, text: &str) {
-    let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
+    if let Err(error) = stream.write_all(text.as_bytes()).and_then(|()| stream.flush())
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        let _ = writeln!(
+            io::stderr(),
+            "inflight: what the program says cannot be written: {error}"
+        );
+        process::exit(USAGE.into());
+    }
 }
 
 /// The program's two streams; the same one twice where both lead to the same file, so that their order is kept.

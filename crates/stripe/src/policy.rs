@@ -224,7 +224,7 @@ fn kind(request: &Request, status: u16, error: &ErrorFields<'_>) -> FailureKind 
         (Some(kind), _) => Cow::Borrowed(kind),
         (None, Some(kind)) if is_known_type(kind) => Cow::Owned(kind.to_string()),
         // Unknown types are kept as they are.
-        (None, Some(kind)) if !kind.is_empty() => Cow::Owned(plain(kind, WORD_MAX)),
+        (None, Some(kind)) if !kind.is_empty() => Cow::Owned(plain(&redacted(kind), WORD_MAX)),
         _ if status < 500 => Cow::Borrowed("invalid_request_error"),
         _ => Cow::Borrowed("api_error"),
     };
@@ -236,7 +236,7 @@ fn kind(request: &Request, status: u16, error: &ErrorFields<'_>) -> FailureKind 
 fn v2_kind(kind: Option<&str>, code: Option<&str>) -> Option<Cow<'static, str>> {
     match kind {
         Some("rate_limit") => Some(Cow::Borrowed("rate_limit_error")),
-        Some(kind) if !kind.is_empty() && !is_known_type(kind) => Some(Cow::Owned(plain(kind, WORD_MAX))),
+        Some(kind) if !kind.is_empty() && !is_known_type(kind) => Some(Cow::Owned(plain(&redacted(kind), WORD_MAX))),
         _ if code == Some("invalid_fields") => Some(Cow::Borrowed("invalid_request_error")),
         _ => None,
     }
@@ -288,10 +288,16 @@ fn is_retryable(response: &Response, failure: &Failure) -> bool {
     }
 }
 
-fn with_response(mut failure: Failure, response: Response) -> Failure {
-    failure.request_id = response.header("request-id").map(|id| plain(id, WORD_MAX).into());
-    for (name, header) in TOLD_HEADERS {
-        let value = response.header(header).map(|value| plain(value, WORD_MAX).into());
+fn with_response(mut failure: Failure, mut response: Response) -> Failure {
+    for (_, value) in &mut response.headers {
+        if let Cow::Owned(redacted) = redacted(value) {
+            *value = redacted.into();
+        }
+    }
+    let header = |name| response.header(name).map(|value| plain(value, WORD_MAX).into());
+    failure.request_id = header("request-id");
+    for (name, told) in TOLD_HEADERS {
+        let value = header(told);
         failure.details.extend(value.map(|value| (name, value)));
     }
     failure.response = Some(response);
