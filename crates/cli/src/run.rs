@@ -39,6 +39,9 @@ use report::Report;
 /// How often output is written out and progress is drawn.
 const TICK: Duration = Duration::from_millis(50);
 
+/// How long what earlier processes have left, and this one has sent, may take to be answered when all scripts have ended.
+const SETTLE: Duration = Duration::from_secs(10);
+
 /// A page in a file has no policy that would ask for it.
 const PAGE_NONCE: &str = "report";
 
@@ -128,8 +131,18 @@ pub(crate) fn run(arguments: &RunArguments, line: &[String]) -> Result<u8, Failu
         signals: &mut signals,
     };
     let finished = runtime.block_on(while_running.drive(arguments.timeout));
-    // What is still under way has had its scripts' whole time.
-    inflight.shutdown(Duration::ZERO);
+    let mut interrupted = finished.interrupted;
+    // What scripts of this run have under way has had their whole time; what earlier processes left in the store has not.
+    let limit = match &store {
+        Some(_) if interrupted.is_none() => SETTLE,
+        _ => Duration::ZERO,
+    };
+    let left = runtime.block_on(shut_down(&inflight, limit, &mut signals, &mut interrupted));
+    if store.is_some() && left > 0 {
+        streams.stderr.write(&format!(
+            "inflight: {left} requests were sent and not answered: they stay in the store, and the next process asks again\n"
+        ));
+    }
     monitor.sample(inflight.registry(), true);
     if let Some(dashboard) = dashboard {
         dashboard.run_ended();
@@ -152,7 +165,6 @@ pub(crate) fn run(arguments: &RunArguments, line: &[String]) -> Result<u8, Failu
     if let Some(file) = page_file {
         file.write(&page(PAGE_NONCE, &serde_json::to_string(&report.record)?))?;
     }
-    let mut interrupted = finished.interrupted;
     let mut drain = || runtime.block_on(drain(&streams, &mut signals, &mut interrupted));
     match json {
         None => drain(),
@@ -171,6 +183,25 @@ pub(crate) fn run(arguments: &RunArguments, line: &[String]) -> Result<u8, Failu
         return Err(WriteError::new("standard output", error).into());
     }
     Ok(interrupted.unwrap_or(if report.failed() > 0 { FAILED } else { OK }))
+}
+
+/// Shuts down, and gives how many requests were still in flight. A signal ends the wait for them.
+async fn shut_down(
+    inflight: &Arc<Inflight>,
+    limit: Duration,
+    signals: &mut Signals,
+    interrupted: &mut Option<u8>,
+) -> usize {
+    let ending = Arc::clone(inflight);
+    let ended = tokio::task::spawn_blocking(move || ending.shutdown(limit));
+    let report = tokio::select! {
+        report = ended => report.unwrap_or_default(),
+        status = signals.next(), if interrupted.is_none() => {
+            *interrupted = Some(status);
+            inflight.shutdown(Duration::ZERO)
+        }
+    };
+    report.abandoned
 }
 
 /// Waits until the readers have everything. A signal ends the wait.

@@ -102,6 +102,8 @@ struct Running<T: 'static> {
     /// What the main coroutine gave, while tasks go on.
     ending: Option<Ending<Result<T, ScriptError>>>,
     tasks: Unordered<RunningTask>,
+    /// Whether the script's last turn was over before all had run that could.
+    was_cut_off: bool,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -183,6 +185,7 @@ impl<T: 'static> New<T> {
             main,
             ending: None,
             tasks: Unordered::default(),
+            was_cut_off: false,
             timer,
         })
     }
@@ -198,11 +201,14 @@ impl<T: 'static> Running<T> {
             self.script.stop(Stop::TimeLimit);
             self.timer = None;
         }
+        let mut tasks_first = std::mem::take(&mut self.was_cut_off) && !self.script.is_round_over();
         loop {
             // A task that was preempted runs on before anything else of the script.
-            let held_back = self.ending.is_none() && !self.main.may_run();
+            let held_back = self.ending.is_none() && (!self.main.may_run() || std::mem::take(&mut tasks_first));
             if self.ending.is_none() && !held_back {
                 self.ending = self.main.resume(cx.waker());
+                self.tasks.extend(self.script.tasks.take_new());
+                self.script.begin_round(self.tasks.len());
             }
             // Whatever stops the script stops its tasks: dropped, each ends in order.
             if self.script.stopped().is_some() && self.ending.is_some() {
@@ -216,6 +222,7 @@ impl<T: 'static> Running<T> {
                 break;
             }
             if self.script.turn_is_over() {
+                self.was_cut_off = true;
                 wake_behind_others(cx);
                 break;
             }
@@ -227,7 +234,7 @@ impl<T: 'static> Running<T> {
             }
         }
         match self.ending.take() {
-            Some(ending) if self.tasks.is_empty() => Poll::Ready(ending),
+            Some(ending) if self.tasks.is_empty() && !self.script.tasks.has_new() => Poll::Ready(ending),
             ending => {
                 self.ending = ending;
                 Poll::Pending
@@ -265,7 +272,6 @@ impl<T: 'static> Running<T> {
     fn run_tasks(&mut self, cx: &mut Context<'_>) {
         self.tasks.extend(self.script.tasks.take_new());
         while let Poll::Ready(Some(())) = self.tasks.poll_next(cx) {
-            self.tasks.extend(self.script.tasks.take_new());
             if self.script.turn_is_over() {
                 break;
             }

@@ -63,6 +63,8 @@ pub(crate) struct ScriptState {
     deferred: RefCell<Vec<Waker>>,
     /// In which slice the script's turn began.
     turn: Cell<u64>,
+    /// How many tasks have their turn before the main coroutine has its next.
+    round: Cell<usize>,
     warnings: RefCell<Vec<String>>,
 }
 
@@ -94,6 +96,7 @@ impl ScriptState {
             preempted: Cell::new(None),
             deferred: RefCell::default(),
             turn: Cell::new(0),
+            round: Cell::new(0),
             warnings: RefCell::default(),
         }))
     }
@@ -149,6 +152,21 @@ impl ScriptState {
     /// another one.
     pub(crate) fn turn_is_over(&self) -> bool {
         ticker::slice().wrapping_sub(self.turn.get()) > 1
+    }
+
+    /// The main coroutine has had its turn, and so many tasks have theirs before it has its next: also where that takes longer than a
+    /// turn of the script.
+    pub(crate) fn begin_round(&self, tasks: usize) {
+        self.round.set(tasks);
+    }
+
+    /// A task has had its turn.
+    pub(crate) fn count_task(&self) {
+        self.round.set(self.round.get().saturating_sub(1));
+    }
+
+    pub(crate) fn is_round_over(&self) -> bool {
+        self.round.get() == 0
     }
 
     fn wake_deferred(&self) {

@@ -89,6 +89,7 @@ impl Future for RunningTask {
             self.script.defer(cx.waker());
             return Poll::Pending;
         }
+        self.script.count_task();
         let Some(ending) = self.fibre.resume(cx.waker()) else {
             return Poll::Pending;
         };
