@@ -1,7 +1,6 @@
 //! `inflight api`.
 
 use std::fmt::Write;
-use std::io;
 
 use inflight::stripe::pages::Pages;
 use inflight::stripe::{Kind, Operation, Param, Resource, nearest, operations, resources, unnamed};
@@ -29,7 +28,7 @@ pub(crate) fn api(arguments: &ApiArguments) -> Result<u8, Box<dyn std::error::Er
         None => everything(),
         Some(word) => about(word)?,
     };
-    say(io::stdout(), &text);
+    say(&text);
     Ok(OK)
 }
 

@@ -1,7 +1,5 @@
 //! `inflight check`.
 
-use std::io;
-
 use inflight::stripe_rhai::{HostOptions, Migration, StripeHost, StripePackage, check_script, migrations};
 
 use crate::args::CheckArguments;
@@ -20,24 +18,21 @@ pub(crate) fn check(arguments: &CheckArguments) -> u8 {
         let findings = match &script.text {
             Ok(text) => check_script(&engine, text),
             Err(error) => {
-                say(io::stdout(), &format!("{path}: {error}\n"));
+                say(&format!("{path}: {error}\n"));
                 status = FAILED;
                 continue;
             }
         };
         for finding in findings {
             let message = one_line(&finding.message);
-            say(
-                io::stdout(),
-                &format!("{path}:{}:{}: {message}\n", finding.line, finding.column),
-            );
+            say(&format!("{path}:{}:{}: {message}\n", finding.line, finding.column));
             status = FAILED;
         }
         if arguments.migrate
             && let Ok(text) = &script.text
         {
             for migration in migrations(&engine, text) {
-                say(io::stdout(), &shown(&path, &migration));
+                say(&shown(&path, &migration));
                 status = FAILED;
             }
         }

@@ -1,7 +1,6 @@
 //! `inflight functions`.
 
 use std::fmt::Write;
-use std::io;
 
 use inflight::rhai::FunctionDoc;
 use inflight::stripe::pages::Pages;
@@ -54,7 +53,7 @@ pub(crate) fn functions(arguments: &FunctionsArguments) -> Result<u8, Box<dyn st
         Some(name) => about(name)?,
         None => signatures(),
     };
-    say(io::stdout(), &text);
+    say(&text);
     Ok(OK)
 }
 

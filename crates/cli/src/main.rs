@@ -31,7 +31,6 @@ mod text;
 
 use std::env;
 use std::ffi::OsString;
-use std::io;
 use std::process::ExitCode;
 
 use args::Command;
@@ -71,7 +70,7 @@ fn main() -> ExitCode {
         });
     status.map_or_else(
         |error| {
-            stream::say(io::stderr(), &format!("inflight: {error}\n"));
+            stream::remark(&format!("inflight: {error}\n"));
             ExitCode::from(USAGE)
         },
         ExitCode::from,

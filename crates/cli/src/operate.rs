@@ -6,7 +6,6 @@ mod runs;
 mod tables;
 mod work;
 
-use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use inflight::store::{DurableStore, StoreOptions};
@@ -37,7 +36,7 @@ fn options() -> StoreOptions {
 }
 
 fn show(text: &str) {
-    say(io::stdout(), text);
+    say(text);
 }
 
 /// How long ago a moment was, in milliseconds since 1970, as a person reads it.

@@ -1,7 +1,6 @@
 //! `inflight config` and `inflight completions`: what the program's settings are, for people and for shells.
 
 use std::env;
-use std::io;
 use std::path::Path;
 
 use inflight::stripe_rhai::ApiKey;
@@ -36,7 +35,7 @@ pub(crate) fn settings(arguments: &ConfigArguments, file: Option<&Path>) -> Resu
     for name in SECRETS {
         text.push_str(&format!("{name:<26}{}\n", masked(env::var(name).ok().as_deref())));
     }
-    say(io::stdout(), &text);
+    say(&text);
     Ok(OK)
 }
 
@@ -85,6 +84,6 @@ fn toml_value(value: &str) -> String {
 pub(crate) fn completions(shell: clap_complete::Shell) -> u8 {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command(), "inflight", &mut script);
-    say(io::stdout(), &String::from_utf8_lossy(&script));
+    say(&String::from_utf8_lossy(&script));
     OK
 }

@@ -10,7 +10,7 @@ use crate::OK;
 use crate::args::SimArguments;
 use crate::descriptors::concurrency_within_limit;
 use crate::signals::Signals;
-use crate::stream::say;
+use crate::stream::{remark, say};
 use crate::text::printable;
 
 /// Why there are no faults to be had.
@@ -69,14 +69,11 @@ pub(crate) fn sim(arguments: &SimArguments) -> Result<u8, Box<dyn std::error::Er
         builder = builder.on_request(move |record| drop(lines.try_send(line(record))));
     }
     let simulator = builder.start()?;
-    say(io::stdout(), &format!("Stripe simulator at {}\n", simulator.url()));
-    say(
-        io::stderr(),
-        &format!(
-            "Any key that begins with sk_test_ is taken. Try: inflight run --base-url {} SCRIPT   (Ctrl-C stops)\n",
-            simulator.url()
-        ),
-    );
+    say(&format!("Stripe simulator at {}\n", simulator.url()));
+    remark(&format!(
+        "Any key that begins with sk_test_ is taken. Try: inflight run --base-url {} SCRIPT   (Ctrl-C stops)\n",
+        simulator.url()
+    ));
     runtime.block_on(signals.next());
     simulator.save()?;
     simulator.shutdown();
@@ -88,7 +85,7 @@ fn log() -> io::Result<SyncSender<String>> {
     let (sender, lines) = sync_channel(LOG_LINES_MAX);
     thread::Builder::new()
         .name("log".to_owned())
-        .spawn(move || lines.iter().for_each(|line: String| say(io::stderr(), &line)))?;
+        .spawn(move || lines.iter().for_each(|line: String| remark(&line)))?;
     Ok(sender)
 }
 

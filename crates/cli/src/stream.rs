@@ -33,18 +33,22 @@ const AGAIN_AFTER: Duration = Duration::from_millis(10);
 /// After a signal a reader that takes nothing for this long is not waited for.
 const PATIENCE_AFTER_SIGNAL: Duration = Duration::from_secs(2);
 
-/// Writes a text of the program's own where no run is going on. A reader that has gone away does not matter; where the text is lost
-/// otherwise, the program says so and ends.
-pub(crate) fn say(mut stream: impl Write, text: &str) {
-    if let Err(error) = stream.write_all(text.as_bytes()).and_then(|()| stream.flush())
+/// Writes a text that was asked for to standard output, where no run is going on. A reader that has gone away does not matter; where
+/// the text is lost otherwise, the program says so and ends.
+pub(crate) fn say(text: &str) {
+    let mut stdout = io::stdout();
+    if let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
         && error.kind() != ErrorKind::BrokenPipe
     {
-        let _ = writeln!(
-            io::stderr(),
-            "inflight: what the program says cannot be written: {error}"
-        );
+        remark(&format!("inflight: standard output cannot be written: {error}\n"));
         process::exit(USAGE.into());
     }
+}
+
+/// Writes a remark of the program's own to standard error, where no run is going on. Whether it can be is no matter.
+pub(crate) fn remark(text: &str) {
+    let mut stderr = io::stderr();
+    let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
 }
 
 /// The program's two streams; the same one twice where both lead to the same file, so that their order is kept.

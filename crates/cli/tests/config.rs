@@ -89,6 +89,11 @@ fn a_mistake_in_the_file_is_named_with_the_file() {
         ("[run]\nretries = -1\n", "--retries"),
         ("[run]\nlive = true\n", "`live` can be given on the command line only"),
         (
+            "[run]\nstore = \"postgres://192.0.2.1/test\"\n",
+            "may not keep data elsewhere",
+        ),
+        ("[run]\nmetrics = \"0.0.0.0:9464\"\n", "nor open a port to others"),
+        (
             "[run]\nbase-url = \"http://elsewhere.example\"\n",
             "may not send requests elsewhere",
         ),

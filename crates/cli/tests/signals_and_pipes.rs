@@ -198,6 +198,37 @@ fn readers_that_go_away_cost_the_output_and_not_the_run() {
     }
 }
 
+/// A reader may go away; a disk that is full loses what was asked for.
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_cannot_be_written_is_an_error() {
+    let scripts = Scripts::new(&[("a.rhai", b"print(`heard`)")]);
+    let script = scripts.path("a.rhai");
+    for arguments in [vec!["run", &script], vec!["check", &script], vec!["functions"]] {
+        let full = fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .expect("a full device");
+        let output = inflight()
+            .args(&arguments)
+            .stdout(full)
+            .output()
+            .expect("the program starts");
+        let expected = if arguments[0] == "check" { 0 } else { 2 };
+        assert_eq!(
+            output.status.code(),
+            Some(expected),
+            "{arguments:?}: {}",
+            stderr(&output)
+        );
+        assert_eq!(
+            stderr(&output).contains("standard output"),
+            expected == 2,
+            "{arguments:?}"
+        );
+    }
+}
+
 #[test]
 fn the_simulator_serves_though_nobody_hears_it() {
     let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());

@@ -1,6 +1,5 @@
 //! `inflight dashboard`: the page over a store.
 
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use crate::durable::{StoreError, shown};
 use crate::monitor::{Fleet, Past, Request, Snapshot};
 use crate::operate::Failure;
 use crate::signals::Signals;
-use crate::stream::say;
+use crate::stream::remark;
 
 /// How often the store is looked at.
 const EVERY: Duration = Duration::from_secs(1);
@@ -32,7 +31,7 @@ pub(crate) fn dashboard(arguments: &DashboardArguments) -> Result<u8, Failure> {
     let mut signals = Signals::new()?;
     let mut took = look(&mut view, &fleet);
     let page = Dashboard::start(arguments.listen, token, OfStore(Arc::clone(&fleet)))?;
-    say(io::stderr(), &format!("dashboard: {}\n", page.url()));
+    remark(&format!("dashboard: {}\n", page.url()));
     loop {
         let pause = EVERY.max(took * PAUSE);
         if let Ok(status) = runtime.block_on(async { timeout(pause, signals.next()).await }) {

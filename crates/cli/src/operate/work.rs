@@ -1,6 +1,5 @@
 //! `inflight work`: sends what others have submitted.
 
-use std::io;
 use std::time::Duration;
 
 use inflight::Inflight;
@@ -12,7 +11,7 @@ use crate::durable;
 use crate::operate::{Failure, counted, show};
 use crate::sending::configure;
 use crate::signals::Signals;
-use crate::stream::say;
+use crate::stream::remark;
 use crate::target::Target;
 
 /// How often it is looked whether what was in flight has ended.
@@ -23,7 +22,7 @@ pub(crate) fn work(arguments: &WorkArguments) -> Result<u8, Failure> {
     let target = Target::of(&arguments.sending, None)?;
     let (concurrency, limited) = concurrency_within_limit(arguments.sending.concurrency, target.sockets_per_request());
     if let Some(message) = limited {
-        say(io::stderr(), &format!("inflight: {message}\n"));
+        remark(&format!("inflight: {message}\n"));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut signals = Signals::new()?;
@@ -40,10 +39,7 @@ pub(crate) fn work(arguments: &WorkArguments) -> Result<u8, Failure> {
         target.describe()
     ));
     let status = runtime.block_on(signals.next());
-    say(
-        io::stderr(),
-        "stopping: waiting for what is in flight (again to stop at once)\n",
-    );
+    remark("stopping: waiting for what is in flight (again to stop at once)\n");
     inflight.pause();
     runtime.block_on(in_flight_ended(&inflight, arguments.sending.attempt_timeout));
     // Before the shutdown, which counts as failed what it leaves to others.
