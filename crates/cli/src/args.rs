@@ -71,7 +71,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Exit status: 0 all scripts ended well; 1 a script failed; 2 wrong usage; 130 or 143 after Ctrl-C or \
+Exit status: 0 all scripts ended well; 1 a script failed; 2 wrong usage, or output that cannot be written; 130 or 143 after Ctrl-C or \
 SIGTERM, when what was in flight has finished (a second signal ends the program at once).
 
 The key for --live comes from the environment variable STRIPE_API_KEY, never from an argument.

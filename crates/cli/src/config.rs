@@ -171,17 +171,12 @@ impl Settings {
             let nearest = nearest.map_or(String::new(), |name| format!("; is it `{name}`?"));
             return Err(self.problem(&format!("[{command}] has no setting `{setting}`{nearest}")));
         }
-        if setting == "base-url" && !self.is_named && !is_this_machine(value) {
+        if !self.is_named
+            && let Some(what) = beyond_this_machine(setting, value)
+        {
             let problem = format!(
-                "a file that is found and not named may not send requests elsewhere (`base-url` in [{command}]): \
-                 give --base-url, or name the file with --config"
-            );
-            return Err(self.problem(&problem));
-        }
-        if !self.is_named && leaves_this_machine(setting, value) {
-            let problem = format!(
-                "a file that is found and not named may not keep data elsewhere, nor open a port to others (`{setting}` in \
-                 [{command}]): give --{setting}, or name the file with --config"
+                "a file that is found and not named may not {what} (`{setting}` in [{command}]): give --{setting}, or name the file \
+                 with --config"
             );
             return Err(self.problem(&problem));
         }
@@ -196,15 +191,17 @@ impl Settings {
     }
 }
 
-/// Whether a setting has data kept on another machine, or lets others in.
-fn leaves_this_machine(setting: &str, value: &str) -> bool {
-    match setting {
-        "store" => !value.starts_with("sqlite:") && !is_this_machine(value),
-        "metrics" | "dashboard" => value
-            .parse::<SocketAddr>()
-            .is_ok_and(|address| !address.ip().is_loopback()),
-        _ => false,
-    }
+/// What a setting does that goes beyond this machine, if it does.
+fn beyond_this_machine(setting: &str, value: &str) -> Option<&'static str> {
+    let elsewhere = match setting {
+        "base-url" if !is_this_machine(value) => "send requests elsewhere",
+        "store" if !value.starts_with("sqlite:") && !is_this_machine(value) => "keep data elsewhere",
+        "metrics" | "dashboard" if value.parse::<SocketAddr>().is_ok_and(|at| !at.ip().is_loopback()) => {
+            "open a port to others"
+        }
+        _ => return None,
+    };
+    Some(elsewhere)
 }
 
 fn is_this_machine(url: &str) -> bool {

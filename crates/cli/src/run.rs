@@ -137,10 +137,17 @@ pub(crate) fn run(arguments: &RunArguments, line: &[String]) -> Result<u8, Failu
         Some(_) if interrupted.is_none() => SETTLE,
         _ => Duration::ZERO,
     };
+    let in_flight = inflight.registry().in_flight();
+    if !limit.is_zero() && in_flight > 0 {
+        streams.stderr.write(&format!(
+            "inflight: waiting up to {} s for answers to what has been sent from the store: {in_flight} in flight\n",
+            limit.as_secs()
+        ));
+    }
     let left = runtime.block_on(shut_down(&inflight, limit, &mut signals, &mut interrupted));
     if store.is_some() && left > 0 {
         streams.stderr.write(&format!(
-            "inflight: {left} requests were sent and not answered: they stay in the store, and the next process asks again\n"
+            "inflight: sent and not answered: {left}; what is in the store stays there, and the next process asks again\n"
         ));
     }
     monitor.sample(inflight.registry(), true);

@@ -92,7 +92,7 @@ fn a_mistake_in_the_file_is_named_with_the_file() {
             "[run]\nstore = \"postgres://192.0.2.1/test\"\n",
             "may not keep data elsewhere",
         ),
-        ("[run]\nmetrics = \"0.0.0.0:9464\"\n", "nor open a port to others"),
+        ("[run]\nmetrics = \"0.0.0.0:9464\"\n", "may not open a port to others"),
         (
             "[run]\nbase-url = \"http://elsewhere.example\"\n",
             "may not send requests elsewhere",
