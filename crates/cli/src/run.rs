@@ -133,14 +133,13 @@ pub(crate) fn run(arguments: &RunArguments, line: &[String]) -> Result<u8, Failu
     let finished = runtime.block_on(while_running.drive(arguments.timeout));
     let mut interrupted = finished.interrupted;
     // What scripts of this run have under way has had their whole time; what earlier processes left in the store has not.
-    let limit = match &store {
-        Some(_) if interrupted.is_none() => SETTLE,
-        _ => Duration::ZERO,
-    };
-    let in_flight = inflight.registry().in_flight();
-    if !limit.is_zero() && in_flight > 0 {
+    let own: usize = finished.results.iter().map(|result| result.report.unfinished).sum();
+    let earlier = inflight.registry().in_flight().saturating_sub(own);
+    let mut limit = Duration::ZERO;
+    if store.is_some() && earlier > 0 && interrupted.is_none() {
+        limit = SETTLE;
         streams.stderr.write(&format!(
-            "inflight: waiting up to {} s for answers to what has been sent from the store: {in_flight} in flight\n",
+            "inflight: waiting up to {} s for answers to what earlier processes left in the store: {earlier} in flight\n",
             limit.as_secs()
         ));
     }
