@@ -143,6 +143,8 @@ pub(crate) fn run(arguments: &RunArguments, line: &[String]) -> Result<u8, Failu
             limit.as_secs()
         ));
     }
+    // Before the shutdown, which counts as failed what it leaves to others.
+    let counts = (store.is_some() && limit.is_zero()).then(|| inflight.registry().counts());
     let left = runtime.block_on(shut_down(&inflight, limit, &mut signals, &mut interrupted));
     if store.is_some() && left > 0 {
         streams.stderr.write(&format!(
@@ -160,7 +162,7 @@ pub(crate) fn run(arguments: &RunArguments, line: &[String]) -> Result<u8, Failu
     let report = Report {
         plan: &plan,
         results: finished.results,
-        counts: inflight.registry().counts(),
+        counts: counts.unwrap_or_else(|| inflight.registry().counts()),
         latencies: monitor.latencies(),
         wall_time: finished.wall_time,
         record: monitor.record(inflight.registry()),

@@ -81,6 +81,11 @@ impl Account {
         self.registry.sent.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A sent request of this session is another process's to send.
+    pub(crate) fn unsent(&self) {
+        self.registry.sent.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// A sent request of this session is back in the queue, to be sent again later. It takes a place there whether there is one or
     /// not: it cannot be refused.
     pub(crate) fn back_to_queue(&self, priority: Priority) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::entry::{Entry, event_of};
 use crate::group::Group;
 use crate::queue::Job;
-use crate::state::{Event, State};
+use crate::state::{Event, State, Transition};
 use crate::{
     Batch, BatchOptions, Effect, Outcome, Registry, Request, RequestId, RequestStatus, Session, SubmitErrorKind,
 };
@@ -50,20 +50,22 @@ impl Session {
             fingerprint: kept.request.fingerprint(),
         };
         self.restored_requests().lock().insert(kept.id, restored);
-        let taken_in = self.account().registry.taken_in(kept.id);
-        if let Some(entry) = taken_in.filter(|_| kept.ended.is_none()) {
+        if let Some((status, outcome)) = &kept.ended {
+            return self.make_known(&kept).learn(*status, outcome.clone());
+        }
+        let registry = &self.account().registry;
+        // Held until the request is known in one place or the other: the store may hand it out at this moment.
+        let mut elsewhere = registry.elsewhere.lock();
+        let replaced = match registry.taken_in(kept.id) {
             // The store was quicker: it is on its way already, or has ended since.
-            let replaced = self.shard(kept.id).lock().insert(kept.id, entry);
-            return drop(replaced);
-        }
-        let entry = self.make_known(&kept);
-        match kept.ended {
-            None => {
-                let registry = &self.account().registry;
-                registry.elsewhere.lock().insert(kept.id, entry);
+            Some(entry) => {
+                entry.adopt(self.account());
+                self.shard(kept.id).lock().insert(kept.id, entry)
             }
-            Some((status, outcome)) => entry.learn(status, outcome),
-        }
+            None => elsewhere.insert(kept.id, self.make_known(&kept)),
+        };
+        drop(elsewhere);
+        drop(replaced);
     }
 
     /// What an earlier run of this session's script has asked for under this id.
@@ -135,13 +137,14 @@ impl Registry {
     /// Has a request sent that the store has handed to this process. Where its submission or its restoration is known here, whoever
     /// waits there is told how it ends.
     pub fn take_in(&self, kept: Kept) {
-        let known = self.shared.elsewhere.lock().remove(&kept.id);
-        let entry = known.unwrap_or_else(|| {
-            if self.taken_in.len() >= MOST_TAKEN_IN + 2 * self.taken_in.pending() {
-                self.taken_in.forget_ended(|_| true);
-            }
-            self.taken_in.make_known(&kept)
-        });
+        if self.taken_in.len() >= MOST_TAKEN_IN + 2 * self.taken_in.pending() {
+            self.taken_in.forget_ended(|_| true);
+        }
+        // See `Session::restore`.
+        let mut elsewhere = self.shared.elsewhere.lock();
+        let known = elsewhere.remove(&kept.id);
+        let entry = known.unwrap_or_else(|| self.taken_in.make_known(&kept));
+        drop(elsewhere);
         entry.take_in(kept);
     }
 
@@ -193,14 +196,22 @@ impl Entry {
     /// Ends a request as it ended elsewhere.
     fn learn(&self, status: RequestStatus, outcome: Outcome) {
         self.recorded();
-        let event = match status {
-            RequestStatus::Cancelled => Event::Cancel,
-            _ => event_of(&outcome),
-        };
-        if event != Event::Cancel && self.handover.state() != State::Sent && self.handover.advance(Event::Send).is_ok()
-        {
+        if status == RequestStatus::Cancelled {
+            return self.learn_cancelled(outcome);
+        }
+        if self.handover.state() != State::Sent && self.handover.advance(Event::Send).is_ok() {
             self.account.sent();
         }
-        let _ = self.end_now(event, outcome);
+        let _ = self.end_now(event_of(&outcome), outcome);
+    }
+
+    /// It was called back elsewhere, which is done only as long as no attempt can have had an effect.
+    fn learn_cancelled(&self, outcome: Outcome) {
+        let was_sent = self.handover.advance(Event::Wait(Effect::None)).is_ok();
+        let ended = self.end_now(Event::Cancel, outcome);
+        if was_sent && matches!(ended, Ok(Transition::To(_))) {
+            // No job of it is in this process's queue, to be taken off again.
+            self.account.registry.cancelled_waiting.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 }

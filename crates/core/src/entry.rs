@@ -14,6 +14,23 @@ use crate::state::{Event, InvalidEvent, RequestStatus, State, Transition};
 use crate::store::written;
 use crate::{Effect, Failure, FailureKind, Method, Outcome, Priority, Request, RequestId};
 
+/// A session that counts a request as its own and has not submitted it in this process.
+#[derive(Debug)]
+struct Adopted {
+    account: Arc<Account>,
+    holds_place: AtomicBool,
+    /// Whether its ending has not been counted there.
+    counts: AtomicBool,
+}
+
+impl Adopted {
+    fn ended(&self, status: RequestStatus) {
+        if self.counts.swap(false, Ordering::SeqCst) {
+            self.account.counters.ended(status);
+        }
+    }
+}
+
 /// One request from its submission on. The request itself travels through the queue and is gone once it has ended.
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -29,12 +46,12 @@ pub(crate) struct Entry {
     accepted: AtomicBool,
     /// Whether anyone has looked at the ending.
     observed: AtomicBool,
-    /// Whether an ending is on its way through the store.
-    ending: AtomicBool,
     /// The request itself, where it has ended and nobody knows whether it was carried out.
     in_doubt: OnceLock<Box<Request>>,
     /// Whether it still counts as one of its session's pending requests.
     holds_place: AtomicBool,
+    /// The session of a run that has submitted it in an earlier process, where the store had handed it out before that was known.
+    adopted: OnceLock<Adopted>,
     /// Its place among the requests that it was submitted with.
     member: OnceLock<Member>,
 }
@@ -74,9 +91,9 @@ impl Entry {
             handover: Handover::new(state),
             accepted: AtomicBool::new(false),
             observed: AtomicBool::new(false),
-            ending: AtomicBool::new(false),
             in_doubt: OnceLock::new(),
             holds_place: AtomicBool::new(true),
+            adopted: OnceLock::new(),
             member: member.map_or_else(OnceLock::new, OnceLock::from),
             account,
         }
@@ -114,20 +131,48 @@ impl Entry {
         self.in_doubt.get().map(|request| &**request).filter(|_| unknown)
     }
 
-    /// No longer counts the request as one of its session's pending ones. Gives whether it was counted.
-    fn free_place(&self) -> bool {
-        let held = self.holds_place.swap(false, Ordering::SeqCst);
-        if held {
-            self.account.places.ended();
+    /// Counts the request as a pending one of this session too, until it ends. One that has ended meanwhile is not counted.
+    pub(crate) fn adopt(&self, account: &Arc<Account>) {
+        account.places.take_beyond();
+        account.counters.submitted();
+        let adopted = Adopted {
+            account: Arc::clone(account),
+            holds_place: AtomicBool::new(true),
+            counts: AtomicBool::new(true),
+        };
+        let adopted = self.adopted.get_or_init(|| adopted);
+        // Whoever ends it from now on sees that.
+        let status = self.status();
+        if status != RequestStatus::Pending {
+            adopted.ended(status);
+            self.free_places();
+            account.wake_if_idle();
         }
-        held
     }
 
-    /// The same while the request is pending, for one that nobody waits for.
-    pub(crate) fn give_back_place(&self) {
-        if self.free_place() {
-            self.account.wake_if_idle();
+    /// No longer counts the request as one of its sessions' pending ones.
+    fn free_places(&self) {
+        if self.holds_place.swap(false, Ordering::SeqCst) {
+            self.account.places.ended();
         }
+        if let Some(adopted) = self.adopted.get()
+            && adopted.holds_place.swap(false, Ordering::SeqCst)
+        {
+            adopted.account.places.ended();
+        }
+    }
+
+    fn wake_if_idle(&self) {
+        self.account.wake_if_idle();
+        if let Some(adopted) = self.adopted.get() {
+            adopted.account.wake_if_idle();
+        }
+    }
+
+    /// The request, which is pending, no longer counts as such in its session: nobody waits for it.
+    pub(crate) fn give_back_place(&self) {
+        self.free_places();
+        self.wake_if_idle();
     }
 
     pub(crate) fn status(&self) -> RequestStatus {
@@ -164,11 +209,12 @@ impl Entry {
     }
 
     /// Counts the request, which is known from an earlier run, as one of this batch.
-    pub(crate) fn join(&self, group: &Arc<Group>) {
+    pub(crate) fn join(self: &Arc<Self>, group: &Arc<Group>) {
         if self.member.get().is_some() {
             return;
         }
         let member = self.member.get_or_init(|| group.join());
+        group.note_restored(self);
         let status = self.status();
         if status != RequestStatus::Pending {
             member.ended(self.id, status);
@@ -214,7 +260,7 @@ impl Entry {
             return;
         };
         // One ending is written, the first: a job that is dropped after it was cancelled or refused has nothing to add.
-        if self.handover.state().is_ended() || self.ending.swap(true, Ordering::SeqCst) {
+        if !self.handover.begin_ending() {
             return;
         }
         let status = match event {
@@ -251,7 +297,11 @@ impl Entry {
 
     /// Another process sends the request from now on: whoever waits here is told when that one is done.
     pub(crate) fn lose(self: &Arc<Self>) {
-        self.ending.store(false, Ordering::SeqCst);
+        self.handover.give_up_ending();
+        let was_sent = self.handover.state() == State::Sent;
+        if was_sent && self.handover.advance(Event::Wait(Effect::Unknown)).is_ok() {
+            self.account.unsent();
+        }
         let replaced = self.account.registry.elsewhere.lock().insert(self.id, Arc::clone(self));
         drop(replaced);
     }
@@ -261,7 +311,7 @@ impl Entry {
         if self.account.registry.store.is_none() {
             return false;
         }
-        if self.ending.load(Ordering::SeqCst) {
+        if self.handover.is_ending() {
             // It ends as soon as that is written.
             return true;
         }
@@ -306,10 +356,16 @@ impl Entry {
             statuses = Some((before.status(), after.status()));
             if first_ending {
                 account.ended(before, after.status());
-                self.free_place();
+                if let Some(adopted) = self.adopted.get() {
+                    adopted.ended(after.status());
+                }
+                self.free_places();
                 self.tell_ended(after.status(), outcome);
             } else {
                 account.moved(before.status(), after.status());
+                if let Some(adopted) = self.adopted.get() {
+                    adopted.account.counters.moved(before.status(), after.status());
+                }
                 self.tell_settled(before, after, outcome);
             }
         })?;
@@ -322,7 +378,7 @@ impl Entry {
             }
         }
         if first_ending {
-            account.wake_if_idle();
+            self.wake_if_idle();
         }
         Ok(transition)
     }

@@ -28,6 +28,8 @@ struct State {
     held: BTreeMap<u32, Job>,
     /// In the queue or sent.
     released: HashMap<u32, Weak<Entry>>,
+    /// Submitted by an earlier process: where those are is the store's to know.
+    restored: Vec<Weak<Entry>>,
     /// Whether a thread hands out places: endings that it causes itself only make room, so that nothing recurses.
     releasing: bool,
     stopped: bool,
@@ -72,6 +74,11 @@ impl Group {
         }
     }
 
+    /// Notes a request that an earlier process has submitted, so that [`stop`](Self::stop) reaches it wherever it is.
+    pub(crate) fn note_restored(&self, entry: &Arc<Entry>) {
+        self.state.lock().restored.push(Arc::downgrade(entry));
+    }
+
     /// A request that had joined was not accepted.
     pub(crate) fn leave(&self) {
         self.state.lock().pending -= 1;
@@ -96,15 +103,15 @@ impl Group {
 
     /// Calls back what was not sent; what comes later is called back at once. Gives how many.
     pub(crate) fn stop(&self) -> usize {
-        let (held, released) = {
+        let (held, elsewhere) = {
             let mut state = self.state.lock();
             state.stopped = true;
-            let released: Vec<_> = state.released.values().filter_map(Weak::upgrade).collect();
-            (std::mem::take(&mut state.held), released)
+            let mut elsewhere: Vec<_> = state.released.values().filter_map(Weak::upgrade).collect();
+            elsewhere.extend(state.restored.drain(..).filter_map(|entry| entry.upgrade()));
+            (std::mem::take(&mut state.held), elsewhere)
         };
-        let held: Vec<_> = held.into_values().collect();
-        let waiting = held.iter().filter_map(Job::entry).chain(&released);
-        waiting.filter(|entry| entry.cancel()).count()
+        let held = held.into_values().map(call_back).filter(|cancelled| *cancelled).count();
+        held + elsewhere.iter().filter(|entry| entry.cancel()).count()
     }
 
     /// Hands out the places that are free.
@@ -130,6 +137,18 @@ impl Group {
     }
 }
 
+/// Calls a job's request back. One that an earlier process has sent may have had its effect: it goes on. Gives whether it is cancelled.
+fn call_back(job: Job) -> bool {
+    let Some(entry) = job.entry().map(Arc::clone) else {
+        return false;
+    };
+    let cancelled = entry.cancel();
+    if !cancelled && !job.is_ended() {
+        entry.account.registry.enqueue(job);
+    }
+    cancelled
+}
+
 impl Member {
     /// Takes in a job, to be sent when there is a place for it.
     pub(crate) fn admit(&self, job: Job) {
@@ -142,9 +161,9 @@ impl Member {
                 None
             }
         };
-        match refused.as_ref().and_then(Job::entry) {
-            Some(entry) => {
-                entry.cancel();
+        match refused {
+            Some(job) => {
+                call_back(job);
             }
             None => self.group.release(),
         }

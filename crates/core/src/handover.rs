@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use crate::state::{Event, InvalidEvent, State, Transition, transition};
+use crate::state::{Event, Ignored, InvalidEvent, State, Transition, transition};
 use crate::sync::Mutex;
 use crate::{Effect, Outcome};
 
@@ -16,6 +16,8 @@ pub(crate) struct Handover {
 #[derive(Debug)]
 struct Cell {
     state: State,
+    /// Whether an ending is on its way through the store: until that is known nothing else ends the request.
+    ending: bool,
     outcome: Option<Arc<Outcome>>,
     waiters: Waiters,
 }
@@ -78,6 +80,7 @@ impl Handover {
         Self {
             cell: Mutex::new(Cell {
                 state,
+                ending: false,
                 outcome: None,
                 waiters: Waiters::default(),
             }),
@@ -90,6 +93,23 @@ impl Handover {
 
     pub(crate) fn outcome(&self) -> Option<Arc<Outcome>> {
         self.cell.lock().outcome.clone()
+    }
+
+    /// Says that the store is about to write an ending. Gives `false` where there is nothing to add: the request has ended, or an
+    /// earlier ending is being written.
+    pub(crate) fn begin_ending(&self) -> bool {
+        let mut cell = self.cell.lock();
+        !cell.state.is_ended() && !std::mem::replace(&mut cell.ending, true)
+    }
+
+    /// The store has not written the ending, and another one may come.
+    pub(crate) fn give_up_ending(&self) {
+        self.cell.lock().ending = false;
+    }
+
+    /// Whether the store is writing an ending.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.cell.lock().ending
     }
 
     /// Applies an event that does not end the request.
@@ -117,11 +137,16 @@ impl Handover {
         on_end: impl FnOnce(State, State, &Outcome),
     ) -> Result<(Transition, Wake), InvalidEvent> {
         let mut cell = self.cell.lock();
+        if cell.ending && event == Event::Cancel {
+            return Ok((Transition::Ignore(Ignored::AlreadyEnded), Wake(None)));
+        }
         let done = transition(cell.state, event)?;
         let Transition::To(state) = done else {
             return Ok((done, Wake(None)));
         };
-        if let (Err(failure), State::Failed(effect) | State::Timeout(effect)) = (&mut outcome, state) {
+        if let (Err(failure), State::Failed(effect) | State::Timeout(effect)) = (&mut outcome, state)
+            && failure.effect != effect
+        {
             // The table has the last word: what was never sent has no effect.
             failure.effect = effect;
             failure.needs_reconcile = effect == Effect::Unknown;

@@ -249,6 +249,10 @@ impl Drop for InFlight {
         if self.phase == Phase::Unsent {
             self.entry.left_cancelled();
         }
+        self.end_attempt(AttemptResult {
+            error: Some(&FailureKind::Shutdown),
+            ..AttemptResult::default()
+        });
         if self.entry.leave() {
             return;
         }
@@ -274,9 +278,7 @@ impl Drop for InFlight {
                 ),
             )
         };
-        let outcome = Err(failure);
-        self.end_attempt_as(&outcome);
-        self.entry.end(event, outcome);
+        self.entry.end(event, Err(failure));
     }
 }
 

@@ -13,8 +13,8 @@ use crate::{Failure, FailureKind, Method, Outcome, Priority, RequestId, RequestS
 /// `ended`, and `settled` where its effect was unknown and becomes known. Each attempt that began also ends, a panic of the
 /// transport included. A request that is cancelled, overdue or refused before it was sent has no attempt.
 ///
-/// Be quick, do not block, and do not ask the registry about this request: the calls come on the thread that submits or on the
-/// transport's, and `ended` and `settled` under the request's own lock. A panic costs nothing but the call.
+/// Be quick, do not block, and ask the registry nothing: the calls come on the thread that submits, on the transport's or on the
+/// store's, and some of them under locks of the registry. A panic costs nothing but the call.
 pub trait Observer: Send + Sync + 'static {
     /// A request was accepted. Nothing has happened to it yet.
     fn submitted(&self, submitted: &Submitted<'_>) {

@@ -123,8 +123,10 @@ impl RegistryShared {
     }
 
     pub(crate) fn retain_until_expired(&self, session: u64) {
-        let expires = self.clock.now() + self.retention;
-        self.expiring.lock().push_back((expires, session));
+        // A retention beyond what the clock can count never ends.
+        if let Some(expires) = self.clock.now().checked_add(self.retention) {
+            self.expiring.lock().push_back((expires, session));
+        }
         self.sweep_sessions();
     }
 

@@ -15,7 +15,7 @@ use crate::entry::{Entry, event_of};
 use crate::given_keys::GivenKeys;
 use crate::group::Group;
 use crate::registry::RegistryShared;
-use crate::state::{Event, InvalidEvent, State, Transition};
+use crate::state::{Event, InvalidEvent, State, Transition, transition};
 use crate::sync::Mutex;
 use crate::wait::{Drained, Recorded, SubmitWhenRoom, Wait, block_on_for};
 use crate::waiters::WaiterList;
@@ -332,7 +332,10 @@ impl Session {
             let effect = outcome.as_ref().map_or_else(|failure| failure.effect, |_| Effect::Done);
             return entry.settle(Event::LateAnswer(effect), outcome).map(Some);
         }
-        entry.end_now(event_of(&outcome), outcome).map(Some)
+        let event = event_of(&outcome);
+        let done = transition(entry.handover.state(), event)?;
+        entry.end(event, outcome);
+        Ok(Some(done))
     }
 
     /// Settles a request whose effect was unknown: someone has looked at the other side. `Ok(outcome)` says that it was carried

@@ -8,7 +8,8 @@ use loom::sync as imp;
 
 pub(crate) use imp::MutexGuard;
 
-/// A mutex that does not poison: no user code runs while one is held, and every state in it is whole at each statement.
+/// A mutex that does not poison: every state in it is whole at each statement. Of the user's code only observers run while one is
+/// held, and what they panic over is caught.
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(imp::Mutex<T>);
 

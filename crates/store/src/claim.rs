@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use inflight_core::{Effect, Failure, FailureKind, Kept, Registry, RequestStatus};
+use inflight_core::{Effect, Failure, FailureKind, IdempotencyKey, Kept, Method, Registry, RequestStatus};
 use sqlx::{AnyConnection, Row as _};
 use tokio::sync::watch;
 
@@ -103,11 +103,16 @@ async fn claim_into(
 
 /// Has the request sent, unless the other side may have forgotten its key.
 fn hand_over(shared: &Arc<Shared>, registry: &Registry, kept: Kept, epoch: i64) {
+    let was_sent = kept.attempts > 0 && !kept.request.method.is_safe();
     let too_old = kept.sent_ago.is_some_and(|ago| ago >= shared.options.key_lifetime);
-    if !too_old || kept.request.method.is_safe() {
-        return registry.take_in(kept);
-    }
-    let message = "the process that had sent it is gone, and its idempotency key is too old to send it again";
+    let message = match kept.request.idempotency_key {
+        _ if !was_sent => return registry.take_in(kept),
+        IdempotencyKey::None if !is_idempotent(kept.request.method) => {
+            "the process that had sent it is gone, and without an idempotency key it is not sent again"
+        }
+        _ if too_old => "the process that had sent it is gone, and its idempotency key is too old to send it again",
+        _ => return registry.take_in(kept),
+    };
     let outcome = Err(Failure::new(FailureKind::Store, Effect::Unknown, message));
     let row = rows::ended(kept.id, epoch, RequestStatus::Failed, &outcome);
     let (registry, id) = (registry.clone(), kept.id);
@@ -121,6 +126,11 @@ fn hand_over(shared: &Arc<Shared>, registry: &Registry, kept: Kept, epoch: i64) 
             }
         }),
     }));
+}
+
+/// Whether carrying it out twice is the same as once, without a key (RFC 9110, section 9.2.2).
+fn is_idempotent(method: Method) -> bool {
+    matches!(method, Method::Get | Method::Put | Method::Delete)
 }
 
 /// Claims up to `room` requests for this process: the most urgent ones, and among these one of each session in turn.

@@ -102,11 +102,9 @@ async fn turn(
     }
     if due.endings <= now {
         due.endings = now + shared.options.poll;
-        if shared.is_shared() {
-            let mut ids = registry.elsewhere();
-            ids.retain(|id| shared.held(*id).is_none());
-            learn(shared, registry, connection, &ids).await?;
-        }
+        let mut ids = registry.elsewhere();
+        ids.retain(|id| shared.held(*id).is_none());
+        learn(shared, registry, connection, &ids).await?;
     }
     if due.sweep <= now {
         due.sweep = now + SWEEP_EVERY;

@@ -252,23 +252,23 @@ impl DurableStore {
         })
     }
 
-    /// Deletes runs that ended more than `older_than_ms` milliseconds ago, with their journals and their requests that have ended. What is
-    /// in doubt stays. Gives how many runs.
+    /// Deletes runs that ended more than `older_than_ms` milliseconds ago, with their journals and their requests. A run stays as long as
+    /// one of its requests has not ended or is in doubt. Gives how many runs.
     ///
     /// # Errors
     /// [`QueryError`] where the store gives no answer.
     pub fn prune_runs(&self, older_than_ms: i64) -> Result<u64, QueryError> {
         self.on_connection(move |mut connection, shared| async move {
             let old = format!(
-                "SELECT id FROM inflight_runs WHERE state <> 'running' AND ended_at <= {} - {older_than_ms}",
+                "SELECT id FROM inflight_runs AS u WHERE state <> 'running' AND ended_at <= {} - {older_than_ms} \
+                 AND NOT EXISTS (SELECT 1 FROM inflight_requests AS r WHERE r.run = u.id \
+                 AND (r.state IN ('queued', 'sent') OR r.effect = 'unknown'))",
                 shared.dialect.now()
             );
             let mut transaction = connection.begin().await?;
             for statement in [
                 format!("DELETE FROM inflight_journal WHERE run IN ({old})"),
-                format!(
-                    "DELETE FROM inflight_requests WHERE run IN ({old}) AND state NOT IN ('queued', 'sent') AND effect <> 'unknown'"
-                ),
+                format!("DELETE FROM inflight_requests WHERE run IN ({old})"),
             ] {
                 sqlx::query(safe(&statement)).execute(&mut *transaction).await?;
             }

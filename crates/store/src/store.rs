@@ -16,6 +16,9 @@ use crate::transaction::{Append, Ended, Sent};
 use crate::writer::{Order, Writer};
 use crate::{OpenError, QueryError, claim, keeper, rows};
 
+/// How often a new row has been claimed, where its process is the file's only one.
+pub(crate) const FIRST_EPOCH: i64 = 1;
+
 /// A file that is larger is not looked through for damage when it is opened: that takes more than a second for each gigabyte. Where SQLite
 /// comes across damage it says so; `DurableStore::check` looks for it.
 const MOST_LOOKED_THROUGH: u64 = 256 << 20;
@@ -315,7 +318,14 @@ struct Handle(Arc<Shared>);
 impl Store for Handle {
     fn append(&self, all: Vec<Row>, done: Written) {
         let options = &self.0.options;
-        let rows = all.iter().map(|row| (row.id, rows::appended(row, options))).collect();
+        let rows: Vec<_> = all.iter().map(|row| (row.id, rows::appended(row, options))).collect();
+        if !self.0.is_shared() {
+            // At once: it may be called back before it is written, and that is to be written too.
+            for (id, row) in &rows {
+                self.0
+                    .hold(*id, FIRST_EPOCH, row["account"].as_str().unwrap_or_default());
+            }
+        }
         self.0.order(Order::Append(Append { rows, done }));
     }
 

@@ -10,7 +10,7 @@ use crate::database::{Dialect, Type, execute};
 use crate::pace::{self, Granted};
 use crate::rows::{APPENDED, ENDED, id_of};
 use crate::statement::{fetch, ids, known, named};
-use crate::store::Shared;
+use crate::store::{FIRST_EPOCH, Shared};
 
 /// Rows to be written, all or none, and who waits for them.
 pub(crate) struct Append {
@@ -22,6 +22,13 @@ impl Append {
     /// The first of its rows that is among these.
     fn refused(&self, refused: &HashSet<RequestId>) -> Option<RequestId> {
         self.rows.iter().map(|(id, _)| *id).find(|id| refused.contains(id))
+    }
+
+    fn refuse(self, error: StoreError, shared: &Shared) {
+        for (id, _) in &self.rows {
+            shared.let_go(*id, FIRST_EPOCH);
+        }
+        (self.done)(Err(error));
     }
 }
 
@@ -98,12 +105,12 @@ impl Writes {
     }
 
     /// Answers those that submit: nothing was written of theirs. All else is to be tried again.
-    pub(crate) fn refuse_new(&mut self, error: &sqlx::Error) {
+    pub(crate) fn refuse_new(&mut self, error: &sqlx::Error, shared: &Shared) {
         for entry in &self.journal {
             entry.run.note_trouble(error);
         }
         for append in self.appends.drain(..) {
-            (append.done)(Err(StoreError::new(error.to_string())));
+            append.refuse(StoreError::new(error.to_string()), shared);
         }
     }
 
@@ -125,7 +132,7 @@ impl Writes {
         self.send(&mut transaction, shared, &mut written).await?;
         self.end(&mut transaction, shared, &mut written, &mut notifications)
             .await?;
-        self.settle(&mut transaction, shared, &mut notifications).await?;
+        self.settle(&mut transaction, shared).await?;
         self.cancel(&mut transaction, shared, &mut written, &mut notifications)
             .await?;
         if shared.dialect == Dialect::Postgres {
@@ -312,12 +319,7 @@ impl Writes {
         Ok(())
     }
 
-    async fn settle(
-        &self,
-        connection: &mut AnyConnection,
-        shared: &Shared,
-        _notifications: &mut Vec<Notification>,
-    ) -> Result<(), sqlx::Error> {
+    async fn settle(&self, connection: &mut AnyConnection, shared: &Shared) -> Result<(), sqlx::Error> {
         if self.settleds.is_empty() {
             return Ok(());
         }
@@ -370,16 +372,13 @@ impl Writes {
     /// Tells everyone how it went, after the commit. What has to wait for its account's pace is given back, with the time to wait.
     pub(crate) fn deliver(self, written: Found, shared: &Shared) -> Vec<Sent> {
         for append in self.appends {
-            if let Some(id) = append.refused(&written.key_taken) {
-                (append.done)(Err(StoreError::key_taken(id, append.rows.len())));
-                continue;
-            }
-            if !shared.is_shared() {
-                for (id, row) in &append.rows {
-                    shared.hold(*id, 1, row["account"].as_str().unwrap_or_default());
+            match append.refused(&written.key_taken) {
+                None => (append.done)(Ok(())),
+                Some(id) => {
+                    let error = StoreError::key_taken(id, append.rows.len());
+                    append.refuse(error, shared);
                 }
             }
-            (append.done)(Ok(()));
         }
         let mut waiting = Vec::new();
         for sent in self.sents {

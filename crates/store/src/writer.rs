@@ -172,7 +172,7 @@ impl Writer {
             }
             tracing::warn!(error = &error as &dyn std::error::Error, "the store could not write");
             if !may_be_written {
-                batch.refuse_new(&error);
+                batch.refuse_new(&error, &self.shared);
             }
             // Closed, it owes no more than that one try: what it has not written is the next process's.
             if batch.is_empty() || self.is_closed() {
@@ -195,7 +195,7 @@ impl Writer {
             };
             let Some(order) = order else { break };
             later.push(order);
-            later.refuse_new(error);
+            later.refuse_new(error, &self.shared);
         }
         if batch_is_closed {
             self.later.take_in(later);

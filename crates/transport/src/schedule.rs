@@ -233,7 +233,7 @@ impl Schedule {
         }
         match report.again {
             Some((again, _)) if self.stopping => {
-                again.give_up();
+                again.stop();
                 self.leave_lane(lane, now);
             }
             Some((again, until)) => {
@@ -362,11 +362,9 @@ impl Schedule {
                     cleared.cancelled += usize::from(!job.is_ended());
                     drop(job);
                 }
-                // It goes on when a worker starts again.
-                Stage::Again(again) if again.in_flight.is_stored() => drop(again),
                 Stage::Again(again) => {
-                    cleared.given_up += usize::from(!again.in_flight.is_ended());
-                    again.give_up();
+                    cleared.given_up += usize::from(!again.in_flight.is_ended() && !again.in_flight.is_stored());
+                    again.stop();
                 }
             }
             self.release(permit, now);

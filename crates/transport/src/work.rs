@@ -162,6 +162,13 @@ impl Again {
         self.in_flight.complete(Err(self.failure));
     }
 
+    /// The worker stops. What a store keeps goes on when a worker starts again.
+    pub(crate) fn stop(self) {
+        if !self.in_flight.is_stored() {
+            self.give_up();
+        }
+    }
+
     fn refuse(self, mut failure: Failure) {
         failure.effect = self.failure.effect;
         failure.needs_reconcile = failure.effect == Effect::Unknown;

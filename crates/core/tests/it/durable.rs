@@ -271,3 +271,86 @@ fn what_becomes_known_later_is_written() {
     registry.root().reconcile(id, success("prod_1")).unwrap();
     assert_eq!(store.log(), ["sent 1", "failed", "settled completed"]);
 }
+
+#[test]
+fn a_run_counts_as_its_own_what_the_store_has_handed_out_before() {
+    for ends_first in [false, true] {
+        let (registry, mut transport, _store) = shared();
+        registry.take_in(kept(nth(0), post()));
+        if ends_first {
+            transport.next().succeed("prod_1");
+        }
+        let run = of_run(&registry);
+        run.restore(kept(nth(0), post()));
+        assert_eq!(run.submit(post()).unwrap(), nth(0));
+        let mut drained = Polled::new(run.drained());
+        if !ends_first {
+            assert_eq!(run.pending(), 1);
+            assert!(drained.is_pending(), "it is not sent, and not to be called back");
+            transport.next().succeed("prod_1");
+        }
+        assert!(drained.poll().is_ready());
+        assert_eq!(run.status(nth(0)), Some(RequestStatus::Completed));
+        assert_eq!((run.counts().submitted, run.counts().completed), (1, 1));
+        assert_eq!((registry.counts().submitted, registry.counts().completed), (1, 1));
+        assert_eq!((run.pending(), registry.len(), registry.unsent()), (0, 0, 0));
+    }
+}
+
+#[test]
+fn a_batch_that_stops_calls_back_nothing_that_was_sent() {
+    for joins_first in [false, true] {
+        let (registry, mut transport, _store) = shared();
+        let run = of_run(&registry);
+        let requests = [post(), post()];
+        for (sequence, request) in (0..).zip(&requests) {
+            run.restore(kept(nth(sequence), request.clone()));
+        }
+        let options = BatchOptions {
+            concurrency: Some(1),
+            ..BatchOptions::default()
+        };
+        let mut batch = None;
+        let mut join = || batch = Some(run.restore_batch(vec![nth(0), nth(1)], options));
+        if joins_first {
+            join();
+        }
+        registry.take_in(kept(nth(0), post()));
+        registry.take_in(sent_before(kept(nth(1), post())));
+        if !joins_first {
+            join();
+        }
+        let batch = batch.unwrap();
+        assert_eq!(batch.cancel(), 1);
+        assert_eq!(run.status(nth(0)), Some(RequestStatus::Cancelled));
+        assert_eq!(
+            run.status(nth(1)),
+            Some(RequestStatus::Pending),
+            "its effect may be real"
+        );
+        transport.next().succeed("prod_1");
+        assert_eq!(run.status(nth(1)), Some(RequestStatus::Completed));
+        assert_eq!((run.pending(), registry.len(), registry.unsent()), (0, 0, 0));
+    }
+}
+
+#[test]
+fn what_was_called_back_elsewhere_ends_here_too_though_it_was_sent_before() {
+    let (registry, mut transport, store) = shared();
+    let run = of_run(&registry);
+    run.restore(sent_before(kept(nth(0), post())));
+    assert!(registry.learn(nth(0), RequestStatus::Cancelled, Err(failure(Effect::None))));
+    assert_eq!(run.status(nth(0)), Some(RequestStatus::Cancelled));
+
+    // Of one that this process was sending when another one took it over.
+    let id = registry.submit(post()).unwrap();
+    registry.take_in(store.claim());
+    let sent = transport.next();
+    store.lost.lock().unwrap().push(id);
+    sent.succeed("prod_1");
+    assert_eq!(registry.in_flight(), 0, "it is the other's");
+    assert!(registry.learn(id, RequestStatus::Cancelled, Err(failure(Effect::None))));
+    assert_eq!(registry.status(id), Some(RequestStatus::Cancelled));
+    assert_eq!((registry.len(), registry.unsent(), registry.in_flight()), (0, 0, 0));
+    assert_eq!(transport.next_job().map(|job| job.request().operation.clone()), None);
+}
