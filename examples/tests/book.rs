@@ -104,6 +104,8 @@ fn every_page_is_in_the_summary() {
 
 #[test]
 fn every_link_leads_somewhere() {
+    let docs = root().join("docs");
+    let book = docs.canonicalize().expect("the book is there");
     let mut checked = 0;
     for page in pages()
         .into_iter()
@@ -121,6 +123,13 @@ fn every_link_leads_somewhere() {
                 page.parent().unwrap().join(file)
             };
             assert!(target.exists(), "{}: {link} is dead", page.display());
+            // The book is made of its own folder.
+            let is_within = target.canonicalize().is_ok_and(|target| target.starts_with(&book));
+            assert!(
+                is_within || !page.starts_with(&docs),
+                "{}: {link} leads out of the book",
+                page.display()
+            );
             if !anchor.is_empty() {
                 let known = anchors(&read(&target));
                 assert!(known.contains(anchor), "{}: {link}: of {known:?}", page.display());

@@ -72,7 +72,8 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Exit status: 0 all scripts ended well; 1 a script failed; 2 wrong usage, or output that cannot be written; 130 or 143 after Ctrl-C or \
-SIGTERM, when what was in flight has finished (a second signal ends the program at once).
+SIGTERM. What is in flight then has up to 10 s to finish; a run with --run-id ends at once. What has no answer by then is sent again \
+from the store, under the same key; without a store its outcome is unknown. A second signal ends the program at once.
 
 The key for --live comes from the environment variable STRIPE_API_KEY, never from an argument.
 The token that opens the page is new in each run, unless INFLIGHT_DASHBOARD_TOKEN has one: then an open page finds the next run.")]

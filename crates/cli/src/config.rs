@@ -172,7 +172,7 @@ impl Settings {
             return Err(self.problem(&format!("[{command}] has no setting `{setting}`{nearest}")));
         }
         if !self.is_named
-            && let Some(what) = beyond_this_machine(setting, value)
+            && let Some(what) = needs_a_named_file(setting, value)
         {
             let problem = format!(
                 "a file that is found and not named may not {what} (`{setting}` in [{command}]): give --{setting}, or name the file \
@@ -191,17 +191,21 @@ impl Settings {
     }
 }
 
-/// What a setting does that goes beyond this machine, if it does.
-fn beyond_this_machine(setting: &str, value: &str) -> Option<&'static str> {
-    let elsewhere = match setting {
+/// What a setting does that goes beyond this machine or costs a file, if it does: a file that just lies about may not ask for it.
+fn needs_a_named_file(setting: &str, value: &str) -> Option<&'static str> {
+    let what = match setting {
         "base-url" if !is_this_machine(value) => "send requests elsewhere",
         "store" if !value.starts_with("sqlite:") && !is_this_machine(value) => "keep data elsewhere",
-        "metrics" | "dashboard" if value.parse::<SocketAddr>().is_ok_and(|at| !at.ip().is_loopback()) => {
+        "metrics" | "dashboard" | "listen" if value.parse::<SocketAddr>().is_ok_and(|at| !at.ip().is_loopback()) => {
             "open a port to others"
         }
+        // Standard output.
+        "json" if value == "-" => return None,
+        // Whatever they name is written anew, and a path within the folder may be a link that leads out.
+        "json" | "report" => "overwrite files",
         _ => return None,
     };
-    Some(elsewhere)
+    Some(what)
 }
 
 fn is_this_machine(url: &str) -> bool {

@@ -25,6 +25,19 @@ there is no arrow it gives `()`. `batch.add(…)` may also be called as `add(bat
 runs, as it stands, on the simulator.
 ";
 
+const CONSTANTS: &str = "
+## Constants
+
+They can be used and not changed. A closure (`|| …`) does not see the first two: take the one that it needs into a
+variable before, `let key = STRIPE_API_KEY;`.
+
+| constant | what it is |
+|---|---|
+| `STRIPE_API_KEY` | the host's key, which can be used and not read. Absent where the host has none |
+| `STRIPE_WEBHOOK_SECRET` | the secret of the host's webhook endpoint, which verifies and can be neither read nor signed with. Absent where the host has none, as in `inflight run` |
+| `stripe::unset` | as a parameter's value it clears the parameter at Stripe; `()` leaves the parameter out |
+";
+
 const CATALOGUE: &str = "
 ## Stripe's operations
 
@@ -127,6 +140,7 @@ fn page() -> String {
             entry.example
         );
     }
+    text.push_str(CONSTANTS);
     text.push_str(CATALOGUE);
     for resource in resources() {
         let operations: Vec<String> = resource.operations.iter().map(operation_name).collect();

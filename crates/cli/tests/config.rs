@@ -93,6 +93,9 @@ fn a_mistake_in_the_file_is_named_with_the_file() {
             "may not keep data elsewhere",
         ),
         ("[run]\nmetrics = \"0.0.0.0:9464\"\n", "may not open a port to others"),
+        ("[sim]\nlisten = \"0.0.0.0:12111\"\n", "may not open a port to others"),
+        ("[run]\njson = \"results.json\"\n", "may not overwrite files"),
+        ("[run]\nreport = \"page.html\"\n", "may not overwrite files"),
         (
             "[run]\nbase-url = \"http://elsewhere.example\"\n",
             "may not send requests elsewhere",
@@ -111,6 +114,21 @@ fn a_mistake_in_the_file_is_named_with_the_file() {
     let output = Folder::new("").run(&["--config", "missing.toml", "run", "a.rhai"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("missing.toml"), "{}", stderr(&output));
+}
+
+/// One that is found may say that they go to standard output.
+#[test]
+fn a_file_that_is_named_may_say_which_file_results_go_to() {
+    let folder = Folder::new("[run]\njson = \"-\"\n");
+    let output = folder.run(&["run", "a.rhai"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).starts_with('{'), "{}", stdout(&output));
+    let results = folder.0.path().join("results.json");
+    fs::write(folder.0.path().join("other.toml"), "[run]\njson = \"results.json\"\n").expect("the file is written");
+    let output = folder.run(&["--config", "other.toml", "run", "a.rhai"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let results = fs::read_to_string(results).expect("the results are written");
+    assert!(results.starts_with('{'), "{results}");
 }
 
 #[test]

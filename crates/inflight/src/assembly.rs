@@ -296,7 +296,8 @@ impl InflightBuilder {
         self
     }
 
-    /// Whether keys that move real money are taken. By default not.
+    /// Whether scripts may configure keys that move real money, `STRIPE_API_KEY` among them. By default not. The host's own
+    /// [key](Self::api_key) is used as it is given.
     #[must_use]
     pub fn allow_live_keys(mut self, allow: bool) -> Self {
         self.host.allow_live_keys = allow;

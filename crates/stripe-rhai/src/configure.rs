@@ -102,7 +102,10 @@ fn accepted(host: &StripeHost, value: &Dynamic) -> Answer<ApiKey> {
     if key.is_live() && !host.options().allow_live_keys {
         return Err(script_error(
             "not_allowed",
-            &format!("the live key {key} is not allowed here: nothing of this run goes to the real Stripe"),
+            &format!(
+                "the live key {key} is not allowed here: a script may configure one only where the host allows it \
+                 (`inflight run --live`; in Rust `allow_live_keys`)"
+            ),
         ));
     }
     Ok(key)

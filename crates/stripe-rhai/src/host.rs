@@ -32,7 +32,8 @@ pub struct HostOptions {
     pub webhook_secret: Option<WebhookSecret>,
     /// Whether a script may name a `base_url` to send its requests, and so its key, to. By default not.
     pub allow_base_url: bool,
-    /// Whether keys that move real money are taken. By default not.
+    /// Whether scripts may configure keys that move real money, `STRIPE_API_KEY` among them. By default not. The host's own
+    /// [`api_key`](Self::api_key) is used as it is given.
     pub allow_live_keys: bool,
     /// The currency of amounts that name none. By default `usd`.
     pub currency: String,

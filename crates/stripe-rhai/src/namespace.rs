@@ -168,7 +168,6 @@ fn add(
     }
 }
 
-/// The ids in the path, the parameters and the options.
 /// What an operation was called with.
 struct Arguments {
     ids: Vec<ImmutableString>,
@@ -194,7 +193,7 @@ impl Parts {
     }
 }
 
-/// `further` are the options that this function has beside those of a request.
+/// The ids in the path, the parameters and the options. `further` are the options that this function has beside those of a request.
 fn arguments(
     operation: &'static Operation,
     host: &StripeHost,

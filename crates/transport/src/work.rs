@@ -103,7 +103,7 @@ impl Work {
         }
     }
 
-    /// Its place in a list by priority: see [`level`].
+    /// Its place in a list by priority: see [`Priority::level`](inflight_core::Priority::level).
     pub(crate) fn level(&self) -> usize {
         self.request().priority.level()
     }

@@ -238,7 +238,8 @@ pub(crate) enum StoreCommand {
     group(ArgGroup::new("where").required(true).args(["live", "base_url"])),
     after_help = "\
 It sends what was submitted with the key that it has itself, and to the same place: with --live what --live has submitted.
-Exit status: 2 wrong usage; otherwise 130 or 143 after Ctrl-C or SIGTERM, when what was in flight has finished.
+Exit status: 2 wrong usage; otherwise 130 or 143 after Ctrl-C or SIGTERM, when what was in flight has finished or --attempt-timeout has \
+passed.
 
 The key comes from the environment variable STRIPE_API_KEY, never from an argument."
 )]
