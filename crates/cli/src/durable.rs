@@ -7,6 +7,7 @@ use inflight::rhai::{ScriptError, ScriptErrorKind};
 use inflight::store::{DurableStore, OpenError, Run, RunStart, RunState};
 use inflight::{ScriptReport, ScriptRun, store_options};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::args::{RunArguments, SendingArguments};
 use crate::target::Target;
@@ -95,7 +96,8 @@ impl Runs {
     }
 
     /// Begins the run of one copy, or goes on with it. The first copy of the only script has the run's own name.
-    pub(crate) async fn begin(&self, label: &str, is_only: bool) -> Begun {
+    /// `text` is the script's.
+    pub(crate) async fn begin(&self, label: &str, is_only: bool, text: &str) -> Begun {
         let id = if is_only {
             self.id.clone()
         } else {
@@ -107,7 +109,7 @@ impl Runs {
         let begun = tokio::task::spawn_blocking(move || store.begin_run(&run, &command)).await;
         match begun {
             Ok(Ok(RunStart::New(run) | RunStart::Resumed(run))) => goes(run),
-            Ok(Ok(RunStart::Finished(_, result))) => Begun::Ended(ended(&id, result.as_deref())),
+            Ok(Ok(RunStart::Finished(_, result))) => Begun::Ended(ended(&id, result.as_deref(), &fingerprint(text))),
             Ok(Err(error)) => Begun::Ended(ScriptReport::failed(ScriptError::of_kind(
                 ScriptErrorKind::Store,
                 &error.to_string(),
@@ -127,16 +129,18 @@ fn goes(mut run: Run) -> Begun {
     Begun::Goes(run, script)
 }
 
-/// Writes how a run has ended, unless it goes on later. Gives the report back, which says so where that is not written.
-pub(crate) async fn finish(run: Arc<Run>, mut report: ScriptReport) -> ScriptReport {
+/// Writes how a run has ended, and which script it was, unless it goes on later. Gives the report back, which says so where that is
+/// not written.
+pub(crate) async fn finish(run: Arc<Run>, mut report: ScriptReport, text: &str) -> ScriptReport {
     if report.resumable {
         return report;
     }
+    let script = fingerprint(text);
     let (state, result) = match &report.result {
-        Ok(value) => (RunState::Completed, json!({"value": value})),
+        Ok(value) => (RunState::Completed, json!({"value": value, "script": script})),
         Err(error) => {
             let error = json!({"kind": error.kind().as_str(), "message": error.message(), "at": error.position()});
-            (RunState::Failed, json!({"error": error}))
+            (RunState::Failed, json!({"error": error, "script": script}))
         }
     };
     let written = tokio::task::spawn_blocking(move || run.finish(state, Some(result.to_string()))).await;
@@ -148,11 +152,24 @@ pub(crate) async fn finish(run: Arc<Run>, mut report: ScriptReport) -> ScriptRep
     report
 }
 
-/// How a run ended that has ended before.
-fn ended(id: &str, result: Option<&str>) -> ScriptReport {
+/// The same for the same text, in every process.
+fn fingerprint(text: &str) -> String {
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()).to_string()
+}
+
+/// How a run ended that has ended before. That of another script is not the answer to this one.
+fn ended(id: &str, result: Option<&str>, script: &str) -> ScriptReport {
     let kept: Value = result
         .and_then(|text| serde_json::from_str(text).ok())
         .unwrap_or_default();
+    let shown = crate::text::printable(id);
+    if kept["script"].as_str().is_some_and(|ended| ended != script) {
+        let message = format!(
+            "the run \"{shown}\" has ended, and its script was another one: nothing is carried out; \
+             give this script a run id of its own, or start the run with the script that it had to see its result"
+        );
+        return ScriptReport::failed(ScriptError::of_kind(ScriptErrorKind::ReplayDiverged, &message));
+    }
     let mut report = ScriptReport::failed(ScriptError::of_kind(
         ScriptErrorKind::Store,
         "the run has ended, and how is not kept",
@@ -171,9 +188,8 @@ fn ended(id: &str, result: Option<&str>) -> ScriptReport {
         }
         report.result = Err(failed);
     }
-    let id = crate::text::printable(id);
     report.warnings.push(format!(
-        "the run \"{id}\" ended before, like this: nothing was carried out now, whatever the script says today"
+        "the run \"{shown}\" ended before, like this: nothing was carried out now"
     ));
     report
 }
@@ -222,17 +238,23 @@ mod tests {
 
     #[test]
     fn what_is_kept_of_an_end_comes_back() {
-        let report = ended("a", Some(r#"{"value":42}"#));
-        assert_eq!(report.result.ok(), Some(json!(42)));
+        for kept in [r#"{"value":42}"#, r#"{"value":42,"script":"s"}"#] {
+            let report = ended("a", Some(kept), "s");
+            assert_eq!(report.result.ok(), Some(json!(42)));
+        }
         let report = ended(
             "a",
-            Some(r#"{"error":{"kind":"time_limit","message":"too slow","at":[3,4]}}"#),
+            Some(r#"{"error":{"kind":"time_limit","message":"too slow","at":[3,4]},"script":"s"}"#),
+            "s",
         );
         let error = report.result.err();
         let error = error
             .as_ref()
             .map(|error| (error.kind(), error.message(), error.position()));
         assert_eq!(error, Some((ScriptErrorKind::TimeLimit, "too slow", Some((3, 4)))));
-        assert!(ended("a", None).result.is_err());
+        assert!(ended("a", None, "s").result.is_err());
+        let report = ended("a", Some(r#"{"value":42,"script":"another"}"#), "s");
+        let kind = report.result.err().map(|error| error.kind());
+        assert_eq!(kind, Some(ScriptErrorKind::ReplayDiverged));
     }
 }

@@ -169,6 +169,33 @@ fn a_script_that_has_changed_is_told_where() {
 }
 
 #[test]
+fn another_script_is_not_given_the_result_of_a_run_that_has_ended() {
+    let shop = Shop::new(&[
+        ("ten.rhai", TEN),
+        ("one.rhai", b"new_product().name(`Mug`).create(); 1"),
+    ]);
+    let (simulator, url) = simulator(&[]);
+    let start = |script: &str| {
+        let script = shop.scripts.path(script);
+        run_json(&["--base-url", &url, "--store", &shop.store, "--run-id", "x", &script])
+    };
+    start("ten.rhai");
+    let (json, output) = start("one.rhai");
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert_eq!(json["results"][0]["value"], Value::Null, "{json}");
+    assert!(
+        stderr(&output).contains("its script was another one"),
+        "{}",
+        stderr(&output)
+    );
+    // The run is as it was.
+    let (json, _) = start("ten.rhai");
+    assert_eq!(json["results"][0]["value"], "all made", "{json}");
+    assert_eq!(products(&url), 10);
+    simulator.kill();
+}
+
+#[test]
 fn a_store_has_one_process_and_its_file_no_key() {
     const KEY: &str = "sk_test_LEAKMARK424242";
     let shop = Shop::new(&[("hold.rhai", HOLD)]);

@@ -220,9 +220,14 @@ impl Feed {
 
     /// Runs a copy in a session of its own, or in its run's.
     async fn run_in_session(&self, script: &Script, number: usize, copy: u32) {
+        // One that cannot be read does not come here.
+        let text = self.plan.scripts[number].text.as_deref().unwrap_or_default();
         let begun = match &self.plan.runs {
             None => None,
-            Some(runs) => Some(runs.begin(&self.plan.label(number, copy), self.plan.total() == 1).await),
+            Some(runs) => {
+                let label = self.plan.label(number, copy);
+                Some(runs.begin(&label, self.plan.total() == 1, text).await)
+            }
         };
         let (session, report) = match begun {
             None => {
@@ -235,7 +240,7 @@ impl Feed {
                 let session = run.session(&self.registry);
                 let id = session.id();
                 let report = self.run_copy(script, number, copy, session, Some(run)).await;
-                (id, finish(kept, report).await)
+                (id, finish(kept, report, text).await)
             }
         };
         self.report(number, copy, Some(session), report);
