@@ -1,10 +1,11 @@
 //! Requests and runs that survive the program: `--store` and `--run-id`.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use inflight::core::Journal;
 use inflight::rhai::{ScriptError, ScriptErrorKind};
-use inflight::store::{DurableStore, OpenError, Run, RunStart, RunState};
+use inflight::store::{DurableStore, OpenError, QueryError, Run, RunStart, RunState};
 use inflight::{ScriptReport, ScriptRun, store_options};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -69,6 +70,21 @@ pub(crate) struct Runs {
     command: String,
 }
 
+/// Why scripts cannot be the runs of this id.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunsError {
+    #[error(
+        "--run-id {0}: two scripts of this line have the name {1}; for several copies of one script there is --copies"
+    )]
+    Twice(String, String),
+    #[error(
+        "--run-id {0}: it was begun with other scripts or copies, as {1}: start it with these again, or give the scripts another run id"
+    )]
+    Others(String, String),
+    #[error(transparent)]
+    Query(#[from] QueryError),
+}
+
 /// What a script has to do in its run.
 pub(crate) enum Begun {
     Goes(Arc<Run>, ScriptRun),
@@ -95,14 +111,43 @@ impl Runs {
         Some(Self { store, id, command })
     }
 
-    /// Begins the run of one copy, or goes on with it. The first copy of the only script has the run's own name.
-    /// `text` is the script's.
-    pub(crate) async fn begin(&self, label: &str, is_only: bool, text: &str) -> Begun {
-        let id = if is_only {
+    /// The id of one copy's run. The first copy of the only script has the run's own name.
+    fn id(&self, label: &str, is_only: bool) -> String {
+        if is_only {
             self.id.clone()
         } else {
             format!("{}/{label}", self.id)
-        };
+        }
+    }
+
+    /// Looks whether each of the copies of these names has a run of its own, and goes on with what an earlier start of the same id
+    /// has begun: under another name a script would be carried out again.
+    ///
+    /// # Errors
+    /// Where that is not so.
+    pub(crate) fn check(&self, labels: impl ExactSizeIterator<Item = String>) -> Result<(), RunsError> {
+        let printable = |text: &str| crate::text::printable(text).into_owned();
+        let is_only = labels.len() == 1;
+        let mut ids = HashSet::new();
+        for label in labels {
+            if !ids.insert(self.id(&label, is_only)) {
+                return Err(RunsError::Twice(printable(&self.id), label));
+            }
+        }
+        let others = self.store.runs_of(&self.id)?.into_iter().find(|(id, started)| {
+            let started: Value = serde_json::from_str(started).unwrap_or_default();
+            started["run"] == self.id.as_str() && !ids.contains(id)
+        });
+        match others {
+            Some((id, _)) => Err(RunsError::Others(printable(&self.id), printable(&id))),
+            None => Ok(()),
+        }
+    }
+
+    /// Begins the run of one copy, or goes on with it.
+    /// `text` is the script's.
+    pub(crate) async fn begin(&self, label: &str, is_only: bool, text: &str) -> Begun {
+        let id = self.id(label, is_only);
         let (store, command) = (self.store.clone(), self.command.clone());
         // It asks the database, and waits.
         let run = id.clone();
