@@ -1,12 +1,14 @@
 //! Requests and runs that survive the program: `--store` and `--run-id`.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use inflight::core::Journal;
 use inflight::rhai::{ScriptError, ScriptErrorKind};
-use inflight::store::{DurableStore, OpenError, Run, RunStart, RunState};
+use inflight::store::{DurableStore, OpenError, QueryError, Run, RunStart, RunState};
 use inflight::{ScriptReport, ScriptRun, store_options};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::args::{RunArguments, SendingArguments};
 use crate::target::Target;
@@ -68,6 +70,21 @@ pub(crate) struct Runs {
     command: String,
 }
 
+/// Why scripts cannot be the runs of this id.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunsError {
+    #[error(
+        "--run-id {0}: two scripts of this line have the name {1}; for several copies of one script there is --copies"
+    )]
+    Twice(String, String),
+    #[error(
+        "--run-id {0}: it was begun with other scripts or copies, as {1}: start it with these again, or give the scripts another run id"
+    )]
+    Others(String, String),
+    #[error(transparent)]
+    Query(#[from] QueryError),
+}
+
 /// What a script has to do in its run.
 pub(crate) enum Begun {
     Goes(Arc<Run>, ScriptRun),
@@ -94,20 +111,50 @@ impl Runs {
         Some(Self { store, id, command })
     }
 
-    /// Begins the run of one copy, or goes on with it. The first copy of the only script has the run's own name.
-    pub(crate) async fn begin(&self, label: &str, is_only: bool) -> Begun {
-        let id = if is_only {
+    /// The id of one copy's run. The first copy of the only script has the run's own name.
+    fn id(&self, label: &str, is_only: bool) -> String {
+        if is_only {
             self.id.clone()
         } else {
             format!("{}/{label}", self.id)
-        };
+        }
+    }
+
+    /// Looks whether each of the copies of these names has a run of its own, and goes on with what an earlier start of the same id
+    /// has begun: under another name a script would be carried out again.
+    ///
+    /// # Errors
+    /// Where that is not so.
+    pub(crate) fn check(&self, labels: impl ExactSizeIterator<Item = String>) -> Result<(), RunsError> {
+        let printable = |text: &str| crate::text::printable(text).into_owned();
+        let is_only = labels.len() == 1;
+        let mut ids = HashSet::new();
+        for label in labels {
+            if !ids.insert(self.id(&label, is_only)) {
+                return Err(RunsError::Twice(printable(&self.id), label));
+            }
+        }
+        let others = self.store.runs_of(&self.id)?.into_iter().find(|(id, started)| {
+            let started: Value = serde_json::from_str(started).unwrap_or_default();
+            started["run"] == self.id.as_str() && !ids.contains(id)
+        });
+        match others {
+            Some((id, _)) => Err(RunsError::Others(printable(&self.id), printable(&id))),
+            None => Ok(()),
+        }
+    }
+
+    /// Begins the run of one copy, or goes on with it.
+    /// `text` is the script's.
+    pub(crate) async fn begin(&self, label: &str, is_only: bool, text: &str) -> Begun {
+        let id = self.id(label, is_only);
         let (store, command) = (self.store.clone(), self.command.clone());
         // It asks the database, and waits.
         let run = id.clone();
         let begun = tokio::task::spawn_blocking(move || store.begin_run(&run, &command)).await;
         match begun {
             Ok(Ok(RunStart::New(run) | RunStart::Resumed(run))) => goes(run),
-            Ok(Ok(RunStart::Finished(_, result))) => Begun::Ended(ended(&id, result.as_deref())),
+            Ok(Ok(RunStart::Finished(_, result))) => Begun::Ended(ended(&id, result.as_deref(), &fingerprint(text))),
             Ok(Err(error)) => Begun::Ended(ScriptReport::failed(ScriptError::of_kind(
                 ScriptErrorKind::Store,
                 &error.to_string(),
@@ -127,16 +174,18 @@ fn goes(mut run: Run) -> Begun {
     Begun::Goes(run, script)
 }
 
-/// Writes how a run has ended, unless it goes on later. Gives the report back, which says so where that is not written.
-pub(crate) async fn finish(run: Arc<Run>, mut report: ScriptReport) -> ScriptReport {
+/// Writes how a run has ended, and which script it was, unless it goes on later. Gives the report back, which says so where that is
+/// not written.
+pub(crate) async fn finish(run: Arc<Run>, mut report: ScriptReport, text: &str) -> ScriptReport {
     if report.resumable {
         return report;
     }
+    let script = fingerprint(text);
     let (state, result) = match &report.result {
-        Ok(value) => (RunState::Completed, json!({"value": value})),
+        Ok(value) => (RunState::Completed, json!({"value": value, "script": script})),
         Err(error) => {
             let error = json!({"kind": error.kind().as_str(), "message": error.message(), "at": error.position()});
-            (RunState::Failed, json!({"error": error}))
+            (RunState::Failed, json!({"error": error, "script": script}))
         }
     };
     let written = tokio::task::spawn_blocking(move || run.finish(state, Some(result.to_string()))).await;
@@ -148,11 +197,24 @@ pub(crate) async fn finish(run: Arc<Run>, mut report: ScriptReport) -> ScriptRep
     report
 }
 
-/// How a run ended that has ended before.
-fn ended(id: &str, result: Option<&str>) -> ScriptReport {
+/// The same for the same text, in every process.
+fn fingerprint(text: &str) -> String {
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()).to_string()
+}
+
+/// How a run ended that has ended before. That of another script is not the answer to this one.
+fn ended(id: &str, result: Option<&str>, script: &str) -> ScriptReport {
     let kept: Value = result
         .and_then(|text| serde_json::from_str(text).ok())
         .unwrap_or_default();
+    let shown = crate::text::printable(id);
+    if kept["script"].as_str().is_some_and(|ended| ended != script) {
+        let message = format!(
+            "the run \"{shown}\" has ended, and its script was another one: nothing is carried out; \
+             give this script a run id of its own, or start the run with the script that it had to see its result"
+        );
+        return ScriptReport::failed(ScriptError::of_kind(ScriptErrorKind::ReplayDiverged, &message));
+    }
     let mut report = ScriptReport::failed(ScriptError::of_kind(
         ScriptErrorKind::Store,
         "the run has ended, and how is not kept",
@@ -171,9 +233,8 @@ fn ended(id: &str, result: Option<&str>) -> ScriptReport {
         }
         report.result = Err(failed);
     }
-    let id = crate::text::printable(id);
     report.warnings.push(format!(
-        "the run \"{id}\" ended before, like this: nothing was carried out now, whatever the script says today"
+        "the run \"{shown}\" ended before, like this: nothing was carried out now"
     ));
     report
 }
@@ -222,17 +283,23 @@ mod tests {
 
     #[test]
     fn what_is_kept_of_an_end_comes_back() {
-        let report = ended("a", Some(r#"{"value":42}"#));
-        assert_eq!(report.result.ok(), Some(json!(42)));
+        for kept in [r#"{"value":42}"#, r#"{"value":42,"script":"s"}"#] {
+            let report = ended("a", Some(kept), "s");
+            assert_eq!(report.result.ok(), Some(json!(42)));
+        }
         let report = ended(
             "a",
-            Some(r#"{"error":{"kind":"time_limit","message":"too slow","at":[3,4]}}"#),
+            Some(r#"{"error":{"kind":"time_limit","message":"too slow","at":[3,4]},"script":"s"}"#),
+            "s",
         );
         let error = report.result.err();
         let error = error
             .as_ref()
             .map(|error| (error.kind(), error.message(), error.position()));
         assert_eq!(error, Some((ScriptErrorKind::TimeLimit, "too slow", Some((3, 4)))));
-        assert!(ended("a", None).result.is_err());
+        assert!(ended("a", None, "s").result.is_err());
+        let report = ended("a", Some(r#"{"value":42,"script":"another"}"#), "s");
+        let kind = report.result.err().map(|error| error.kind());
+        assert_eq!(kind, Some(ScriptErrorKind::ReplayDiverged));
     }
 }

@@ -57,7 +57,7 @@ pub(crate) fn run(arguments: &RunArguments, line: &[String]) -> Result<u8, Failu
         arguments.copies,
         arguments.priority,
     );
-    let plan = Arc::new(plan.runs(Runs::of(arguments, line, store.as_ref())));
+    let plan = Arc::new(plan.runs(Runs::of(arguments, line, store.as_ref()))?);
     // After everything that may be wrong with the command line and the key: a mistake there costs no earlier results.
     let token = Token::of_environment()?;
     let json = arguments.json.as_deref().map(open_json).transpose()?;

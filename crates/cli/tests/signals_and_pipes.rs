@@ -14,7 +14,7 @@ use support::*;
 
 #[test]
 fn a_signal_stops_the_scripts_and_lets_what_is_in_flight_finish() {
-    for (signal, status) in [("-INT", 130), ("-TERM", 143)] {
+    for (signal, status) in [("-INT", 130), ("-TERM", 143), ("-HUP", 129)] {
         let scripts = Scripts::new(&[
             (
                 "wait.rhai",
@@ -35,6 +35,27 @@ fn a_signal_stops_the_scripts_and_lets_what_is_in_flight_finish() {
         assert_eq!(json["requests"]["completed"], 1, "{json}");
         assert_eq!(json["scripts"]["failed"], 2, "{json}");
     }
+}
+
+#[test]
+fn who_has_a_hang_up_ignored_is_not_stopped_by_it() {
+    let (simulator, url) = simulator(&[]);
+    let scripts = Scripts::new(&[(
+        "wait.rhai",
+        b"print(`started`); while stripe::product::list(#{}).data.is_empty() { sleep_ms(5) } print(`went on`)",
+    )]);
+    let mut command = Command::new("nohup");
+    command.arg(inflight().get_program());
+    command.args(["run", "--base-url", &url, &scripts.path("wait.rhai")]);
+    let running = Running::start(command);
+    running.wait_for_line("started");
+    running.signal("-HUP");
+    let make = Scripts::new(&[("make.rhai", b"new_product().name(`Mug`).create();")]);
+    let output = run(&["run", "--quiet", "--base-url", &url, &make.path("make.rhai")]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    running.wait_for_line("went on");
+    assert_eq!(running.status(), Some(0));
+    simulator.kill();
 }
 
 #[test]

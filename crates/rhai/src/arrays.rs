@@ -5,11 +5,13 @@ use std::cmp::Ordering;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use rhai::{
-    Array, Dynamic, EvalAltResult, FuncRegistration, INT, ImmutableString, Module, NativeCallContext, Position,
+    Array, Dynamic, EvalAltResult, FnPtr, FuncRegistration, INT, ImmutableString, Module, NativeCallContext, Position,
 };
 
+use crate::bounded::reserve;
 use crate::compare::same;
 use crate::coroutine::breathe;
+use crate::error::script_error;
 use crate::package::Answer;
 use crate::state::Stop;
 use crate::wait::terminated;
@@ -31,10 +33,81 @@ fn register_sort(module: &mut Module) {
         let mut array = array.clone();
         sort(&mut array, natural).map(|()| array)
     });
+    for name in ["sort", "sort_by"] {
+        function(name).set_into_module(
+            module,
+            |ctx: NativeCallContext, array: &mut Array, comparer: FnPtr| -> Answer<()> {
+                sort_by(&ctx, array, &comparer)
+            },
+        );
+    }
+    for name in ["order", "order_by"] {
+        ordered(name).set_into_module(
+            module,
+            |ctx: NativeCallContext, array: &mut Array, comparer: FnPtr| -> Answer<Array> {
+                let mut array = array.clone();
+                sort_by(&ctx, &mut array, &comparer).map(|()| array)
+            },
+        );
+    }
     ordered("order_desc").set_into_module(module, |array: &mut Array| {
         let mut array = array.clone();
         sort(&mut array, |a, b| natural(b, a)).map(|()| array)
     });
+}
+
+/// Sorts by a function of the script, in an order of some kind also where that contradicts itself. What it throws ends the sort, with
+/// the array as it was.
+fn sort_by(ctx: &NativeCallContext, array: &mut Array, comparer: &FnPtr) -> Answer<()> {
+    let len = array.len();
+    reserve(len.saturating_mul(2 * size_of::<usize>() + size_of::<Dynamic>()))?;
+    let order = merge_sorted(len, |a, b| {
+        breathe().map_err(terminated)?;
+        let told = comparer.call_raw(ctx, None, [array[a].clone(), array[b].clone()])?;
+        // As Rhai has it: a number as elsewhere, or whether the first may stay before the second.
+        match (told.as_int(), told.as_bool()) {
+            (Ok(told), _) => Ok(told > 0),
+            (_, Ok(may_stay)) => Ok(!may_stay),
+            _ => {
+                let told = ctx.engine().map_type_name(told.type_name());
+                let message = format!(
+                    "a function to sort by gives an integer or a boolean, and this one gave a value of type {told}"
+                );
+                Err(script_error("invalid_argument", &message))
+            }
+        }
+    })?;
+    let mut items = std::mem::take(array);
+    array.extend(order.into_iter().map(|at| std::mem::take(&mut items[at])));
+    Ok(())
+}
+
+/// The numbers up to `len` in the order that `is_greater` says, those that are equal as they were. Unlike the sort of the standard
+/// library it can fail, and never panics.
+fn merge_sorted(len: usize, mut is_greater: impl FnMut(usize, usize) -> Answer<bool>) -> Answer<Vec<usize>> {
+    let mut sorted: Vec<usize> = (0..len).collect();
+    let mut merged = Vec::with_capacity(len);
+    let mut width = 1;
+    while width < len {
+        for pair in sorted.chunks(2 * width) {
+            let (mut left, mut right) = pair.split_at(width.min(pair.len()));
+            while let ([a, rest_left @ ..], [b, rest_right @ ..]) = (left, right) {
+                if is_greater(*a, *b)? {
+                    merged.push(*b);
+                    right = rest_right;
+                } else {
+                    merged.push(*a);
+                    left = rest_left;
+                }
+            }
+            merged.extend_from_slice(left);
+            merged.extend_from_slice(right);
+        }
+        std::mem::swap(&mut sorted, &mut merged);
+        merged.clear();
+        width *= 2;
+    }
+    Ok(sorted)
 }
 
 /// Sorts values of one type that has an order of its own.

@@ -17,7 +17,7 @@ pub const MAX_DEPTH: usize = 128;
 
 type Printed = Result<ImmutableString, Box<EvalAltResult>>;
 
-/// Registers `print`, `debug`, `to_string`, `to_debug` and `to_json` for arrays and maps.
+/// Registers `print`, `debug`, `to_string`, `to_debug` and `to_json` for arrays and maps, and `parse_json`.
 pub(crate) fn register(module: &mut Module) {
     for name in ["print", "to_string", "debug", "to_debug"] {
         let of_error = matches!(name, "print" | "to_string");
@@ -44,6 +44,19 @@ pub(crate) fn register(module: &mut Module) {
         .set_into_module(module, |ctx: NativeCallContext, array: &mut Array| -> Printed {
             nested(|out| json_array(&ctx, out, array, 0))
         });
+    rhai::FuncRegistration::new("parse_json").set_into_module(module, parse_json);
+}
+
+/// Rhai's own, whose error a script cannot catch: to Rhai it is one of the script's syntax.
+fn parse_json(ctx: NativeCallContext, text: ImmutableString) -> Result<Dynamic, Box<EvalAltResult>> {
+    let parsed = ctx.engine().parse_json(&*text, true).map(Dynamic::from);
+    parsed.map_err(|error| match *error {
+        EvalAltResult::ErrorParsing(..) => script_error(
+            "invalid_argument",
+            &format!("parse_json: the text is not JSON: {error}"),
+        ),
+        _ => error,
+    })
 }
 
 /// The text that a script's `to_string` or `to_debug` gives for a value that is neither an array nor a map.
@@ -250,4 +263,28 @@ fn json_value(
 fn json_text(out: &mut String, text: &str) {
     // Writing a string as JSON cannot fail.
     out.push_str(&serde_json::Value::from(text).to_string());
+}
+
+#[cfg(test)]
+mod tests {
+    use rhai::Engine;
+    use rhai::packages::Package;
+
+    #[test]
+    fn a_script_can_catch_that_a_text_is_not_json() {
+        let mut engine = Engine::new();
+        crate::InflightPackage::new().register_into_engine(&mut engine);
+        for text in ["{", "{a: 1}", "#{}", "{\"a\": 1} x"] {
+            let script = format!(
+                "let caught = (); try {{ parse_json(`{text}`) }} catch (error) {{ caught = error }} caught.message"
+            );
+            let caught = engine.eval::<String>(&script).unwrap();
+            assert!(
+                caught.starts_with("parse_json: the text is not JSON"),
+                "{text}: {caught}"
+            );
+        }
+        let parsed = engine.eval::<i64>("let parsed = parse_json(`{\"a\": [1, null, {\"b\": 42}]}`); parsed.a[2].b");
+        assert_eq!(parsed.unwrap(), 42);
+    }
 }

@@ -35,6 +35,10 @@ fn functions_over_arrays_give_what_rhais_own_give() {
         "a.sort_desc(); a",
         "a.order()",
         "a.order_desc()",
+        "a.sort(|a, b| a.to_string().len() - b.to_string().len()); a",
+        "a.sort_by(|a, b| a.to_debug() >= b.to_debug()); a",
+        "a.order(|a, b| 0)",
+        "a.order_by(|a, b| a.to_debug() <= b.to_debug())",
         "a.dedup(); a",
         "a.contains(2)",
         "2 in a",
@@ -67,6 +71,38 @@ fn functions_over_arrays_give_what_rhais_own_give() {
 }
 
 #[test]
+fn a_function_to_sort_by_may_throw_and_may_contradict_itself() {
+    let mut engine = Engine::new();
+    InflightPackage::new().register_into_engine(&mut engine);
+    let engine = FiberEngine::new(engine);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let eval = |script: &str| runtime.block_on(engine.eval_async::<String>(script));
+    let make = "let a = []; let x = 1; for i in 0..200 { x = (x * 1103515245 + 12345) % 2147483648; a.push(x); } let before = a;";
+    let thrown = format!(
+        "{make} let seen = []; for f in [|a, b| throw `no`, |a, b| `text`] {{
+             try {{ a.sort(f); }} catch (error) {{ seen.push(error.to_string()); }}
+         }}
+         if a != before {{ throw `the array has changed` }}
+         `${{seen}}`"
+    );
+    let seen = eval(&thrown).unwrap();
+    assert!(seen.contains("no") && seen.contains("type string"), "{seen}");
+    // Nobody knows in which order; but nothing panics, not even where that is caught, and nothing is lost.
+    let hook = std::panic::take_hook();
+    let panicked = Arc::new(AtomicI64::new(0));
+    let counted = Arc::clone(&panicked);
+    std::panic::set_hook(Box::new(move |info| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        hook(info);
+    }));
+    let whole = format!(
+        "{make} let n = 0; a.sort(|a, b| {{ n += 1; n * 7919 % 3 - 1 }}); before.sort(); a.sort(); `${{a == before}}`"
+    );
+    assert_eq!(eval(&whole).unwrap(), "true");
+    assert_eq!(panicked.load(Ordering::Relaxed), 0);
+}
+
+#[test]
 fn a_slice_ends_in_the_middle_of_a_long_function() {
     let turns = Arc::new(AtomicI64::new(0));
     let mut engine = Engine::new();
@@ -86,6 +122,7 @@ fn a_slice_ends_in_the_middle_of_a_long_function() {
     let make = "let a = []; let x = 1; for i in 0..100000 { x = (x * 1103515245 + 12345) % 2147483648; a.push(x); }";
     for call in [
         "a.sort()",
+        "a.order(|x, y| x - y)",
         "a.index_of(-1)",
         "a.to_string()",
         "a.to_json()",

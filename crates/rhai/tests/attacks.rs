@@ -195,7 +195,7 @@ const ATTACKS: &[(&str, &str, &str)] = &[
     (
         "recursion_in_sort",
         "fn f(x) { let a = [2, 1]; a.sort(|p, q| { f(x); 0 }); } f(0)",
-        "",
+        "limit",
     ),
     ("recursion_by_eval", "fn f() { eval(`f()`) } f()", "limit"),
     (

@@ -224,6 +224,28 @@ impl DurableStore {
         })
     }
 
+    /// The run of this id and those of the ids that begin with it and a slash: the id of each, and its script as its starter named it.
+    ///
+    /// # Errors
+    /// [`QueryError`] where the store gives no answer.
+    pub fn runs_of(&self, id: &str) -> Result<Vec<(String, String)>, QueryError> {
+        let id = id.replace('\0', "");
+        self.on_connection(move |mut connection, _| async move {
+            let below = format!("{id}/");
+            let statement = format!(
+                "SELECT id, script FROM inflight_runs WHERE id = $1 OR substr(id, 1, {}) = $2 ORDER BY id",
+                below.chars().count()
+            );
+            let rows = sqlx::query(safe(&statement))
+                .bind(id)
+                .bind(below)
+                .fetch_all(&mut connection)
+                .await?;
+            let rows = rows.iter().map(|row| Ok((row.try_get("id")?, row.try_get("script")?)));
+            Ok(rows.collect::<Result<_, sqlx::Error>>()?)
+        })
+    }
+
     /// Gives a run up: it does not go on, and what no process has taken to send is called back. Gives `false` where there is none that
     /// goes on.
     ///

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::durable::{Begun, Runs, finish};
+use crate::durable::{Begun, Runs, RunsError, finish};
 use crate::monitor::Monitor;
 use crate::run::output::Output;
 use crate::script::ScriptFile;
@@ -51,8 +51,21 @@ impl Plan {
     }
 
     /// Makes the copies runs that go on where they were.
-    pub(crate) fn runs(self, runs: Option<Runs>) -> Self {
-        Self { runs, ..self }
+    pub(crate) fn runs(self, runs: Option<Runs>) -> Result<Self, RunsError> {
+        if let Some(runs) = &runs {
+            let labels = (0..self.total()).map(|number| {
+                let (script, copy) = self.place(number);
+                self.label(script, copy)
+            });
+            runs.check(labels)?;
+        }
+        Ok(Self { runs, ..self })
+    }
+
+    /// The script and the copy of this number: the first copy of each script, then the second of each, …
+    fn place(&self, number: usize) -> (usize, u32) {
+        let copy = u32::try_from(number / self.scripts.len()).map_or(u32::MAX, |copy| copy.saturating_add(1));
+        (number % self.scripts.len(), copy)
     }
 
     pub(crate) fn total(&self) -> usize {
@@ -195,12 +208,10 @@ impl Feed {
         while running.join_next().await.is_some() {}
     }
 
-    /// The next copy that no thread has taken yet: the first of each script, then the second of each, …
+    /// The next copy that no thread has taken yet.
     fn next(&self) -> Option<(usize, u32)> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let scripts = self.plan.scripts.len();
-        let copy = u32::try_from(number / scripts).ok()?;
-        (copy < self.plan.copies).then_some((number % scripts, copy + 1))
+        (number < self.plan.total()).then(|| self.plan.place(number))
     }
 
     /// A place among the live scripts, and room in the queue for all that one script may submit: a script that is started could
@@ -220,9 +231,14 @@ impl Feed {
 
     /// Runs a copy in a session of its own, or in its run's.
     async fn run_in_session(&self, script: &Script, number: usize, copy: u32) {
+        // One that cannot be read does not come here.
+        let text = self.plan.scripts[number].text.as_deref().unwrap_or_default();
         let begun = match &self.plan.runs {
             None => None,
-            Some(runs) => Some(runs.begin(&self.plan.label(number, copy), self.plan.total() == 1).await),
+            Some(runs) => {
+                let label = self.plan.label(number, copy);
+                Some(runs.begin(&label, self.plan.total() == 1, text).await)
+            }
         };
         let (session, report) = match begun {
             None => {
@@ -235,7 +251,7 @@ impl Feed {
                 let session = run.session(&self.registry);
                 let id = session.id();
                 let report = self.run_copy(script, number, copy, session, Some(run)).await;
-                (id, finish(kept, report).await)
+                (id, finish(kept, report, text).await)
             }
         };
         self.report(number, copy, Some(session), report);

@@ -5,6 +5,7 @@ mod syntax;
 
 use std::collections::BTreeSet;
 
+use inflight_core::DEFAULT_SESSION_PENDING;
 use rhai::{ASTNode, BinaryExpr, Engine, Expr, Position, Stmt};
 
 use self::syntax::{
@@ -189,6 +190,14 @@ impl<'a> Finder<'_> {
         let [(_, _, first), .., (_, last_statement, _)] = run else {
             return;
         };
+        if run.len() > DEFAULT_SESSION_PENDING {
+            let message = format!(
+                "{} calls wait one after another and do not need each other, and a script may have \
+                 {DEFAULT_SESSION_PENDING} requests pending: send them with `each`; left as it is",
+                run.len()
+            );
+            return self.push(first.position, message, None);
+        }
         let mut edits = Edits::default();
         let mut last_end = None;
         for (_, _, call) in run {

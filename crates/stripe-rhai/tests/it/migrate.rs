@@ -205,6 +205,17 @@ fn calls_that_may_need_one_another_are_left_alone() {
 }
 
 #[test]
+fn more_calls_in_a_row_than_may_be_pending_are_left_as_they_are() {
+    let calls = |count: usize| {
+        let call = |i| format!("let p{i} = new_product().name(\"a\").create();\n");
+        (0..count).map(call).collect::<String>()
+    };
+    let most = found(&calls(1000));
+    assert!(most[0].rewritten.is_some(), "{}", most[0].message);
+    stays(&calls(1001), "1000 requests pending: send them with `each`");
+}
+
+#[test]
 fn what_does_not_wait_is_not_found() {
     for script in [
         "for i in 0..3 { new_product().name(\"a\").create_async(); }",
