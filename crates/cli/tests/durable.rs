@@ -420,8 +420,13 @@ fn a_store_is_kept_in_order() {
     fs::write(&copy, bytes).expect("it is written");
     let text = shop.says(1, &["store", "check", "--store", &copied]);
     assert!(text.contains("damaged"), "{text}");
-    let text = shop.says(2, &["store", "export", "--store", &copied]);
-    assert!(text.contains("malformed") && text.contains("all made"), "{text}");
+    let text = shop.says(1, &["store", "export", "--store", &copied]);
+    let left_out = text
+        .lines()
+        .find(|line| line.contains("not exported: inflight_requests "));
+    assert!(left_out.is_some_and(|line| line.contains("malformed")), "{text}");
+    let requests = text.matches("\"table\":\"inflight_requests\"").count();
+    assert!((1..10).contains(&requests) && text.contains("all made"), "{text}");
 
     fs::write(&copy, [7; 9000]).expect("it is written");
     let text = shop.says(1, &["store", "check", "--store", &copied]);

@@ -11,6 +11,7 @@ use inflight::store_options;
 use crate::args::{StoreArgument, StoreCommand};
 use crate::durable::open_store;
 use crate::operate::{Failure, open, options, show};
+use crate::stream::remark;
 use crate::text::one_line;
 use crate::{FAILED, OK};
 
@@ -42,7 +43,7 @@ pub(crate) fn store(command: &StoreCommand) -> Result<u8, Failure> {
             open(store)?.vacuum()?;
             show("done\n");
         }
-        StoreCommand::Export { file, store } => export(&open_damaged(store)?, file.as_deref())?,
+        StoreCommand::Export { file, store } => return export(&open_damaged(store)?, file.as_deref()),
         StoreCommand::Backup { file, store } => {
             let store = open(store)?;
             // The database would write into an empty one.
@@ -101,7 +102,8 @@ impl Lines {
     }
 }
 
-fn export(store: &DurableStore, file: Option<&Path>) -> Result<(), Failure> {
+/// Gives the exit status.
+fn export(store: &DurableStore, file: Option<&Path>) -> Result<u8, Failure> {
     let out: Box<dyn Write + Send> = match file {
         None => Box::new(BufWriter::new(io::stdout())),
         Some(file) => {
@@ -123,8 +125,13 @@ fn export(store: &DurableStore, file: Option<&Path>) -> Result<(), Failure> {
         // A reader that has gone away does not matter.
         Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             let name = file.unwrap_or(Path::new("standard output"));
-            Err(CopyError::of(name, error).into())
+            return Err(CopyError::of(name, error).into());
         }
-        _ => Ok(rows?),
+        _ => {}
     }
+    let left_out = rows?;
+    for row in &left_out {
+        remark(&format!("inflight: not exported: {}\n", one_line(row)));
+    }
+    Ok(if left_out.is_empty() { OK } else { FAILED })
 }
