@@ -60,8 +60,16 @@ fn start(script: &str, log: &Log, simulator: &Simulator) -> Started {
         // The script's own key is known by a name that each process gives it.
         let _ = host.initial();
         let run = ScriptRun::new("nightly", store).kept(log.kept());
+        // The store hands out what an earlier process has left before the run is begun again, or after it.
+        let hand_out = || log.unended().for_each(|kept| registry.take_in(kept));
+        let before = log.events().len() % 2 == 0;
+        if before {
+            hand_out();
+        }
         let session = run.session(&registry);
-        log.unended().for_each(|kept| registry.take_in(kept));
+        if !before {
+            hand_out();
+        }
         run_script(&script, session, options(&lines, run)).await
     });
     registry.close();

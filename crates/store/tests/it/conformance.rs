@@ -305,3 +305,61 @@ fn tables_of_an_older_program_are_brought_up_to_date() {
         second.iter().for_each(|index| place.execute(index));
     }
 }
+
+#[test]
+fn what_is_cancelled_while_it_is_written_is_never_sent() {
+    for place in Place::durable() {
+        let mut ids = Vec::new();
+        {
+            let process = Process::with(
+                &place,
+                inflight_store::StoreOptions {
+                    prefetch: 0,
+                    ..crate::support::quick()
+                },
+            );
+            for n in 0..20 {
+                let id = process.registry.submit(post(&format!("{n}"))).unwrap();
+                process.registry.cancel(id);
+                ids.push(id);
+            }
+            for id in &ids {
+                process.registry.wait(*id, Some(PATIENCE)).unwrap();
+                assert_eq!(process.registry.status(*id), Some(RequestStatus::Cancelled));
+            }
+            process.die();
+        }
+        let mut next = Process::at(&place);
+        for id in ids {
+            let ended = until("the next process has it", || next.kept(id)).ended;
+            let (status, _) = ended.expect("it was called back before the first process ended");
+            assert_eq!(status, RequestStatus::Cancelled);
+        }
+        assert!(next.transport.try_next().is_none());
+    }
+}
+
+#[test]
+fn what_was_sent_without_a_key_is_not_sent_again() {
+    use inflight_core::{IdempotencyKey, Method};
+    for (method, is_sent) in [(Method::Post, false), (Method::Patch, false), (Method::Delete, true)] {
+        for place in Place::durable() {
+            let mut process = Process::at(&place);
+            let mut request = post("Mug").idempotency_key(IdempotencyKey::None);
+            request.method = method;
+            let id = process.registry.submit(request).unwrap();
+            drop(process.next());
+            process.die();
+            let mut next = Process::at(&place);
+            if is_sent {
+                assert_eq!(next.next().id(), id);
+                continue;
+            }
+            let (status, outcome) = until("it ends", || next.kept(id)?.ended);
+            let failed = outcome.unwrap_err();
+            assert_eq!((status, failed.effect), (RequestStatus::Failed, Effect::Unknown));
+            assert!(failed.needs_reconcile && failed.message.contains("without an idempotency key"));
+            assert!(next.transport.try_next().is_none());
+        }
+    }
+}

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use inflight_core::{Call, Calls, Journal, JournalEntry, RequestStatus, SessionLimits};
+use inflight_core::{Call, Calls, Effect, Journal, JournalEntry, RequestStatus, SessionLimits};
 use inflight_store::{Run, RunError, RunStart, RunState};
 
-use crate::support::{PATIENCE, Place, Process, post, until};
+use crate::support::{PATIENCE, Place, Process, failure, post, until};
 
 fn entry(sequence: u64) -> JournalEntry {
     JournalEntry {
@@ -124,6 +124,28 @@ fn a_run_is_given_up_and_deleted() {
         assert_eq!(store.prune_runs(60_000).unwrap(), 0, "not old enough");
         assert_eq!(store.prune_runs(0).unwrap(), 1);
         assert!(store.runs().unwrap().is_empty());
+    }
+}
+
+#[test]
+fn a_run_is_kept_until_all_of_its_requests_are_settled() {
+    for place in Place::durable() {
+        let mut process = Process::at(&place);
+        let store = process.store().clone();
+        let RunStart::New(run) = store.begin_run("nightly", "nightly.rhai").unwrap() else {
+            panic!("it is new")
+        };
+        let session = session(&process);
+        let id = session.submit(post("Mug")).unwrap();
+        let sent = process.next();
+        run.finish(RunState::Completed, None).unwrap();
+        assert_eq!(store.prune_runs(0).unwrap(), 0, "it has not ended");
+        sent.fail(failure(Effect::Unknown));
+        session.wait(id, Some(PATIENCE)).unwrap();
+        assert_eq!(store.prune_runs(0).unwrap(), 0, "it is in doubt");
+        assert!(store.reconcile_request(id, Some("prod_1")).unwrap());
+        assert_eq!(store.prune_runs(0).unwrap(), 1);
+        assert!(store.request(id).unwrap().is_none());
     }
 }
 
