@@ -62,7 +62,7 @@ fn start(script: &str, log: &Log, simulator: &Simulator) -> Started {
         let run = ScriptRun::new("nightly", store).kept(log.kept());
         // The store hands out what an earlier process has left before the run is begun again, or after it.
         let hand_out = || log.unended().for_each(|kept| registry.take_in(kept));
-        let before = log.events().len() % 2 == 0;
+        let before = log.events().len().is_multiple_of(2);
         if before {
             hand_out();
         }

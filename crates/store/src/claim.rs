@@ -167,7 +167,7 @@ async fn claim(
     rows.sort_by_key(|row| row.try_get::<i64, _>("seq").unwrap_or(0));
     let mut claimed = Vec::with_capacity(rows.len());
     for row in &rows {
-        let (kept, epoch) = match kept_of(row, row.try_get("now")?, shared.since) {
+        let (kept, epoch) = match kept_of(row, row.try_get("now")?, shared) {
             Ok(kept) => kept,
             Err(error) => {
                 // It stays claimed, so that it is not in the way of others, until its lease ends.

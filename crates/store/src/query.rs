@@ -147,7 +147,7 @@ impl DurableStore {
                 .bind(id.to_string())
                 .fetch_optional(&mut connection)
                 .await?;
-            row.map(|row| Ok(kept_of(&row, row.try_get("now")?, shared.since)?.0))
+            row.map(|row| Ok(kept_of(&row, row.try_get("now")?, &shared)?.0))
                 .transpose()
         })
     }

@@ -11,6 +11,7 @@ use crate::QueryError;
 use crate::database::Type;
 use crate::encode::{Columns, outcome_of, outcome_text, priority_number, request_of, request_text};
 use crate::options::StoreOptions;
+use crate::store::Shared;
 
 /// PostgreSQL keeps no zero byte in a text.
 fn clean(text: &str) -> String {
@@ -126,9 +127,10 @@ fn sent_ago(sent: i64, now: i64) -> Duration {
     }
 }
 
-/// A row as the registry takes it, and its epoch. `now` is the database's own time, and `since` when this process began to work on the
-/// store.
-pub(crate) fn kept_of(row: &AnyRow, now: i64, since: i64) -> Result<(Kept, i64), QueryError> {
+/// A row as the registry takes it, and its epoch. `now` is the database's own time.
+///
+/// What was sent under a key may take no longer than the other side knows that.
+pub(crate) fn kept_of(row: &AnyRow, now: i64, shared: &Shared) -> Result<(Kept, i64), QueryError> {
     let columns = Columns {
         operation: row.try_get("operation")?,
         account: row.try_get("account")?,
@@ -151,18 +153,24 @@ pub(crate) fn kept_of(row: &AnyRow, now: i64, since: i64) -> Result<(Kept, i64),
     let millis = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
     let epoch: i64 = row.try_get("epoch")?;
     // The time of one that outlived a process begins anew: it must not end because nobody was there to send it.
-    let outlived = attempts > 0 || epoch > 1 || created < since;
+    let outlived = attempts > 0 || epoch > 1 || created < shared.since;
     let remaining = if outlived {
         deadline
     } else {
         deadline - (now - created).max(0)
     };
+    let request = request_of(&text, columns)?;
+    let sent_ago = sent.map(|sent| sent_ago(sent, now));
+    let deadline = match sent_ago.filter(|_| request.idempotency_key != IdempotencyKey::None) {
+        Some(ago) => millis(remaining).min(shared.options.key_lifetime.saturating_sub(ago)),
+        None => millis(remaining),
+    };
     let kept = Kept {
         id,
-        request: request_of(&text, columns)?,
-        deadline: millis(remaining),
+        request,
+        deadline,
         attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
-        sent_ago: sent.map(|sent| sent_ago(sent, now)),
+        sent_ago,
         ended,
     };
     Ok((kept, epoch))

@@ -477,6 +477,6 @@ async fn requests(shared: &Shared, connection: &mut AnyConnection, id: &str) -> 
         .fetch_all(connection)
         .await?;
     rows.iter()
-        .map(|row| Ok(kept_of(row, row.try_get("now")?, shared.since)?.0))
+        .map(|row| Ok(kept_of(row, row.try_get("now")?, shared)?.0))
         .collect()
 }

@@ -1,12 +1,13 @@
 //! Stopping: everything that was submitted is answered, and nothing hangs.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use inflight_core::{
-    Effect, Ended, FailedAttempt, FailureKind, Observer, Outcome, PlainHttp, Policy, Registry, Request, RequestStatus,
-    Response, RetryDecision, block_on,
+    Effect, Ended, FailedAttempt, FailureKind, MemoryStore, Observer, Outcome, PlainHttp, Policy, Registry, Request,
+    RequestStatus, Response, RetryDecision, block_on,
 };
 use inflight_transport::{ShutdownReport, Worker};
 
@@ -249,4 +250,45 @@ fn each_request_ends_by_how_far_it_has_come() {
         (rig.registry.len(), rig.registry.unsent(), rig.registry.waiting()),
         (0, 0, 0)
     );
+}
+
+#[test]
+fn what_a_store_keeps_goes_on_after_an_attempt_that_fails_while_the_worker_stops() {
+    struct Later;
+    impl Policy for Later {
+        fn classify(&self, request: &Request, response: Response) -> Outcome {
+            PlainHttp.classify(request, response)
+        }
+        fn retry(&self, _attempt: &FailedAttempt<'_>) -> RetryDecision {
+            RetryDecision::After(Duration::from_secs(3600))
+        }
+    }
+    let stopping = Arc::new(AtomicBool::new(false));
+    let may_answer = Arc::clone(&stopping);
+    let server = RawServer::start(move |connection| {
+        while connection.read_request().is_some() {
+            while !may_answer.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+            connection.write(b"HTTP/1.1 429 X\r\ncontent-length: 0\r\n\r\n");
+        }
+    });
+    let store = Arc::new(MemoryStore::new());
+    let (registry, queue) = Registry::builder().store(store.clone()).build();
+    let worker = start(server.url(), queue, |b| b.policy(Arc::new(Later)));
+    let id = registry.submit(post()).unwrap();
+    while server.received().is_empty() {
+        std::thread::yield_now();
+    }
+    std::thread::scope(|scope| {
+        scope.spawn(|| worker.shutdown(PATIENCE));
+        while !format!("{worker:?}").contains("stopping: true") {
+            std::thread::yield_now();
+        }
+        stopping.store(true, Ordering::SeqCst);
+    });
+    let failure = registry.wait(id, Some(PATIENCE)).unwrap().as_ref().clone().unwrap_err();
+    assert!(failure.message.contains("stays in the store"), "{}", failure.message);
+    let record = store.record(id).unwrap();
+    assert_eq!((record.sent, record.ended), (1, None), "the next process asks again");
 }
