@@ -8,7 +8,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use inflight::sim::{Fault, Faults, Latency, RateLimitReason, Rule, Simulator};
-use inflight::store::{DurableStore, Run, RunStart, RunState};
+use inflight::store::{DurableStore, RunStart, RunState, StoredRun};
 use inflight::stripe::RetrySettings;
 use inflight::stripe_rhai::ApiKey;
 use inflight::transport::{CircuitBreaker, RetryBudget};
@@ -410,7 +410,7 @@ fn child(options: &Options) {
 }
 
 /// Begins a run or goes on with it; the result of one that has ended.
-fn begin(store: &DurableStore, id: &str) -> Result<(Arc<Run>, Vec<Kept>), Value> {
+fn begin(store: &DurableStore, id: &str) -> Result<(Arc<StoredRun>, Vec<Kept>), Value> {
     loop {
         match store.begin_run(id, "crash") {
             Ok(RunStart::New(mut run) | RunStart::Resumed(mut run)) => {

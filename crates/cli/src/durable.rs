@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use inflight::core::Journal;
 use inflight::rhai::{ScriptError, ScriptErrorKind};
-use inflight::store::{DurableStore, OpenError, QueryError, Run, RunStart, RunState};
+use inflight::store::{DurableStore, OpenError, QueryError, RunStart, RunState, StoredRun};
 use inflight::{ScriptReport, ScriptRun, store_options};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -87,7 +87,7 @@ pub(crate) enum RunsError {
 
 /// What a script has to do in its run.
 pub(crate) enum Begun {
-    Goes(Arc<Run>, ScriptRun),
+    Goes(Arc<StoredRun>, ScriptRun),
     /// It has ended before.
     Ended(ScriptReport),
 }
@@ -167,7 +167,7 @@ impl Runs {
     }
 }
 
-fn goes(mut run: Run) -> Begun {
+fn goes(mut run: StoredRun) -> Begun {
     let kept = run.take_kept();
     let run = Arc::new(run);
     let script = ScriptRun::new(run.id(), Arc::clone(&run) as Arc<dyn Journal>).kept(kept);
@@ -176,7 +176,7 @@ fn goes(mut run: Run) -> Begun {
 
 /// Writes how a run has ended, and which script it was, unless it goes on later. Gives the report back, which says so where that is
 /// not written.
-pub(crate) async fn finish(run: Arc<Run>, mut report: ScriptReport, text: &str) -> ScriptReport {
+pub(crate) async fn finish(run: Arc<StoredRun>, mut report: ScriptReport, text: &str) -> ScriptReport {
     if report.resumable {
         return report;
     }

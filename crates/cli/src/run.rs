@@ -148,7 +148,7 @@ pub(crate) fn run(arguments: &RunArguments, line: &[String]) -> Result<u8, Failu
     let left = runtime.block_on(shut_down(&inflight, limit, &mut signals, &mut interrupted));
     if store.is_some() && left > 0 {
         streams.stderr.write(&format!(
-            "inflight: sent and not answered: {left}; what is in the store stays there, and the next process asks again\n"
+            "inflight: under way and not answered: {left}; what is in the store stays there, and the next process asks again\n"
         ));
     }
     monitor.sample(inflight.registry(), true);

@@ -141,7 +141,7 @@ fn what_is_wrong_with_a_script_is_told_and_stops_no_other() {
         ("setter", "did you mean `name`? (line 2, column 15)"),
         ("type", "unit_amount"),
         ("huge", "unit_amount"),
-        ("unknown", "unknown request"),
+        ("unknown", "no request of this script has that id"),
         ("negative", "zero or more"),
         ("zero", "wait_timeout"),
         ("missing_id", "No such product: 'prod_none'"),

@@ -53,13 +53,13 @@ impl Session {
         if let Some((status, outcome)) = &kept.ended {
             return self.make_known(&kept).learn(*status, outcome.clone());
         }
-        let registry = &self.account().registry;
+        let registry = &self.ledger().registry;
         // Held until the request is known in one place or the other: the store may hand it out at this moment.
         let mut elsewhere = registry.elsewhere.lock();
         let replaced = match registry.taken_in(kept.id) {
             // The store was quicker: it is on its way already, or has ended since.
             Some(entry) => {
-                entry.adopt(self.account());
+                entry.adopt(self.ledger());
                 self.shard(kept.id).lock().insert(kept.id, entry)
             }
             None => elsewhere.insert(kept.id, self.make_known(&kept)),
@@ -102,8 +102,8 @@ impl Session {
 
     /// An entry of a request that was submitted before, which needs no place that is free.
     fn make_known(&self, kept: &Kept) -> Arc<Entry> {
-        let account = self.account();
-        let registry = &account.registry;
+        let ledger = self.ledger();
+        let registry = &ledger.registry;
         let now = registry.clock.now();
         let submitted = kept.sent_ago.and_then(|ago| now.checked_sub(ago)).unwrap_or(now);
         let after = now.saturating_duration_since(submitted).saturating_add(kept.deadline);
@@ -114,7 +114,7 @@ impl Session {
         };
         let entry = Entry::in_state(
             kept.id,
-            Arc::clone(account),
+            Arc::clone(ledger),
             &kept.request,
             None,
             state,
@@ -122,8 +122,8 @@ impl Session {
             after,
         );
         let entry = Arc::new(entry);
-        account.places.take_beyond();
-        account.counters.submitted();
+        ledger.places.take_beyond();
+        ledger.counters.submitted();
         registry.counters.submitted();
         registry.pending.fetch_add(1, Ordering::SeqCst);
         entry.tell_submitted();
@@ -186,10 +186,10 @@ impl Entry {
             let _ = self.handover.advance(Event::Send);
             let _ = self.handover.advance(Event::Wait(Effect::Unknown));
         }
-        let account = &self.account;
-        account.registry.queued[self.priority.level()].fetch_add(1, Ordering::Relaxed);
-        account.places.back_to_queue();
-        account.registry.unsent.fetch_add(1, Ordering::SeqCst);
+        let ledger = &self.ledger;
+        ledger.registry.queued[self.priority.level()].fetch_add(1, Ordering::Relaxed);
+        ledger.places.back_to_queue();
+        ledger.registry.unsent.fetch_add(1, Ordering::SeqCst);
         self.enqueue(Job::after(Arc::clone(self), Box::new(kept.request), kept.attempts));
     }
 
@@ -200,7 +200,7 @@ impl Entry {
             return self.learn_cancelled(outcome);
         }
         if self.handover.state() != State::Sent && self.handover.advance(Event::Send).is_ok() {
-            self.account.sent();
+            self.ledger.sent();
         }
         let _ = self.end_now(event_of(&outcome), outcome);
     }
@@ -211,7 +211,7 @@ impl Entry {
         let ended = self.end_now(Event::Cancel, outcome);
         if was_sent && matches!(ended, Ok(Transition::To(_))) {
             // No job of it is in this process's queue, to be taken off again.
-            self.account.registry.cancelled_waiting.fetch_sub(1, Ordering::SeqCst);
+            self.ledger.registry.cancelled_waiting.fetch_sub(1, Ordering::SeqCst);
         }
     }
 }

@@ -94,7 +94,7 @@ impl<T> Feeder<T> {
     /// Says how many requests are still to come, for whoever shows how far the registry's work has come: its
     /// [`expected`](crate::Registry::expected) counts them until something else is said or the feeder is dropped.
     pub fn expect(&mut self, requests: u64) {
-        let all = &self.session.account().registry.expected;
+        let all = &self.session.ledger().registry.expected;
         // The others' part stays as it is, though the counter wraps in between.
         all.fetch_add(requests.wrapping_sub(self.expected), Ordering::Relaxed);
         self.expected = requests;

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use crate::account::Account;
 use crate::group::{Group, Member};
 use crate::handover::Handover;
+use crate::ledger::Ledger;
 use crate::observer::{AttemptBegan, AttemptEnded, AttemptResult, Ended, Settled, Submitted};
 use crate::queue::Job;
 use crate::state::{Event, InvalidEvent, RequestStatus, State, Transition};
@@ -17,7 +17,7 @@ use crate::{Effect, Failure, FailureKind, Method, Outcome, Priority, Request, Re
 /// A session that counts a request as its own and has not submitted it in this process.
 #[derive(Debug)]
 struct Adopted {
-    account: Arc<Account>,
+    ledger: Arc<Ledger>,
     holds_place: AtomicBool,
     /// Whether its ending has not been counted there.
     counts: AtomicBool,
@@ -26,7 +26,7 @@ struct Adopted {
 impl Adopted {
     fn ended(&self, status: RequestStatus) {
         if self.counts.swap(false, Ordering::SeqCst) {
-            self.account.counters.ended(status);
+            self.ledger.counters.ended(status);
         }
     }
 }
@@ -35,7 +35,7 @@ impl Adopted {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) id: RequestId,
-    pub(crate) account: Arc<Account>,
+    pub(crate) ledger: Arc<Ledger>,
     pub(crate) operation: Cow<'static, str>,
     pub(crate) submitted: Instant,
     pub(crate) deadline: Instant,
@@ -57,21 +57,21 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    pub(crate) fn new(id: RequestId, account: Arc<Account>, request: &Request, member: Option<Member>) -> Self {
-        let state = if account.registry.store.is_some() {
+    pub(crate) fn new(id: RequestId, ledger: Arc<Ledger>, request: &Request, member: Option<Member>) -> Self {
+        let state = if ledger.registry.store.is_some() {
             State::Recording
         } else {
             State::Queued
         };
-        let submitted = account.registry.clock.now();
-        let after = request.deadline.unwrap_or(account.registry.deadline);
-        Self::in_state(id, account, request, member, state, submitted, after)
+        let submitted = ledger.registry.clock.now();
+        let after = request.deadline.unwrap_or(ledger.registry.deadline);
+        Self::in_state(id, ledger, request, member, state, submitted, after)
     }
 
     /// An entry of a request that was submitted at `submitted` and may take until `after` that.
     pub(crate) fn in_state(
         id: RequestId,
-        account: Arc<Account>,
+        ledger: Arc<Ledger>,
         request: &Request,
         member: Option<Member>,
         state: State,
@@ -95,7 +95,7 @@ impl Entry {
             holds_place: AtomicBool::new(true),
             adopted: OnceLock::new(),
             member: member.map_or_else(OnceLock::new, OnceLock::from),
-            account,
+            ledger,
         }
     }
 
@@ -132,11 +132,11 @@ impl Entry {
     }
 
     /// Counts the request as a pending one of this session too, until it ends. One that has ended meanwhile is not counted.
-    pub(crate) fn adopt(&self, account: &Arc<Account>) {
-        account.places.take_beyond();
-        account.counters.submitted();
+    pub(crate) fn adopt(&self, ledger: &Arc<Ledger>) {
+        ledger.places.take_beyond();
+        ledger.counters.submitted();
         let adopted = Adopted {
-            account: Arc::clone(account),
+            ledger: Arc::clone(ledger),
             holds_place: AtomicBool::new(true),
             counts: AtomicBool::new(true),
         };
@@ -146,26 +146,26 @@ impl Entry {
         if status != RequestStatus::Pending {
             adopted.ended(status);
             self.free_places();
-            account.wake_if_idle();
+            ledger.wake_if_idle();
         }
     }
 
     /// No longer counts the request as one of its sessions' pending ones.
     fn free_places(&self) {
         if self.holds_place.swap(false, Ordering::SeqCst) {
-            self.account.places.ended();
+            self.ledger.places.ended();
         }
         if let Some(adopted) = self.adopted.get()
             && adopted.holds_place.swap(false, Ordering::SeqCst)
         {
-            adopted.account.places.ended();
+            adopted.ledger.places.ended();
         }
     }
 
     fn wake_if_idle(&self) {
-        self.account.wake_if_idle();
+        self.ledger.wake_if_idle();
         if let Some(adopted) = self.adopted.get() {
-            adopted.account.wake_if_idle();
+            adopted.ledger.wake_if_idle();
         }
     }
 
@@ -183,7 +183,7 @@ impl Entry {
     pub(crate) fn left_cancelled(&self) -> bool {
         let cancelled = self.handover.state() == State::Cancelled;
         if cancelled {
-            self.account.registry.cancelled.fetch_sub(1, Ordering::Relaxed);
+            self.ledger.registry.cancelled.fetch_sub(1, Ordering::Relaxed);
         }
         cancelled
     }
@@ -191,7 +191,7 @@ impl Entry {
     /// Lets a job of this request go to the queue: at once, or when its batch has a place for it.
     pub(crate) fn enqueue(&self, job: Job) {
         match self.member.get() {
-            None => self.account.registry.enqueue(job),
+            None => self.ledger.registry.enqueue(job),
             Some(member) => member.admit(job),
         }
     }
@@ -223,7 +223,7 @@ impl Entry {
 
     /// Calls the request back where it has not been sent. Gives whether it is cancelled now.
     pub(crate) fn cancel(&self) -> bool {
-        let registry = &self.account.registry;
+        let registry = &self.ledger.registry;
         if let Some(store) = &registry.store
             && registry.elsewhere.lock().contains_key(&self.id)
         {
@@ -254,7 +254,7 @@ impl Entry {
 
     /// Ends the request, through the store where there is one.
     pub(crate) fn end(self: &Arc<Self>, event: Event, outcome: Outcome) {
-        let Some(store) = &self.account.registry.store else {
+        let Some(store) = &self.ledger.registry.store else {
             // An invalid event changes nothing; the state machine's own tests say which are.
             let _ = self.end_now(event, outcome);
             return;
@@ -300,15 +300,15 @@ impl Entry {
         self.handover.give_up_ending();
         let was_sent = self.handover.state() == State::Sent;
         if was_sent && self.handover.advance(Event::Wait(Effect::Unknown)).is_ok() {
-            self.account.unsent();
+            self.ledger.unsent();
         }
-        let replaced = self.account.registry.elsewhere.lock().insert(self.id, Arc::clone(self));
+        let replaced = self.ledger.registry.elsewhere.lock().insert(self.id, Arc::clone(self));
         drop(replaced);
     }
 
     /// This process stops and the request stays in the store. Gives `false` where there is none, so that it ends with the process.
     pub(crate) fn leave(&self) -> bool {
-        if self.account.registry.store.is_none() {
+        if self.ledger.registry.store.is_none() {
             return false;
         }
         if self.handover.is_ending() {
@@ -329,7 +329,7 @@ impl Entry {
     pub(crate) fn settle(&self, event: Event, outcome: Outcome) -> Result<Transition, InvalidEvent> {
         let settled = self.end_now(event, outcome)?;
         if let (Transition::To(_), Some(store), Some(outcome)) =
-            (settled, &self.account.registry.store, self.handover.outcome())
+            (settled, &self.ledger.registry.store, self.handover.outcome())
         {
             store.settled(self.id, self.status(), &outcome, Box::new(|_| {}));
         }
@@ -348,23 +348,23 @@ impl Entry {
             (Event::DeadlinePassed(_), _) if self.reads_only() => Event::DeadlinePassed(Effect::None),
             (event, _) => event,
         };
-        let account = &self.account;
+        let ledger = &self.ledger;
         let mut first_ending = false;
         let mut statuses = None;
         let (transition, wake) = self.handover.end(event, outcome, |before, after, outcome| {
             first_ending = !before.is_ended();
             statuses = Some((before.status(), after.status()));
             if first_ending {
-                account.ended(before, after.status());
+                ledger.ended(before, after.status());
                 if let Some(adopted) = self.adopted.get() {
                     adopted.ended(after.status());
                 }
                 self.free_places();
                 self.tell_ended(after.status(), outcome);
             } else {
-                account.moved(before.status(), after.status());
+                ledger.moved(before.status(), after.status());
                 if let Some(adopted) = self.adopted.get() {
-                    adopted.account.counters.moved(before.status(), after.status());
+                    adopted.ledger.counters.moved(before.status(), after.status());
                 }
                 self.tell_settled(before, after, outcome);
             }
@@ -384,10 +384,10 @@ impl Entry {
     }
 
     pub(crate) fn tell_submitted(&self) {
-        self.account.registry.observers.tell(|observer| {
+        self.ledger.registry.observers.tell(|observer| {
             observer.submitted(&Submitted {
                 id: self.id,
-                session: self.account.id,
+                session: self.ledger.id,
                 operation: &self.operation,
                 method: self.method,
                 priority: self.priority,
@@ -397,10 +397,10 @@ impl Entry {
     }
 
     pub(crate) fn tell_attempt_began(&self, attempt: u32, queued: Duration, limiter_wait: Duration) {
-        self.account.registry.observers.tell(|observer| {
+        self.ledger.registry.observers.tell(|observer| {
             observer.attempt_began(&AttemptBegan {
                 id: self.id,
-                session: self.account.id,
+                session: self.ledger.id,
                 operation: &self.operation,
                 method: self.method,
                 priority: self.priority,
@@ -412,10 +412,10 @@ impl Entry {
     }
 
     pub(crate) fn tell_attempt_ended(&self, attempt: u32, duration: Duration, result: AttemptResult<'_>) {
-        self.account.registry.observers.tell(|observer| {
+        self.ledger.registry.observers.tell(|observer| {
             observer.attempt_ended(&AttemptEnded {
                 id: self.id,
-                session: self.account.id,
+                session: self.ledger.id,
                 operation: &self.operation,
                 method: self.method,
                 priority: self.priority,
@@ -427,7 +427,7 @@ impl Entry {
     }
 
     fn tell_ended(&self, status: RequestStatus, outcome: &Outcome) {
-        let registry = &self.account.registry;
+        let registry = &self.ledger.registry;
         if registry.observers.is_empty() {
             return;
         }
@@ -435,7 +435,7 @@ impl Entry {
         registry.observers.tell(|observer| {
             observer.ended(&Ended {
                 id: self.id,
-                session: self.account.id,
+                session: self.ledger.id,
                 operation: &self.operation,
                 method: self.method,
                 priority: self.priority,
@@ -447,10 +447,10 @@ impl Entry {
     }
 
     fn tell_settled(&self, before: State, after: State, outcome: &Outcome) {
-        self.account.registry.observers.tell(|observer| {
+        self.ledger.registry.observers.tell(|observer| {
             observer.settled(&Settled {
                 id: self.id,
-                session: self.account.id,
+                session: self.ledger.id,
                 operation: &self.operation,
                 method: self.method,
                 priority: self.priority,

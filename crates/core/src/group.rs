@@ -130,7 +130,7 @@ impl Group {
             };
             state.released.insert(number, Arc::downgrade(&entry));
             drop(state);
-            entry.account.registry.enqueue(job);
+            entry.ledger.registry.enqueue(job);
             state = self.state.lock();
         }
         state.releasing = false;
@@ -144,7 +144,7 @@ fn call_back(job: Job) -> bool {
     };
     let cancelled = entry.cancel();
     if !cancelled && !job.is_ended() {
-        entry.account.registry.enqueue(job);
+        entry.ledger.registry.enqueue(job);
     }
     cancelled
 }

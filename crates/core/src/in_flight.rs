@@ -51,7 +51,7 @@ impl InFlight {
         }
         match self.entry.handover.advance(Event::Send) {
             Ok(_) => {
-                self.entry.account.sent();
+                self.entry.ledger.sent();
                 self.phase = Phase::Sent;
                 Some(self)
             }
@@ -114,7 +114,7 @@ impl InFlight {
     /// Whether a durable store keeps the request, so that it goes on where this is dropped: in another process, or the next.
     #[must_use]
     pub fn is_stored(&self) -> bool {
-        self.entry.account.registry.store.is_some()
+        self.entry.ledger.registry.store.is_some()
     }
 
     /// How many attempts have begun, those of earlier processes included.
@@ -129,10 +129,10 @@ impl InFlight {
         self.end_attempt_unexplained();
         self.attempts += 1;
         if self.attempts > 1 {
-            self.entry.account.retried();
+            self.entry.ledger.retried();
         }
         if self.has_observer() {
-            let now = self.entry.account.registry.clock.now();
+            let now = self.entry.ledger.registry.clock.now();
             self.began = Some(now);
             let queued = now.saturating_duration_since(self.due);
             self.entry
@@ -143,14 +143,14 @@ impl InFlight {
     /// Whether anyone is told of attempts, so that it is worth finding out what to tell.
     #[must_use]
     pub fn has_observer(&self) -> bool {
-        !self.entry.account.registry.observers.is_empty()
+        !self.entry.ledger.registry.observers.is_empty()
     }
 
     /// Tells the observers how the attempt that is under way went. A second call does nothing. Without a call they are told when the
     /// request ends or waits, with what can be seen from that.
     pub fn end_attempt(&mut self, result: AttemptResult<'_>) {
         if let Some(began) = self.began.take() {
-            let duration = self.entry.account.registry.clock.now().saturating_duration_since(began);
+            let duration = self.entry.ledger.registry.clock.now().saturating_duration_since(began);
             self.entry.tell_attempt_ended(self.attempts, duration, result);
         }
     }
@@ -186,7 +186,7 @@ impl InFlight {
         let effect = if self.entry.reads_only() { Effect::None } else { effect };
         if let Ok((Transition::To(_), _)) = self.entry.handover.advance(Event::Wait(effect)) {
             self.phase = Phase::Waiting;
-            self.entry.account.back_to_queue(self.entry.priority);
+            self.entry.ledger.back_to_queue(self.entry.priority);
         }
     }
 
@@ -221,13 +221,13 @@ impl InFlight {
             return true;
         }
         self.phase = Phase::Sent;
-        let account = &self.entry.account;
-        account.left_queue_again(self.entry.priority);
+        let ledger = &self.entry.ledger;
+        ledger.left_queue_again(self.entry.priority);
         let goes_on = self.entry.handover.advance(Event::Send).is_ok();
         if goes_on {
-            account.sent();
+            ledger.sent();
         } else if self.entry.left_cancelled() {
-            account.registry.cancelled_waiting.fetch_sub(1, Ordering::SeqCst);
+            ledger.registry.cancelled_waiting.fetch_sub(1, Ordering::SeqCst);
         }
         goes_on
     }

@@ -31,7 +31,6 @@
     reason = "an `Outcome` is stored once and shared; boxing its failure would only move the bytes"
 )]
 
-mod account;
 mod batch;
 mod clock;
 mod counters;
@@ -46,6 +45,7 @@ mod handover;
 mod id;
 mod in_flight;
 mod journal;
+mod ledger;
 mod observer;
 mod outcome;
 mod policy;

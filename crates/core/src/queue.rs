@@ -187,7 +187,7 @@ impl Job {
     /// Hands the request over to whoever works on the store.
     pub(crate) fn hand_over(mut self) {
         if let Some((entry, _)) = self.inner.take() {
-            entry.account.left_queue(entry.priority);
+            entry.ledger.left_queue(entry.priority);
             entry.left_cancelled();
         }
     }
@@ -232,6 +232,12 @@ impl Job {
         self.entry().is_none_or(|entry| entry.handover.state().is_ended())
     }
 
+    /// Whether a durable store keeps the request, so that it goes on where this is dropped: in another process, or the next.
+    #[must_use]
+    pub fn is_stored(&self) -> bool {
+        self.entry().is_some_and(|entry| entry.ledger.registry.store.is_some())
+    }
+
     /// Ends the request as overdue, with nothing sent.
     pub fn expire(self) {
         self.end_overdue();
@@ -261,12 +267,12 @@ impl Job {
         let Some((entry, request)) = self.inner.take() else {
             return Start(StartState::Over);
         };
-        entry.account.left_queue(entry.priority);
+        entry.ledger.left_queue(entry.priority);
         if entry.handover.state().is_ended() {
             entry.left_cancelled();
             return Start(StartState::Over);
         }
-        if entry.account.registry.clock.now() >= entry.deadline {
+        if entry.ledger.registry.clock.now() >= entry.deadline {
             entry.end(Event::DeadlinePassed(effect), Err(overdue(effect)));
             return Start(StartState::Over);
         }
@@ -277,7 +283,7 @@ impl Job {
 impl Start {
     /// Has the store write that the request's next attempt is about to leave.
     pub(crate) fn of(in_flight: InFlight) -> Self {
-        match &in_flight.entry.account.registry.store {
+        match &in_flight.entry.ledger.registry.store {
             None => Start(StartState::Ready(in_flight)),
             Some(store) => {
                 let slot = Arc::new(Mutex::new(Slot::default()));
@@ -306,7 +312,7 @@ impl Drop for Job {
     fn drop(&mut self) {
         let effect = self.effect();
         let Some((entry, _)) = self.inner.take() else { return };
-        entry.account.left_queue(entry.priority);
+        entry.ledger.left_queue(entry.priority);
         entry.left_cancelled();
         if entry.leave() {
             return;

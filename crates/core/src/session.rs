@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::account::{Account, Places};
 use crate::batch::{Batch, BatchOptions};
 use crate::counters::Counters;
 use crate::durable::Restored;
 use crate::entry::{Entry, event_of};
 use crate::given_keys::GivenKeys;
 use crate::group::Group;
+use crate::ledger::{Ledger, Places};
 use crate::registry::RegistryShared;
 use crate::state::{Event, InvalidEvent, State, Transition, transition};
 use crate::sync::Mutex;
@@ -56,7 +56,7 @@ impl Hasher for IdHasher {
 pub(crate) type Entries = HashMap<RequestId, Arc<Entry>, BuildHasherDefault<IdHasher>>;
 
 struct SessionShared {
-    account: Arc<Account>,
+    ledger: Arc<Ledger>,
     shards: Box<[Mutex<Entries>]>,
     /// The keys that callers have given.
     given_keys: Mutex<GivenKeys>,
@@ -69,7 +69,7 @@ struct SessionShared {
 
 impl Drop for SessionShared {
     fn drop(&mut self) {
-        self.account.registry.sessions.lock().remove(&self.account.id);
+        self.ledger.registry.sessions.lock().remove(&self.ledger.id);
     }
 }
 
@@ -112,7 +112,7 @@ impl Session {
         calls: Option<Arc<dyn Calls>>,
     ) -> Self {
         let shared = Arc::new(SessionShared {
-            account: Arc::new(Account {
+            ledger: Arc::new(Ledger {
                 id,
                 registry,
                 limits,
@@ -128,7 +128,7 @@ impl Session {
             closed: AtomicBool::new(false),
         });
         let weak = WeakSession(Arc::downgrade(&shared));
-        shared.account.registry.sessions.lock().insert(id, weak);
+        shared.ledger.registry.sessions.lock().insert(id, weak);
         Self(shared)
     }
 
@@ -147,21 +147,21 @@ impl Session {
     /// no more than that this process leaves it.
     #[must_use]
     pub fn is_shut_down(&self) -> bool {
-        self.0.account.registry.closed.load(Ordering::SeqCst)
+        self.0.ledger.registry.closed.load(Ordering::SeqCst)
     }
 
     pub(crate) fn restored_requests(&self) -> &Mutex<HashMap<RequestId, Restored>> {
         &self.0.restored
     }
 
-    pub(crate) fn account(&self) -> &Arc<Account> {
-        &self.0.account
+    pub(crate) fn ledger(&self) -> &Arc<Ledger> {
+        &self.0.ledger
     }
 
     /// The session's number in its registry.
     #[must_use]
     pub fn id(&self) -> u64 {
-        self.0.account.id
+        self.0.ledger.id
     }
 
     /// Accepts a request and gives its id at once, without waiting for anything.
@@ -205,7 +205,7 @@ impl Session {
     /// How much of the registry the session may use.
     #[must_use]
     pub fn limits(&self) -> SessionLimits {
-        self.0.account.limits
+        self.0.ledger.limits
     }
 
     /// Accepts a request as soon as there is room for it. The future may run on any executor, and is cancelled by dropping it.
@@ -269,7 +269,7 @@ impl Session {
     /// [`WaitError`] where the time ran out, or the id is not known in this session.
     pub fn wait(&self, id: RequestId, timeout: Option<Duration>) -> Result<Arc<Outcome>, WaitError> {
         let wait = self.wait_async(id).ok_or(WaitError::Unknown)?;
-        block_on_for(wait, timeout, &*self.0.account.registry.clock).ok_or(WaitError::Timeout)
+        block_on_for(wait, timeout, &*self.0.ledger.registry.clock).ok_or(WaitError::Timeout)
     }
 
     /// A future of the request's ending, for any executor. `None` where the id is not known in this session.
@@ -286,7 +286,7 @@ impl Session {
 
     /// A future that is ready once none of the session's requests is pending.
     pub fn drained(&self) -> Drained {
-        Drained::new(Arc::clone(&self.0.account))
+        Drained::new(Arc::clone(&self.0.ledger))
     }
 
     /// Calls a request back that has not been sent, or that was refused and waits to be sent again. Gives whether it is cancelled
@@ -371,7 +371,7 @@ impl Session {
     /// How many requests are pending.
     #[must_use]
     pub fn pending(&self) -> usize {
-        self.0.account.places.pending()
+        self.0.ledger.places.pending()
     }
 
     /// How many requests are known: pending ones, and ended ones that are kept.
@@ -389,14 +389,14 @@ impl Session {
     /// What has happened so far in this session.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.0.account.counters.snapshot()
+        self.0.ledger.counters.snapshot()
     }
 
     /// Says that the script of this session has ended: from now on its results are kept only for the registry's retention.
     /// Pending requests go on. A second call does nothing.
     pub fn close(&self) {
         if !self.0.closed.swap(true, Ordering::SeqCst) {
-            self.0.account.registry.retain_until_expired(self.id());
+            self.0.ledger.registry.retain_until_expired(self.id());
         }
     }
 

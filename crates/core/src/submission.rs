@@ -40,8 +40,8 @@ type Refused = (SubmitErrorKind, Box<Request>);
 
 impl Session {
     pub(crate) fn submit_in(&self, group: Option<&Arc<Group>>, request: Request) -> Result<RequestId, SubmitError> {
-        let account = self.account();
-        if let Err(kind) = account.reserve(1) {
+        let ledger = self.ledger();
+        if let Err(kind) = ledger.reserve(1) {
             return Err(SubmitError::new(kind, request));
         }
         match self.register(group, request) {
@@ -51,11 +51,11 @@ impl Session {
                 Ok(id)
             }
             Ok(Registered::Known(id, _)) => {
-                account.withdraw();
+                ledger.withdraw();
                 Ok(id)
             }
             Err((kind, request)) => {
-                account.withdraw();
+                ledger.withdraw();
                 Err(SubmitError::new(kind, *request))
             }
         }
@@ -66,9 +66,9 @@ impl Session {
         group: Option<&Arc<Group>>,
         requests: Vec<Request>,
     ) -> Result<Vec<RequestId>, SubmitAllError> {
-        let account = self.account();
+        let ledger = self.ledger();
         let count = requests.len();
-        if let Err(kind) = account.reserve(count) {
+        if let Err(kind) = ledger.reserve(count) {
             return Err(SubmitAllError::new(kind, requests));
         }
         let mut registered = Vec::with_capacity(count);
@@ -80,7 +80,7 @@ impl Session {
                     let mut all: Vec<_> = registered.into_iter().map(|one| self.take_back(one)).collect();
                     all.push(*refused);
                     all.extend(requests);
-                    (0..count).for_each(|_| account.withdraw());
+                    (0..count).for_each(|_| ledger.withdraw());
                     return Err(SubmitAllError::new(kind, all));
                 }
             }
@@ -95,7 +95,7 @@ impl Session {
                 }
                 Registered::Known(id, _) => {
                     ids.push(id);
-                    account.withdraw();
+                    ledger.withdraw();
                 }
             }
         }
@@ -108,7 +108,7 @@ impl Session {
     fn register(&self, group: Option<&Arc<Group>>, mut request: Request) -> Result<Registered, Refused> {
         let call = self.next_call();
         let id = call.as_ref().map_or_else(RequestId::random, Call::request_id);
-        let prepare = self.account().registry.on_submit.as_deref();
+        let prepare = self.ledger().registry.on_submit.as_deref();
         if call.is_some() {
             let mut prepared = request.clone();
             if let Some(prepare) = prepare {
@@ -124,7 +124,7 @@ impl Session {
             }
         }
         let member = group.map(Group::join);
-        let entry = Arc::new(Entry::new(id, Arc::clone(self.account()), &request, member));
+        let entry = Arc::new(Entry::new(id, Arc::clone(self.ledger()), &request, member));
         self.shard(id).lock().insert(id, Arc::clone(&entry));
         // Generated keys are new each time, so that only those pay who bring one.
         if matches!(request.idempotency_key, IdempotencyKey::Given(_)) && !self.claim_key(id, &request) {
@@ -166,11 +166,11 @@ impl Session {
             mut request,
             call,
         } = new;
-        let account = self.account();
-        let registry = &account.registry;
+        let ledger = self.ledger();
+        let registry = &ledger.registry;
         let id = entry.id;
         registry.queued[entry.priority.level()].fetch_add(1, Ordering::Relaxed);
-        account.counters.submitted();
+        ledger.counters.submitted();
         registry.counters.submitted();
         registry.pending.fetch_add(1, Ordering::SeqCst);
         entry.tell_submitted();
@@ -184,7 +184,7 @@ impl Session {
         }
         let row = Row {
             id,
-            session: account.id,
+            session: ledger.id,
             request: request.clone(),
             deadline: entry.deadline.saturating_duration_since(entry.submitted),
             call,
@@ -195,7 +195,7 @@ impl Session {
 
     /// Has the store write these requests, all or none, and then sends them on their way.
     fn record(&self, requests: Vec<ToRecord>) {
-        let registry = &self.account().registry;
+        let registry = &self.ledger().registry;
         let Some(store) = registry.store.as_ref().filter(|_| !requests.is_empty()) else {
             return;
         };
@@ -233,7 +233,7 @@ fn send(entry: &Arc<Entry>, job: Job, shared: bool) {
 
 /// Ends a request that the store has not written.
 fn refuse(entry: &Arc<Entry>, job: Job, error: &Arc<StoreError>) {
-    let known = entry.account.registry.elsewhere.lock().remove(&entry.id);
+    let known = entry.ledger.registry.elsewhere.lock().remove(&entry.id);
     drop(known);
     let mut failure = Failure::new(FailureKind::Store, Effect::None, error.to_string());
     failure.source = Some(Arc::clone(error) as _);

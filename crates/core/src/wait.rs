@@ -8,9 +8,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::Duration;
 
-use crate::account::Account;
 use crate::entry::Entry;
 use crate::group::Group;
+use crate::ledger::Ledger;
 use crate::registry::RegistryShared;
 use crate::session::Session;
 use crate::waiters::WaiterList;
@@ -87,13 +87,13 @@ impl Drop for Recorded {
 #[must_use = "a future does nothing unless it is polled"]
 #[derive(Debug)]
 pub struct Drained {
-    account: Arc<Account>,
+    ledger: Arc<Ledger>,
     key: Option<u64>,
 }
 
 impl Drained {
-    pub(crate) fn new(account: Arc<Account>) -> Self {
-        Self { account, key: None }
+    pub(crate) fn new(ledger: Arc<Ledger>) -> Self {
+        Self { ledger, key: None }
     }
 }
 
@@ -103,8 +103,8 @@ impl Future for Drained {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         // Registered before the last look, so that a request that ends in between is seen or wakes.
-        this.account.idle.register(&mut this.key, cx.waker());
-        if this.account.places.pending() == 0 {
+        this.ledger.idle.register(&mut this.key, cx.waker());
+        if this.ledger.places.pending() == 0 {
             Poll::Ready(())
         } else {
             Poll::Pending
@@ -115,7 +115,7 @@ impl Future for Drained {
 impl Drop for Drained {
     fn drop(&mut self) {
         if let Some(key) = self.key {
-            self.account.idle.forget(key);
+            self.ledger.idle.forget(key);
         }
     }
 }
@@ -147,10 +147,10 @@ impl Line {
         }
     }
 
-    fn waiters(self, account: &Account) -> &WaiterList {
+    fn waiters(self, ledger: &Ledger) -> &WaiterList {
         match self {
-            Self::Session => &account.room,
-            Self::Queue => &account.registry.room,
+            Self::Session => &ledger.room,
+            Self::Queue => &ledger.registry.room,
         }
     }
 }
@@ -170,17 +170,17 @@ impl SubmitWhenRoom {
         if self.place.is_some_and(|(current, _)| current != line) {
             self.leave_line(false);
         }
-        let account = self.session.account();
+        let ledger = self.session.ledger();
         let mut key = self.place.map(|(_, key)| key);
-        line.waiters(account).register(&mut key, waker);
+        line.waiters(ledger).register(&mut key, waker);
         self.place = key.map(|key| (line, key));
-        account.registry.closing.register(&mut self.closing, waker);
+        ledger.registry.closing.register(&mut self.closing, waker);
     }
 
     /// A wake-up that came here and was not used goes to the next one in line.
     fn leave_line(&mut self, used: bool) {
         let Some((line, key)) = self.place.take() else { return };
-        let waiters = line.waiters(self.session.account());
+        let waiters = line.waiters(self.session.ledger());
         if !waiters.forget(key) && !used {
             waiters.wake_one();
         }
@@ -222,7 +222,7 @@ impl Drop for SubmitWhenRoom {
     fn drop(&mut self) {
         self.leave_line(false);
         if let Some(key) = self.closing {
-            self.session.account().registry.closing.forget(key);
+            self.session.ledger().registry.closing.forget(key);
         }
     }
 }

@@ -335,7 +335,7 @@ fn unfinished_requests(unfinished: usize) -> Option<String> {
         several => format!("{several} requests were"),
     };
     Some(format!(
-        "{requests} sent and had not been answered when the script's time was over: what became of them is unknown"
+        "{requests} still under way when the script's time was over: what became of them is unknown"
     ))
 }
 

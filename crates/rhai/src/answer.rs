@@ -11,6 +11,7 @@ use rhai::{Array, Blob, Dynamic, EvalAltResult, ImmutableString, Map, Position};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};
 
+use crate::argument::value_type;
 use crate::error::{describe, script_error, thrown};
 use crate::heap::uncharged;
 use crate::package::Answer;
@@ -163,7 +164,7 @@ fn to_json(value: &Dynamic, depth: usize) -> Result<Value, String> {
         let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
         return Ok(json!({ "$blob": digits.collect::<String>() }));
     }
-    Err(format!("a value of type {}", value.type_name()))
+    Err(format!("a value of type {}", value_type(value)))
 }
 
 /// Reads a value without a copy in between: what is made is the script's memory, and nothing else is.

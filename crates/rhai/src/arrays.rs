@@ -8,6 +8,7 @@ use rhai::{
     Array, Dynamic, EvalAltResult, FnPtr, FuncRegistration, INT, ImmutableString, Module, NativeCallContext, Position,
 };
 
+use crate::argument::value_type;
 use crate::bounded::reserve;
 use crate::compare::same;
 use crate::coroutine::breathe;
@@ -125,7 +126,7 @@ fn sort(array: &mut Array, compare: impl Fn(&Dynamic, &Dynamic) -> Ordering) -> 
         TypeId::of::<ImmutableString>(),
     ];
     if array.len() > 1 && !ordered.contains(&first.type_id()) {
-        let text = format!("elements of {} cannot be sorted", first.type_name());
+        let text = format!("elements of {} cannot be sorted", value_type(first));
         return Err(unsortable(text));
     }
     // A comparison has no other way out of the middle of a sort, which leaves every element in the array.
@@ -210,6 +211,30 @@ fn register_search(module: &mut Module) {
         });
         failed.map_or(Ok(()), Err)
     });
+    function("dedup").set_into_module(
+        module,
+        |ctx: NativeCallContext, array: &mut Array, is_same: FnPtr| -> Answer<()> { dedup_by(&ctx, array, &is_same) },
+    );
+}
+
+/// Leaves out each element that is the same as the one kept before it, by a function of the script. What it throws ends that, with the
+/// array as it was.
+fn dedup_by(ctx: &NativeCallContext, array: &mut Array, is_same: &FnPtr) -> Answer<()> {
+    reserve(array.len())?;
+    let mut last = 0;
+    let mut stays = vec![true; array.len()];
+    for at in 1..array.len() {
+        breathe().map_err(terminated)?;
+        let told = is_same.call_raw(ctx, None, [array[last].clone(), array[at].clone()])?;
+        // As Rhai has it: what is no boolean is no.
+        stays[at] = !told.as_bool().unwrap_or(false);
+        if stays[at] {
+            last = at;
+        }
+    }
+    let mut stays = stays.into_iter();
+    array.retain(|_| stays.next().unwrap_or(true));
+    Ok(())
 }
 
 /// Where, from `start` on, the first element lies that equals `value`.

@@ -7,8 +7,9 @@ use inflight_core::{Failure, OnFailure, Outcome, Progress, RequestId, Session};
 use rhai::{Dynamic, FnPtr, FuncRegistration, INT, ImmutableString, Map, Module, NativeCallContext, Position, Shared};
 
 use crate::answer::Told;
+use crate::argument::invalid_argument;
 use crate::collect::{collect, is_collecting, refused};
-use crate::combine::{Names, failure_of, invalid, settled_map};
+use crate::combine::{Names, failure_of, settled_map};
 use crate::error::{failure_map, script_error};
 use crate::heap::{Hosted, uncharged};
 use crate::outside::{OutsideCall, announce_again, end_run, recorded, refusal, was_submitted};
@@ -289,12 +290,16 @@ impl Inner {
             ));
         }
         if !self.requests.is_empty() && self.names.is_empty() == name.is_some() {
-            return Err(invalid("a batch has either names for all its requests or for none"));
+            return Err(invalid_argument(
+                "a batch has either names for all its requests or for none",
+            ));
         }
         match name {
             Some(name) if self.names.contains(name) => {
                 let name: String = name.chars().take(80).collect();
-                Err(invalid(&format!("the batch has a request named `{name}` already")))
+                Err(invalid_argument(&format!(
+                    "the batch has a request named `{name}` already"
+                )))
             }
             _ => Ok(()),
         }

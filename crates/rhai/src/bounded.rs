@@ -3,14 +3,13 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use rhai::{Array, Blob, Dynamic, EvalAltResult, FuncRegistration, INT, ImmutableString, Module};
+use rhai::{Array, Blob, Dynamic, FuncRegistration, INT, ImmutableString, Module};
 
 use crate::coroutine::running;
 use crate::heap::has_room_for;
+use crate::package::Answer;
 use crate::state::Stop;
 use crate::wait::terminated;
-
-type Answer<T> = Result<T, Box<EvalAltResult>>;
 
 /// What a value in an array costs, without what it points to.
 const VALUE: usize = size_of::<Dynamic>();

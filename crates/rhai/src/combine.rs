@@ -12,7 +12,8 @@ use inflight_core::{Effect, Outcome, Wait};
 use rhai::{Array, Dynamic, EvalAltResult, INT, ImmutableString, Map, Module, NativeCallContext};
 
 use crate::answer::Told;
-use crate::error::{error_map, error_text, failure_map, script_error, thrown};
+use crate::argument::{invalid_argument, text_argument, wrong_type};
+use crate::error::{error_map, error_text, failure_map, thrown};
 use crate::heap::uncharged;
 use crate::object::result_value;
 use crate::outside::OutsideCall;
@@ -85,12 +86,7 @@ struct Together {
 
 impl Together {
     fn of(ctx: &NativeCallContext, ids: &Dynamic) -> Answer<Self> {
-        let id = |value: &Dynamic| {
-            value
-                .read_lock::<ImmutableString>()
-                .map(|text| text.clone())
-                .ok_or_else(|| invalid(&format!("a request id is a text, not {}", value.type_name())))
-        };
+        let id = |value: &Dynamic| text_argument("a request id", value);
         let (names, ids) = if let Some(list) = ids.read_lock::<Array>() {
             (
                 Names::List(list.len()),
@@ -100,10 +96,7 @@ impl Together {
             let names = map.keys().map(|name| name.as_str().into()).collect();
             (Names::Map(names), map.values().map(id).collect::<Answer<Vec<_>>>()?)
         } else {
-            return Err(invalid(&format!(
-                "a list or a map of request ids is needed, not {}",
-                ids.type_name()
-            )));
+            return Err(wrong_type("the argument", "a list or a map of request ids", ids));
         };
         let endings = ids.iter().enumerate().map(|(index, id)| {
             let (session, request) = known(ctx, id)?;
@@ -233,7 +226,7 @@ fn await_any(ctx: &NativeCallContext, ids: &Dynamic, limit: Option<Duration>) ->
         return Err(out_of_time(limit));
     }
     if errors.is_empty() {
-        return Err(invalid("there is no request to wait for"));
+        return Err(invalid_argument("there is no request to wait for"));
     }
     errors.sort_by_key(|(index, _)| *index);
     let texts: Vec<String> = errors.iter().filter_map(|(_, error)| error_text(error)).collect();
@@ -261,7 +254,7 @@ fn await_race(ctx: &NativeCallContext, ids: &Dynamic, limit: Option<Duration>) -
             Ok(success) => Ok(together.take_names().one(index, result_value(success)?)),
             Err(_) => Err(failure_of(&together.names, index, Some(&outcome))),
         },
-        None if in_time => Err(invalid("there is no request to wait for")),
+        None if in_time => Err(invalid_argument("there is no request to wait for")),
         None => Err(out_of_time(limit)),
     }
 }
@@ -269,7 +262,7 @@ fn await_race(ctx: &NativeCallContext, ids: &Dynamic, limit: Option<Duration>) -
 /// The failure that is thrown, with the name of its request in the field `which`.
 pub(crate) fn failure_of(names: &Names, index: usize, outcome: Option<&Outcome>) -> Box<EvalAltResult> {
     let Some(Err(failure)) = outcome else {
-        return invalid("the request did not fail");
+        return invalid_argument("the request did not fail");
     };
     let mut map = failure_map(failure);
     let name = names.name(index);
@@ -283,10 +276,6 @@ pub(crate) fn value_of(error: EvalAltResult) -> Dynamic {
         EvalAltResult::ErrorRuntime(value, _) => value,
         other => other.to_string().into(),
     }
-}
-
-pub(crate) fn invalid(message: &str) -> Box<EvalAltResult> {
-    script_error("invalid_argument", message)
 }
 
 fn out_of_time(limit: Option<Duration>) -> Box<EvalAltResult> {

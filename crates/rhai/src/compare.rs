@@ -4,10 +4,9 @@ use rhai::{Array, Dynamic, EvalAltResult, FuncRegistration, Map, Module, NativeC
 
 use crate::coroutine::breathe;
 use crate::error::script_error;
+use crate::package::Answer;
 use crate::text::MAX_DEPTH;
 use crate::wait::terminated;
-
-type Answer<T> = Result<T, Box<EvalAltResult>>;
 
 pub(crate) fn register(module: &mut Module) {
     for (operator, equal) in [("==", true), ("!=", false)] {

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use rhai::{AST, Dynamic, Engine, EvalAltResult, FuncArgs, ModuleResolver, Position, Scope, Variant};
 
+use crate::argument::value_type;
 use crate::coroutine::{on_operation, running};
 use crate::error::{ScriptError, ScriptErrorKind};
 use crate::fiber::{Fiber, Limits};
@@ -239,7 +240,7 @@ impl Script {
 
 /// The value as the type that the host asked for.
 fn typed<T: Variant + Clone>(value: Dynamic) -> Result<T, ScriptError> {
-    let found = value.type_name();
+    let found = value_type(&value).to_owned();
     value.try_cast_result::<T>().map_err(|_| {
         ScriptError::new(
             ScriptErrorKind::Runtime,

@@ -97,10 +97,7 @@ pub(crate) fn not_submitted(reason: SubmitErrorKind) -> Box<EvalAltResult> {
 #[must_use]
 pub(crate) fn result_error(error: ResultError) -> Box<EvalAltResult> {
     match error {
-        ResultError::Unknown => script_error(
-            "unknown_request",
-            "unknown request: no request of this script has that id",
-        ),
+        ResultError::Unknown => script_error("unknown_request", "no request of this script has that id"),
         ResultError::Pending => thrown(error_map(
             "not_completed",
             "not completed yet: ask is_complete first, or use await_result",

@@ -31,6 +31,7 @@
 
 mod admission;
 mod answer;
+mod argument;
 mod arrays;
 mod async_fn;
 mod batch;
@@ -71,6 +72,7 @@ mod wait;
 mod wakeups;
 
 pub use admission::{FiberCounts, fiber_counts, max_live_fibers, set_max_live_fibers};
+pub use argument::{invalid_argument, text_argument, value_type, wrong_type};
 pub use async_fn::{AsyncFn, ScriptFn, register_async_fn};
 pub use batch::Batch;
 pub use collect::{DefaultPriority, batch_priority};

@@ -1,9 +1,9 @@
 //! The options of `batch` and `each`.
 
 use inflight_core::{BatchOptions, OnFailure, Priority};
-use rhai::{Dynamic, FnPtr, ImmutableString, Map};
+use rhai::{Dynamic, FnPtr, Map};
 
-use crate::combine::invalid;
+use crate::argument::{invalid_argument, text_argument, wrong_type};
 use crate::package::Answer;
 
 /// The options that `batch` takes.
@@ -29,7 +29,7 @@ impl Settings {
             if !known.contains(&name.as_str()) {
                 let name: String = name.chars().take(80).collect();
                 let known = known.join(", ");
-                return Err(invalid(&format!("`{name}` is no option: known are {known}")));
+                return Err(invalid_argument(&format!("`{name}` is no option: known are {known}")));
             }
             if !value.is_unit() {
                 settings.set(name, value)?;
@@ -42,15 +42,16 @@ impl Settings {
         match name {
             "concurrency" => self.batch.concurrency = Some(concurrency(value)?),
             "on_failure" => {
-                self.batch.on_failure = match text(name, value)?.as_str() {
+                self.batch.on_failure = match text_argument(format_args!("`{name}`"), value)?.as_str() {
                     "stop" => OnFailure::Stop,
                     "carry_on" => OnFailure::CarryOn,
-                    _ => return Err(invalid("`on_failure` must be stop or carry_on")),
+                    _ => return Err(invalid_argument("`on_failure` must be stop or carry_on")),
                 }
             }
             "priority" => {
-                let priority = Priority::from_name(&text(name, value)?);
-                self.priority = Some(priority.ok_or_else(|| invalid("`priority` must be high, normal or low"))?);
+                let priority = Priority::from_name(&text_argument(format_args!("`{name}`"), value)?);
+                self.priority =
+                    Some(priority.ok_or_else(|| invalid_argument("`priority` must be high, normal or low"))?);
             }
             "on_result" => self.on_result = Some(callback(name, value)?),
             _ => self.on_progress = Some(callback(name, value)?),
@@ -61,16 +62,11 @@ impl Settings {
 
 fn concurrency(value: &Dynamic) -> Answer<usize> {
     let number = value.as_int().ok().filter(|number| *number > 0);
-    let number = number.ok_or_else(|| invalid("`concurrency` must be a whole number, one or more"))?;
+    let number = number.ok_or_else(|| invalid_argument("`concurrency` must be a whole number, one or more"))?;
     Ok(usize::try_from(number).unwrap_or(usize::MAX))
-}
-
-fn text(name: &str, value: &Dynamic) -> Answer<ImmutableString> {
-    let text = value.read_lock::<ImmutableString>().map(|text| text.clone());
-    text.ok_or_else(|| invalid(&format!("`{name}` must be a text, not {}", value.type_name())))
 }
 
 fn callback(name: &str, value: &Dynamic) -> Answer<FnPtr> {
     let function = value.read_lock::<FnPtr>().map(|function| function.clone());
-    function.ok_or_else(|| invalid(&format!("`{name}` must be a function, not {}", value.type_name())))
+    function.ok_or_else(|| wrong_type(format_args!("`{name}`"), "a function", value))
 }

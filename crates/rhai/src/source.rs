@@ -5,7 +5,7 @@ use std::vec;
 
 use rhai::{Array, Dynamic, FnPtr, INT, NativeCallContext};
 
-use crate::combine::invalid;
+use crate::argument::{invalid_argument, value_type};
 use crate::package::Answer;
 
 /// Where the items come from.
@@ -25,12 +25,12 @@ impl Source {
         if let Some(range) = value.read_lock::<RangeInclusive<INT>>() {
             return Ok(Self::Inclusive(range.clone()));
         }
-        let kind = value.type_name();
+        let kind = value_type(&value).to_owned();
         match value.flatten().try_cast_result::<Array>() {
             Ok(array) => Ok(Self::List(array.into_iter())),
             Err(value) => match value.try_cast::<FnPtr>() {
                 Some(function) => Ok(Self::Function(function)),
-                None => Err(invalid(&format!(
+                None => Err(invalid_argument(&format!(
                     "each goes through an array, a range, or a function that gives () at the end, not {kind}"
                 ))),
             },

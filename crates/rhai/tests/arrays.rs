@@ -40,6 +40,9 @@ fn functions_over_arrays_give_what_rhais_own_give() {
         "a.order(|a, b| 0)",
         "a.order_by(|a, b| a.to_debug() <= b.to_debug())",
         "a.dedup(); a",
+        "a.dedup(|a, b| a == b); a",
+        "a.dedup(|a, b| a.to_debug() >= b.to_debug()); a",
+        "a.dedup(|a, b| 0); a",
         "a.contains(2)",
         "2 in a",
         "\"ab\" in a",
@@ -82,11 +85,15 @@ fn a_function_to_sort_by_may_throw_and_may_contradict_itself() {
         "{make} let seen = []; for f in [|a, b| throw `no`, |a, b| `text`] {{
              try {{ a.sort(f); }} catch (error) {{ seen.push(error.to_string()); }}
          }}
+         try {{ a.dedup(|a, b| if b == before[99] {{ throw `the same` }} else {{ true }}); }} catch (error) {{ seen.push(error); }}
          if a != before {{ throw `the array has changed` }}
          `${{seen}}`"
     );
     let seen = eval(&thrown).unwrap();
-    assert!(seen.contains("no") && seen.contains("type string"), "{seen}");
+    assert!(
+        seen.contains("no") && seen.contains("type string") && seen.contains("the same"),
+        "{seen}"
+    );
     // Nobody knows in which order; but nothing panics, not even where that is caught, and nothing is lost.
     let hook = std::panic::take_hook();
     let panicked = Arc::new(AtomicI64::new(0));

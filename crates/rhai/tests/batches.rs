@@ -248,7 +248,10 @@ fn misuse_is_told() {
             r#"batch().add(|| { make_async("a"); make_async("b") })"#,
             "a second request",
         ),
-        (r#"batch().add(|| await_result("x", 1))"#, "unknown request"),
+        (
+            r#"batch().add(|| await_result("x", 1))"#,
+            "no request of this script has that id",
+        ),
         (
             r#"batch().add(|| { sleep(1); make_async("b") })"#,
             "nothing can be waited for",

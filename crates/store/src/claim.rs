@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use inflight_core::{Effect, Failure, FailureKind, IdempotencyKey, Kept, Method, Registry, RequestStatus};
 use sqlx::{AnyConnection, Row as _};
@@ -10,8 +9,7 @@ use tokio::sync::watch;
 
 use crate::QueryError;
 use crate::database::Dialect;
-use crate::encode::outcome_text;
-use crate::keeper::lease_end;
+use crate::lease::lease_end;
 use crate::options::Accounts;
 use crate::rows::{self, KEPT, kept_of};
 use crate::statement::safe;
@@ -256,24 +254,6 @@ fn in_turn(mut candidates: Vec<Candidate>) -> Vec<i64> {
         .collect();
     ordered.sort_unstable();
     ordered.into_iter().map(|(_, _, seq)| seq).collect()
-}
-
-pub(crate) fn cancelled() -> Failure {
-    Failure::new(
-        FailureKind::Cancelled,
-        Effect::None,
-        "the request was cancelled before it was sent",
-    )
-}
-
-/// The outcome of a request that was called back, as its row has it.
-pub(crate) fn cancelled_text() -> String {
-    outcome_text(&Err(cancelled()))
-}
-
-/// How often a lease is renewed while it lasts.
-pub(crate) fn heartbeat(lease: Duration) -> Duration {
-    (lease / 3).max(Duration::from_millis(10))
 }
 
 #[cfg(test)]

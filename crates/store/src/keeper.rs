@@ -10,9 +10,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::QueryError;
-use crate::claim::heartbeat;
 use crate::database::{Location, Type, execute};
 use crate::encode::outcome_of;
+use crate::lease::{heartbeat, lease_end};
 use crate::rows::{id_of, status_of};
 use crate::statement::{fetch, named, safe};
 use crate::store::Shared;
@@ -153,11 +153,6 @@ async fn take_back(shared: &Shared, connection: &mut AnyConnection) -> Result<()
         shared.room.notify_one();
     }
     Ok(())
-}
-
-pub(crate) fn lease_end(shared: &Shared) -> String {
-    let lease = i64::try_from(shared.options.lease.as_millis()).unwrap_or(i64::MAX / 4);
-    format!("{} + {lease}", shared.dialect.now())
 }
 
 /// Deletes what ended longer ago than the retention, and is no run's. What ended before `swept` is not looked at.

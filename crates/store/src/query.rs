@@ -179,7 +179,7 @@ impl DurableStore {
         self.change(
             id,
             format!("{set}, ended_at = {{now}} WHERE id = $1 AND state = 'queued' AND owner IS NULL"),
-            crate::claim::cancelled_text(),
+            crate::rows::cancelled_text(),
         )
     }
 

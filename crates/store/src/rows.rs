@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use inflight_core::{Effect, IdempotencyKey, Kept, Outcome, RequestId, RequestStatus, Row};
+use inflight_core::{Effect, Failure, FailureKind, IdempotencyKey, Kept, Outcome, RequestId, RequestStatus, Row};
 use serde_json::{Value, json};
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
@@ -174,4 +174,18 @@ pub(crate) fn kept_of(row: &AnyRow, now: i64, shared: &Shared) -> Result<(Kept, 
         ended,
     };
     Ok((kept, epoch))
+}
+
+/// How a request ends that was called back before it was sent.
+pub(crate) fn cancelled() -> Failure {
+    Failure::new(
+        FailureKind::Cancelled,
+        Effect::None,
+        "the request was cancelled before it was sent",
+    )
+}
+
+/// The outcome of a request that was called back, as its row has it.
+pub(crate) fn cancelled_text() -> String {
+    outcome_text(&Err(cancelled()))
 }

@@ -10,7 +10,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Connection as _, Row as _};
 
 use crate::database::Dialect;
-use crate::keeper::lease_end;
+use crate::lease::lease_end;
 use crate::rows::{KEPT, kept_of};
 use crate::statement::safe;
 use crate::store::Shared;
@@ -82,15 +82,15 @@ pub struct RunRow {
 #[derive(Debug)]
 pub enum RunStart {
     /// The run is new.
-    New(Run),
+    New(StoredRun),
     /// An earlier process has begun it.
-    Resumed(Run),
+    Resumed(StoredRun),
     /// It has ended. What its starter has kept of that.
     Finished(RunState, Option<String>),
 }
 
 /// A run that this process works on: the journal of its script.
-pub struct Run {
+pub struct StoredRun {
     store: DurableStore,
     shared: Arc<RunShared>,
     entries: Vec<JournalEntry>,
@@ -126,7 +126,7 @@ impl RunShared {
     }
 }
 
-impl Run {
+impl StoredRun {
     /// The run's id.
     #[must_use]
     pub fn id(&self) -> &str {
@@ -163,7 +163,7 @@ impl Run {
     }
 }
 
-impl Journal for Run {
+impl Journal for StoredRun {
     fn entries(&self) -> Result<Vec<JournalEntry>, StoreError> {
         Ok(self.entries.clone())
     }
@@ -192,9 +192,9 @@ impl Journal for Run {
     }
 }
 
-impl fmt::Debug for Run {
+impl fmt::Debug for StoredRun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Run")
+        f.debug_struct("StoredRun")
             .field("id", &self.shared.id)
             .field("entries", &self.entries.len())
             .finish_non_exhaustive()
@@ -265,7 +265,7 @@ impl DurableStore {
                  outcome = $1 WHERE run = $2 AND state = 'queued' AND owner IS NULL"
             );
             sqlx::query(safe(&statement))
-                .bind(crate::claim::cancelled_text())
+                .bind(crate::rows::cancelled_text())
                 .bind(id)
                 .execute(&mut *transaction)
                 .await?;
@@ -427,7 +427,7 @@ async fn begin(
     let entries = entries(&mut transaction, &id).await?;
     let kept = requests(shared, &mut transaction, &id).await?;
     transaction.commit().await?;
-    let run = Run {
+    let run = StoredRun {
         store,
         shared: Arc::new(RunShared {
             id,

@@ -302,7 +302,7 @@ impl Shared {
     pub(crate) fn learn_cancelled(&self, ids: Vec<RequestId>) {
         let Some(registry) = self.registry() else { return };
         for id in ids {
-            registry.learn(id, RequestStatus::Cancelled, Err(claim::cancelled()));
+            registry.learn(id, RequestStatus::Cancelled, Err(crate::rows::cancelled()));
         }
     }
 

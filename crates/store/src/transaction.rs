@@ -355,7 +355,7 @@ impl Writes {
             shared.dialect,
             &statement,
             &rows,
-            Some(&crate::claim::cancelled_text()),
+            Some(&crate::rows::cancelled_text()),
         )
         .await?
         {

@@ -3,17 +3,16 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use inflight_rhai::invalid_argument;
 use inflight_stripe::{Operation, ParamError, Params, RequestOptions, Resource, Value, nearest, resources};
 use rhai::{Dynamic, EvalAltResult, FuncRegistration, ImmutableString, Map, Module, NativeCallContext, Shared};
 
+use crate::Answer;
 use crate::call::StripeCall;
-use crate::configure::invalid;
 use crate::convert::{parameter, parameter_of};
 use crate::host::StripeHost;
 use crate::options::{OPTION_SETTERS, add_options, set_option};
 use crate::pages::{self, StripePages};
-
-type Answer<T> = Result<T, Box<EvalAltResult>>;
 
 /// Names that scripts use for parameters which Stripe spells otherwise: resource, name, Stripe's name.
 const ALIASES: [(&str, &str, &str); 1] = [("price", "amount", "unit_amount")];
@@ -65,7 +64,8 @@ impl StripeBuilder {
                 parts.params.remove(name);
             }
             Some(value) => {
-                check_value(self.resource, operation, name, &value).map_err(|error| invalid(&error.to_string()))?;
+                check_value(self.resource, operation, name, &value)
+                    .map_err(|error| invalid_argument(&error.to_string()))?;
                 parts.params.set(name, value);
             }
         }
@@ -366,7 +366,7 @@ fn register_rest(module: &mut Module, host: &Arc<StripeHost>) {
             if setter(builder.resource, "metadata").is_none() {
                 return Err(unknown_setter(builder.resource, "metadata"));
             }
-            let value = parameter(&value).map_err(|error| invalid(&format!("`metadata`: {error}")))?;
+            let value = parameter(&value).map_err(|error| invalid_argument(&format!("`metadata`: {error}")))?;
             if let Some(value) = value {
                 Shared::make_mut(&mut builder.parts)
                     .params

@@ -1,15 +1,15 @@
 //! What a script calls as a request: by a builder, by `stripe::…::…()` and by `stripe::raw`.
 
 use inflight_core::{Priority, Request};
-use inflight_rhai::{Locals, batch_priority, call_request, locals_of, on_hosts_stack, submit_request, uncharged};
+use inflight_rhai::{
+    Locals, batch_priority, call_request, invalid_argument, locals_of, on_hosts_stack, submit_request, uncharged,
+};
 use inflight_stripe::{Method, Operation, Params, RequestOptions, raw};
-use rhai::{Dynamic, EvalAltResult, ImmutableString, NativeCallContext};
+use rhai::{Dynamic, ImmutableString, NativeCallContext};
 
-use crate::configure::invalid;
+use crate::Answer;
 use crate::host::{StripeConfig, StripeHost};
 use crate::key::ApiKey;
-
-type Answer<T> = Result<T, Box<EvalAltResult>>;
 
 /// The parameter that has a default of the script's configuration.
 const CURRENCY: &str = "currency";
@@ -100,6 +100,6 @@ impl StripeCall<'_> {
                 raw(method, path, params, &options)
             }
         };
-        request.map_err(|error| invalid(&error.to_string()))
+        request.map_err(|error| invalid_argument(&error.to_string()))
     }
 }

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use inflight_core::Priority;
-use inflight_rhai::{duration, locals_of, script_error};
-use rhai::{Dynamic, EvalAltResult, FuncRegistration, ImmutableString, Map, Module, NativeCallContext};
+use inflight_rhai::{duration, invalid_argument, locals_of, script_error, text_argument, wrong_type};
+use rhai::{Dynamic, FuncRegistration, Map, Module, NativeCallContext};
 
+use crate::Answer;
 use crate::host::{AccountKey, StripeConfig, StripeHost};
 use crate::key::{ApiKey, key_of};
 use crate::options::{shortened, unknown_name};
-
-type Answer<T> = Result<T, Box<EvalAltResult>>;
 
 /// What the map may hold.
 pub(crate) const SETTINGS: [&str; 8] = [
@@ -49,7 +48,7 @@ fn configure(ctx: &NativeCallContext, host: &StripeHost, settings: &Map) -> Answ
         ..host.initial()
     };
     if let Some(unknown) = settings.keys().find(|name| !SETTINGS.contains(&name.as_str())) {
-        return Err(invalid(&unknown_setting(unknown)));
+        return Err(invalid_argument(&unknown_setting(unknown)));
     }
     let base_url = text(settings, "base_url")?;
     if base_url.is_some() && !host.options().allow_base_url {
@@ -62,14 +61,14 @@ fn configure(ctx: &NativeCallContext, host: &StripeHost, settings: &Map) -> Answ
         let key = accepted(host, key)?;
         config.account_key = Some(AccountKey::new(host, key, base_url.as_deref()));
     } else if base_url.is_some() {
-        return Err(invalid(
+        return Err(invalid_argument(
             "base_url needs an api_key beside it: a key belongs to one server",
         ));
     }
     config.account = text(settings, "account")?;
     config.context = text(settings, "context")?;
     if config.account.is_some() && config.context.is_some() {
-        return Err(invalid("give either an account or a context, not both"));
+        return Err(invalid_argument("give either an account or a context, not both"));
     }
     config.api_version = text(settings, "api_version")?;
     if let Some(currency) = text(settings, "currency")? {
@@ -92,12 +91,7 @@ pub(crate) fn unknown_setting(name: &str) -> String {
 
 fn accepted(host: &StripeHost, value: &Dynamic) -> Answer<ApiKey> {
     let key = key_of(value)
-        .ok_or_else(|| {
-            invalid(&format!(
-                "the API key must be STRIPE_API_KEY or a text, not {}",
-                value.type_name()
-            ))
-        })?
+        .ok_or_else(|| wrong_type("the API key", "STRIPE_API_KEY or a text", value))?
         .map_err(|error| script_error("invalid_key", &error.to_string()))?;
     if key.is_live() && !host.options().allow_live_keys {
         return Err(script_error(
@@ -114,7 +108,7 @@ fn accepted(host: &StripeHost, value: &Dynamic) -> Answer<ApiKey> {
 /// The priority of that name.
 pub(crate) fn priority_of(name: &str) -> Answer<Priority> {
     Priority::from_name(name).ok_or_else(|| {
-        invalid(&format!(
+        invalid_argument(&format!(
             "the priority must be high, normal or low, not `{}`",
             shortened(name)
         ))
@@ -126,29 +120,17 @@ pub(crate) fn timeout_of(seconds: &Dynamic) -> Answer<std::time::Duration> {
     let number = seconds
         .as_float()
         .or_else(|_| seconds.as_int().map(|whole| whole as f64))
-        .map_err(|_| {
-            invalid(&format!(
-                "the timeout must be a number of seconds, not {}",
-                seconds.type_name()
-            ))
-        })?;
+        .map_err(|_| wrong_type("the timeout", "a number of seconds", seconds))?;
     if number <= 0.0 {
-        return Err(invalid("the timeout must be more than zero"));
+        return Err(invalid_argument("the timeout must be more than zero"));
     }
     duration(number, "the timeout")
-}
-
-pub(crate) fn invalid(message: &str) -> Box<EvalAltResult> {
-    script_error("invalid_argument", message)
 }
 
 fn text(settings: &Map, name: &str) -> Answer<Option<String>> {
     match settings.get(name) {
         None => Ok(None),
         Some(value) if value.is_unit() => Ok(None),
-        Some(value) => match value.read_lock::<ImmutableString>() {
-            Some(text) => Ok(Some(text.to_string())),
-            None => Err(invalid(&format!("`{name}` must be a text, not {}", value.type_name()))),
-        },
+        Some(value) => Ok(Some(text_argument(format_args!("`{name}`"), value)?.to_string())),
     }
 }

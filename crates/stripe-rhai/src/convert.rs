@@ -1,9 +1,9 @@
 //! Script values as parameters.
 
+use inflight_rhai::{invalid_argument, value_type};
 use inflight_stripe::{Kind, Operation, Params, Value};
 use rhai::{Array, Blob, Dynamic, EvalAltResult, ImmutableString, Map};
 
-use crate::configure::invalid;
 use crate::host::StripeHost;
 use crate::upload::upload;
 
@@ -69,7 +69,7 @@ fn nested(value: &Dynamic, depth: usize) -> Result<Option<Value>, NotAParameter>
         }
         return Ok(Some(Value::Map(params)));
     }
-    Err(NotAParameter::Type(value.type_name().to_owned()))
+    Err(NotAParameter::Type(value_type(value).to_owned()))
 }
 
 /// One parameter of this operation, which may be a file.
@@ -83,7 +83,7 @@ pub(crate) fn parameter_of(
     if is_file && !value.is_unit() {
         return Ok(Some(upload(host, value)?.into()));
     }
-    parameter(value).map_err(|error| invalid(&format!("`{name}`: {error}")))
+    parameter(value).map_err(|error| invalid_argument(&format!("`{name}`: {error}")))
 }
 
 /// A script's map as parameters of this operation.
@@ -101,7 +101,7 @@ pub(crate) fn parameters(host: &StripeHost, map: &Map) -> Result<Params, Box<Eva
         if value.is::<Blob>() {
             return Ok(Some(upload(host, value)?.into()));
         }
-        parameter(value).map_err(|error| invalid(&format!("`{name}`: {error}")))
+        parameter(value).map_err(|error| invalid_argument(&format!("`{name}`: {error}")))
     })
 }
 

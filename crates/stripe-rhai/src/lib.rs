@@ -52,6 +52,9 @@ pub use package::StripePackage;
 pub use pages::StripePages;
 pub use reference::reference;
 
+/// What a function that a script calls gives.
+type Answer<T> = Result<T, Box<rhai::EvalAltResult>>;
+
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

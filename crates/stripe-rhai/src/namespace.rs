@@ -3,22 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use inflight_rhai::{invalid_argument, text_argument, wrong_type};
 use inflight_stripe::pages::Pages;
 use inflight_stripe::{Method, Operation, Params, RequestOptions, nearest, operations, resources};
-use rhai::{
-    Dynamic, EvalAltResult, FuncRegistration, ImmutableString, Map, Module, NativeCallContext, RhaiFunc, Shared,
-};
+use rhai::{Dynamic, FuncRegistration, ImmutableString, Map, Module, NativeCallContext, RhaiFunc, Shared};
 
+use crate::Answer;
 use crate::call::StripeCall;
-use crate::configure::invalid;
 use crate::convert::{Unset, parameters, parameters_of};
 use crate::host::StripeHost;
 use crate::key::ApiKey;
 use crate::options::{SESSION_TOKEN, add_options, options_of, shortened};
 use crate::pages::{self, StripePages};
 use crate::webhook;
-
-type Answer<T> = Result<T, Box<EvalAltResult>>;
 
 /// The name of the root module.
 pub(crate) const ROOT: &str = "stripe";
@@ -150,7 +147,7 @@ fn add(
     let body = Shared::new(
         move |ctx: Option<NativeCallContext>, args: &mut [&mut Dynamic]| match &ctx {
             Some(ctx) => body(ctx, args),
-            None => Err(invalid("the function was called without a context")),
+            None => Err(invalid_argument("the function was called without a context")),
         },
     );
     for count in from..=to {
@@ -202,7 +199,9 @@ fn arguments(
 ) -> Answer<Arguments> {
     let (ids, rest) = args.split_at_mut(operation.path_params.len());
     let ids = ids.iter().zip(operation.path_params);
-    let ids = ids.map(|(id, name)| text(id, name)).collect::<Answer<Vec<_>>>()?;
+    let ids = ids
+        .map(|(id, name)| text_argument(format_args!("`{name}`"), id))
+        .collect::<Answer<Vec<_>>>()?;
     let params = match map(rest.first().map(|arg| &**arg), "parameters")? {
         Some(map) => parameters_of(operation, host, &map)?,
         None => Params::new(),
@@ -224,7 +223,7 @@ fn session_token(value: &Dynamic) -> Answer<ApiKey> {
     let text = value.read_lock::<ImmutableString>();
     let token = text.and_then(|text| ApiKey::of_session(&text));
     token.ok_or_else(|| {
-        invalid(&format!(
+        invalid_argument(&format!(
             "`{SESSION_TOKEN}` must be the authentication_token of a session"
         ))
     })
@@ -235,8 +234,8 @@ fn raw_arguments(
     args: &mut [&mut Dynamic],
 ) -> Answer<(Method, ImmutableString, Params, RequestOptions)> {
     let arg = |at: usize| args.get(at).map(|arg| &**arg);
-    let method = text(arg(0).unwrap_or(&Dynamic::UNIT), "method")?;
-    let path = text(arg(1).unwrap_or(&Dynamic::UNIT), "path")?;
+    let method = text_argument("`method`", arg(0).unwrap_or(&Dynamic::UNIT))?;
+    let path = text_argument("`path`", arg(1).unwrap_or(&Dynamic::UNIT))?;
     let params = match map(arg(2), "parameters")? {
         Some(map) => parameters(host, &map)?,
         None => Params::new(),
@@ -248,20 +247,13 @@ fn raw_arguments(
         "PATCH" => Method::Patch,
         "DELETE" => Method::Delete,
         _ => {
-            return Err(invalid(&format!(
+            return Err(invalid_argument(&format!(
                 "the method must be GET, POST, PUT, PATCH or DELETE, not `{}`",
                 shortened(&method)
             )));
         }
     };
     Ok((method, path, params, options(arg(3))?))
-}
-
-fn text(value: &Dynamic, name: &str) -> Answer<ImmutableString> {
-    value
-        .read_lock::<ImmutableString>()
-        .map(|text| text.clone())
-        .ok_or_else(|| invalid(&format!("`{name}` must be a text, not {}", value.type_name())))
 }
 
 /// A map, or nothing for `()`.
@@ -271,7 +263,7 @@ fn map(value: Option<&Dynamic>, what: &str) -> Answer<Option<Map>> {
     };
     match value.read_lock::<Map>() {
         Some(map) => Ok(Some(map.clone())),
-        None => Err(invalid(&format!("the {what} must be a map, not {}", value.type_name()))),
+        None => Err(wrong_type(format_args!("the {what}"), "a map", value)),
     }
 }
 

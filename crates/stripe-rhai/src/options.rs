@@ -1,11 +1,11 @@
 //! How one request is sent: as setters of a builder, and as the last map of a call.
 
+use inflight_rhai::{invalid_argument, text_argument};
 use inflight_stripe::{Operation, RequestOptions, Server, nearest, redacted};
-use rhai::{Dynamic, EvalAltResult, ImmutableString, Map};
+use rhai::{Dynamic, Map};
 
-use crate::configure::{invalid, priority_of, timeout_of};
-
-type Answer<T> = Result<T, Box<EvalAltResult>>;
+use crate::Answer;
+use crate::configure::{priority_of, timeout_of};
 
 /// Setters that say how a request is sent, not what it says.
 pub const OPTION_SETTERS: [&str; 8] = [
@@ -33,12 +33,7 @@ pub(crate) fn options_of(operation: &Operation) -> &'static [&'static str] {
 
 /// Sets one option of this name, which is one of [`OPTION_SETTERS`].
 pub(crate) fn set_option(options: &mut RequestOptions, name: &str, value: &Dynamic) -> Answer<()> {
-    let text = || {
-        value
-            .read_lock::<ImmutableString>()
-            .map(|text| text.to_string())
-            .ok_or_else(|| invalid(&format!("`{name}` must be a text, not {}", value.type_name())))
-    };
+    let text = || text_argument(format_args!("`{name}`"), value).map(String::from);
     match name {
         "idempotency_key" => options.idempotency_key = Some(text()?),
         "stripe_account" => options.stripe_account = Some(text()?),
@@ -54,14 +49,14 @@ pub(crate) fn set_option(options: &mut RequestOptions, name: &str, value: &Dynam
 
 fn retries_of(value: &Dynamic) -> Answer<u32> {
     let number = value.as_int().ok().and_then(|number| u32::try_from(number).ok());
-    number.ok_or_else(|| invalid("`max_retries` must be a whole number, zero or more"))
+    number.ok_or_else(|| invalid_argument("`max_retries` must be a whole number, zero or more"))
 }
 
 /// Sets the options in a script's map. `()` leaves one out. `further` are those that this call has besides, for suggestions.
 pub(crate) fn add_options(options: &mut RequestOptions, map: &Map, further: &[&str]) -> Answer<()> {
     for (name, value) in map {
         if !OPTION_SETTERS.contains(&name.as_str()) {
-            return Err(invalid(&unknown_option(name, further)));
+            return Err(invalid_argument(&unknown_option(name, further)));
         }
         if !value.is_unit() {
             set_option(options, name, value)?;

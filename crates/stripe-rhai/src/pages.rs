@@ -7,19 +7,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use inflight_core::Session;
 use inflight_rhai::{
-    batch_priority, call_for_text, failure_error, locals_of, script_error, session_of, uncharged, wait,
+    batch_priority, call_for_text, failure_error, invalid_argument, locals_of, script_error, session_of, uncharged,
+    wait,
 };
 use inflight_stripe::pages::{FetchError, PageError, PageFetch, Pages};
 use inflight_stripe::{Operation, Params, RequestOptions, Resource};
 use rhai::{Dynamic, EvalAltResult, FuncRegistration, INT, ImmutableString, Map, Module, NativeCallContext};
 
+use crate::Answer;
 use crate::builder::StripeBuilder;
-use crate::configure::invalid;
 use crate::error::with_field;
 use crate::host::{StripeConfig, StripeHost};
 use crate::options::unknown_name;
-
-type Answer<T> = Result<T, Box<EvalAltResult>>;
 
 /// What turns an operation that gives one page into the iterator over all of them: `list` into `list_all`.
 pub(crate) const SUFFIX: &str = "_all";
@@ -62,7 +61,7 @@ impl StripePages {
         let locals = locals_of(ctx)?;
         let config = StripeConfig::of(&locals, host);
         let options = config.request_options(&locals, host, operation.server, batch_priority(), options, None)?;
-        let wrong = |error: PageError| invalid(&error.to_string());
+        let wrong = |error: PageError| invalid_argument(&error.to_string());
         let pages = Pages::new(operation, ids, params, &options).map_err(wrong)?;
         let (pages, prefetch) = set_up(pages, settings)?;
         pages.next_request().map_err(wrong)?;
@@ -163,7 +162,7 @@ impl Walk {
     fn error(&self, error: &FetchError) -> Box<EvalAltResult> {
         let thrown = match error {
             FetchError::Failed(failure) => failure_error(failure),
-            FetchError::Page(PageError::Build(error)) => invalid(&error.to_string()),
+            FetchError::Page(PageError::Build(error)) => invalid_argument(&error.to_string()),
             FetchError::Page(error) => script_error("invalid_response", &error.to_string()),
             other => script_error("shutdown", &other.to_string()),
         };
@@ -197,10 +196,14 @@ impl fmt::Debug for StripePages {
 
 fn set_up(mut pages: Pages, settings: &Map) -> Answer<(Pages, bool)> {
     if let Some(unknown) = settings.keys().find(|name| !SETTINGS.contains(&name.as_str())) {
-        return Err(invalid(&unknown_name(unknown, "option of these pages", &SETTINGS)));
+        return Err(invalid_argument(&unknown_name(
+            unknown,
+            "option of these pages",
+            &SETTINGS,
+        )));
     }
     let setting = |name: &str| settings.get(name).filter(|value| !value.is_unit());
-    let wrong = |name: &str, what: &str| invalid(&format!("`{name}` must be {what}"));
+    let wrong = |name: &str, what: &str| invalid_argument(&format!("`{name}` must be {what}"));
     if let Some(max) = setting("max") {
         let max = max.as_int().ok().and_then(|max| u64::try_from(max).ok());
         pages = pages.max(max.ok_or_else(|| wrong("max", "a whole number of objects, zero or more"))?);
@@ -208,7 +211,9 @@ fn set_up(mut pages: Pages, settings: &Map) -> Answer<(Pages, bool)> {
     if let Some(cursor) = setting("cursor") {
         let cursor = cursor.read_lock::<ImmutableString>().map(|cursor| cursor.clone());
         let cursor = cursor.ok_or_else(|| wrong("cursor", "a text that cursor() gave"))?;
-        pages = pages.resume(&cursor).map_err(|error| invalid(&error.to_string()))?;
+        pages = pages
+            .resume(&cursor)
+            .map_err(|error| invalid_argument(&error.to_string()))?;
     }
     let prefetch = match setting("prefetch") {
         None => true,

@@ -4,14 +4,13 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path};
 
+use inflight_rhai::{invalid_argument, text_argument, wrong_type};
 use inflight_stripe::Upload;
-use rhai::{Blob, Dynamic, EvalAltResult, ImmutableString, Map};
+use rhai::{Blob, Dynamic, Map};
 
-use crate::configure::invalid;
+use crate::Answer;
 use crate::host::StripeHost;
 use crate::options::{shortened, unknown_name};
-
-type Answer<T> = Result<T, Box<EvalAltResult>>;
 
 /// What a map that stands for a file may hold.
 const FIELDS: [&str; 4] = ["data", "name", "path", "type"];
@@ -29,44 +28,33 @@ pub(crate) fn upload(host: &StripeHost, value: &Dynamic) -> Answer<Upload> {
         return Ok(Upload::new(UNNAMED, bytes));
     }
     let Some(map) = value.read_lock::<Map>() else {
-        return Err(invalid(&format!(
-            "a file must be a blob, or a map with `data` or `path`, not {}",
-            value.type_name()
-        )));
+        return Err(wrong_type("a file", "a blob, or a map with `data` or `path`", value));
     };
     if let Some(unknown) = map.keys().find(|name| !FIELDS.contains(&name.as_str())) {
-        return Err(invalid(&unknown_name(unknown, "field of a file", &FIELDS)));
+        return Err(invalid_argument(&unknown_name(unknown, "field of a file", &FIELDS)));
     }
     let given = |name: &str| map.get(name).filter(|value| !value.is_unit());
     let (name, bytes) = match (given("data"), given("path")) {
         (Some(data), None) => {
-            let bytes =
-                bytes(data).ok_or_else(|| invalid(&format!("`data` must be a blob, not {}", data.type_name())))?;
+            let bytes = bytes(data).ok_or_else(|| wrong_type("`data`", "a blob", data))?;
             (UNNAMED.to_owned(), bytes)
         }
-        (None, Some(path)) => read(host, &text("path", path)?)?,
-        _ => return Err(invalid("a file needs either `data` or `path`")),
+        (None, Some(path)) => read(host, &text_argument("`path`", path)?)?,
+        _ => return Err(invalid_argument("a file needs either `data` or `path`")),
     };
     let name = match given("name") {
-        Some(given) => text("name", given)?.to_string(),
+        Some(given) => text_argument("`name`", given)?.to_string(),
         None => name,
     };
     let file = Upload::new(name, bytes);
     match given("type") {
-        Some(given) => Ok(file.with_content_type(text("type", given)?)),
+        Some(given) => Ok(file.with_content_type(text_argument("`type`", given)?)),
         None => Ok(file),
     }
 }
 
 fn bytes(value: &Dynamic) -> Option<Vec<u8>> {
     value.read_lock::<Blob>().map(|blob| blob.to_vec())
-}
-
-fn text(name: &str, value: &Dynamic) -> Answer<ImmutableString> {
-    value
-        .read_lock::<ImmutableString>()
-        .map(|text| text.clone())
-        .ok_or_else(|| invalid(&format!("`{name}` must be a text, not {}", value.type_name())))
 }
 
 /// A file below the allowed folder: its name and its bytes. It is small enough to be read at once.
@@ -100,7 +88,7 @@ fn read(host: &StripeHost, path: &str) -> Answer<(String, Vec<u8>)> {
     let file = File::open(&found).map_err(|_| refused())?;
     file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|_| refused())?;
     if bytes.len() as u64 > LARGEST {
-        return Err(invalid(&format!(
+        return Err(invalid_argument(&format!(
             "`{}` is larger than {LARGEST} bytes, and Stripe takes no more",
             shortened(path)
         )));

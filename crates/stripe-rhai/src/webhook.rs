@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use inflight_core::Request;
-use inflight_rhai::{batch_priority, call_request, from_json, journalled, locals_of, script_error, submit_request};
+use inflight_rhai::{
+    batch_priority, call_request, from_json, invalid_argument, journalled, locals_of, script_error, submit_request,
+    text_argument, wrong_type,
+};
 use inflight_stripe::webhook::{
     DEFAULT_TOLERANCE, Event, EventNotification, SignatureError, Webhook, WebhookError, WebhookSecret,
 };
@@ -12,11 +15,10 @@ use inflight_stripe::{BuildError, RequestOptions};
 use rhai::{Blob, Dynamic, EvalAltResult, FuncRegistration, ImmutableString, Map, Module, NativeCallContext};
 use serde_json::Value;
 
-use crate::configure::{invalid, timeout_of};
+use crate::Answer;
+use crate::configure::timeout_of;
 use crate::error::with_field;
 use crate::host::{StripeConfig, StripeHost};
-
-type Answer<T> = Result<T, Box<EvalAltResult>>;
 
 /// The module's name within `stripe`.
 pub(crate) const NAME: &str = "webhook";
@@ -85,13 +87,13 @@ fn register_reading(module: &mut Module) {
         },
     );
     FuncRegistration::new("sign").set_into_module(module, |payload: Dynamic, secret: Dynamic, timestamp: i64| {
-        let since =
-            u64::try_from(timestamp).map_err(|_| invalid("the timestamp must be zero or more seconds since 1970"))?;
+        let since = u64::try_from(timestamp)
+            .map_err(|_| invalid_argument("the timestamp must be zero or more seconds since 1970"))?;
         let at = UNIX_EPOCH.checked_add(Duration::from_secs(since));
         signed(
             &payload,
             &secret,
-            at.ok_or_else(|| invalid("the timestamp is too far away"))?,
+            at.ok_or_else(|| invalid_argument("the timestamp is too far away"))?,
         )
     });
 }
@@ -124,7 +126,7 @@ fn verified(
     let header = if header.is_unit() {
         ImmutableString::new()
     } else {
-        text_of(header, "the header")?
+        text_argument("the header", header)?
     };
     let webhook = Webhook::new(secret_of(secret)?).tolerance(tolerance);
     read(&webhook, &payload, &header)
@@ -192,7 +194,7 @@ fn request(
     }
     fetch(&notification, &options)
         .transpose()
-        .map_err(|error| invalid(&error.to_string()))
+        .map_err(|error| invalid_argument(&error.to_string()))
 }
 
 /// The notification in a script's map, as far as fetching needs it.
@@ -242,7 +244,7 @@ fn id_of(ctx: &NativeCallContext, host: &StripeHost, event: &Dynamic) -> Answer<
     let id = id.read_lock::<ImmutableString>().map(|id| id.clone());
     let id = id
         .filter(|id| !id.is_empty())
-        .ok_or_else(|| invalid("an event, or the id of one, is needed"))?;
+        .ok_or_else(|| invalid_argument("an event, or the id of one, is needed"))?;
     let config = StripeConfig::of(&locals_of(ctx)?, host);
     Ok(format!("{} {id}", config.tenant()))
 }
@@ -261,23 +263,19 @@ fn bytes_of(payload: &Dynamic) -> Answer<Vec<u8>> {
     }
     match payload.read_lock::<Blob>() {
         Some(bytes) => Ok(bytes.clone()),
-        None => Err(invalid(&format!(
-            "the payload must be the body as it was received, as a text or a blob, not {}: what was parsed cannot be verified",
-            payload.type_name()
-        ))),
+        None => Err(wrong_type(
+            "the payload",
+            "the body as it was received, as a text or a blob, since what was parsed cannot be verified",
+            payload,
+        )),
     }
-}
-
-fn text_of(value: &Dynamic, what: &str) -> Answer<ImmutableString> {
-    let text = value.read_lock::<ImmutableString>().map(|text| text.clone());
-    text.ok_or_else(|| invalid(&format!("{what} must be a text, not {}", value.type_name())))
 }
 
 fn secret_of(value: &Dynamic) -> Answer<WebhookSecret> {
     if let Some(secret) = value.read_lock::<WebhookSecret>() {
         return Ok(secret.clone());
     }
-    let text = text_of(value, "the webhook secret")?;
+    let text = text_argument("the webhook secret", value)?;
     WebhookSecret::new(&text).map_err(|error| {
         let error = script_error("webhook_signature", &error.to_string());
         with_field(error, "reason", "blank_secret".into())
@@ -289,9 +287,9 @@ fn tolerance_of(value: &Dynamic) -> Answer<Option<Duration>> {
     if value.is_unit() {
         return Ok(None);
     }
-    timeout_of(value)
-        .map(Some)
-        .map_err(|_| invalid("the tolerance must be a number of seconds above zero, or () for deliveries of any age"))
+    timeout_of(value).map(Some).map_err(|_| {
+        invalid_argument("the tolerance must be a number of seconds above zero, or () for deliveries of any age")
+    })
 }
 
 fn webhook_error(error: &WebhookError) -> Box<EvalAltResult> {

@@ -7,8 +7,7 @@ use std::time::Duration;
 use inflight_core::{Effect, Failure, FailureKind};
 use tokio::time::Instant;
 
-use crate::lanes::take_out;
-use crate::work::Work;
+use crate::work::{Work, take_out};
 
 /// How many servers are watched at once. Only those that fail are.
 const SERVERS_MAX: usize = 1024;

@@ -145,6 +145,7 @@ impl Dispatch {
             let more = self.schedule().clear(now);
             cleared.cancelled += more.cancelled;
             cleared.given_up += more.given_up;
+            cleared.left += more.left;
             let busy = self.busy.load(Ordering::Relaxed);
             let until = self.control.stop_until().map(Instant::from_std);
             if busy == 0 || until.is_some_and(|until| until <= now) {
@@ -153,6 +154,7 @@ impl Dispatch {
                     cancelled: cleared.cancelled,
                     given_up: cleared.given_up,
                     abandoned: busy,
+                    left: cleared.left,
                 };
             }
             self.control.bell.wait(until).await;

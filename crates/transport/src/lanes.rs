@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::work::Work;
+use crate::work::{Work, take_out};
 
 /// The lanes that are in use. A lane is taken when a request first comes to the schedule, and given back when it has ended: it is
 /// held through all attempts and the pauses between them.
@@ -58,11 +58,4 @@ impl Lanes {
         }
         self.length = self.waiting.values().map(VecDeque::len).sum();
     }
-}
-
-/// Moves those of which `is_over` holds from one list to another; the rest stays in order.
-pub(crate) fn take_out(list: &mut VecDeque<Work>, is_over: &mut dyn FnMut(&Work) -> bool, over: &mut Vec<Work>) {
-    let (taken, left): (VecDeque<_>, VecDeque<_>) = std::mem::take(list).into_iter().partition(|work| is_over(work));
-    *list = left;
-    over.extend(taken);
 }

@@ -16,8 +16,7 @@ use inflight_core::{PaceClass, PaceLimit, Secret, Throttle};
 use tokio::time::Instant;
 
 use self::gate::Gate;
-use crate::lanes::take_out;
-use crate::work::Work;
+use crate::work::{Work, take_out};
 
 /// One in so many is the one that has waited longest, whatever its priority: so every one's turn comes.
 const OLDEST_FIRST_EVERY: u32 = 16;

@@ -12,9 +12,9 @@ use tokio::time::Instant;
 
 use crate::breaker::{Breakers, Gate};
 use crate::exchange::{Exchange, Report};
-use crate::lanes::{Lanes, take_out};
+use crate::lanes::Lanes;
 use crate::pace::Pacer;
-use crate::work::{Held, Permit, Stage, Work};
+use crate::work::{Held, Permit, Stage, Work, take_out};
 
 /// What waits here and is overdue is looked for at most this often: a look walks all that waits.
 const EXPIRY_GRANULARITY: Duration = Duration::from_millis(5);
@@ -49,6 +49,14 @@ pub(crate) struct Schedule {
 pub(crate) struct Cleared {
     pub(crate) cancelled: usize,
     pub(crate) given_up: usize,
+    pub(crate) left: usize,
+}
+
+impl Cleared {
+    /// Counts a request that had not ended: the store goes on with it, or it ends now.
+    fn count(&mut self, is_stored: bool, ends: fn(&mut Self) -> &mut usize) {
+        *(if is_stored { &mut self.left } else { ends(self) }) += 1;
+    }
 }
 
 impl Schedule {
@@ -339,7 +347,8 @@ impl Schedule {
         self.release(permit, now);
     }
 
-    /// Ends everything that waits: what was never sent is cancelled, what was sent ends as it last failed.
+    /// Ends everything that waits: what was never sent is cancelled, what was sent ends as it last failed. What a store keeps stays
+    /// there.
     pub(crate) fn clear(&mut self, now: Instant) -> Cleared {
         self.stopping = true;
         let mut cleared = Cleared::default();
@@ -359,11 +368,15 @@ impl Schedule {
             let Work { stage, permit, .. } = work;
             match stage {
                 Stage::Fresh(job) => {
-                    cleared.cancelled += usize::from(!job.is_ended());
+                    if !job.is_ended() {
+                        cleared.count(job.is_stored(), |cleared| &mut cleared.cancelled);
+                    }
                     drop(job);
                 }
                 Stage::Again(again) => {
-                    cleared.given_up += usize::from(!again.in_flight.is_ended() && !again.in_flight.is_stored());
+                    if !again.in_flight.is_ended() {
+                        cleared.count(again.in_flight.is_stored(), |cleared| &mut cleared.given_up);
+                    }
                     again.stop();
                 }
             }

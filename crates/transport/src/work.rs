@@ -1,5 +1,6 @@
 //! A request on its way through the worker: not sent yet, or between two attempts.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -174,4 +175,11 @@ impl Again {
         failure.needs_reconcile = failure.effect == Effect::Unknown;
         self.in_flight.complete(Err(failure));
     }
+}
+
+/// Moves those of which `is_over` holds from one list to another; the rest stays in order.
+pub(crate) fn take_out(list: &mut VecDeque<Work>, is_over: &mut dyn FnMut(&Work) -> bool, over: &mut Vec<Work>) {
+    let (taken, left): (VecDeque<_>, VecDeque<_>) = std::mem::take(list).into_iter().partition(|work| is_over(work));
+    *list = left;
+    over.extend(taken);
 }

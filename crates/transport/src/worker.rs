@@ -36,6 +36,9 @@ pub struct ShutdownReport {
     pub given_up: usize,
     /// Requests that were in flight when the limit had passed, and ended as `Failed` with effect `unknown` (reads: `none`).
     pub abandoned: usize,
+    /// Requests that were queued or waited for a further attempt, and stay in the durable store, where there is one: a process that
+    /// works on the same store goes on with them.
+    pub left: usize,
 }
 
 /// How the worker's thread is told to stop, and tells that it has.

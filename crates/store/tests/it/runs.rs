@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use inflight_core::{Call, Calls, Effect, Journal, JournalEntry, RequestStatus, SessionLimits};
-use inflight_store::{Run, RunError, RunStart, RunState};
+use inflight_store::{RunError, RunStart, RunState, StoredRun};
 
 use crate::support::{PATIENCE, Place, Process, failure, post, until};
 
@@ -40,7 +40,7 @@ fn session(process: &Process) -> inflight_core::Session {
         .session_of_run(limits, Arc::new(Numbers(AtomicU64::new(0))))
 }
 
-fn resumed(process: &Process) -> Run {
+fn resumed(process: &Process) -> StoredRun {
     until("the lease of the dead process ends", || {
         match process.store().begin_run("nightly", "nightly.rhai") {
             Ok(RunStart::Resumed(run)) => Some(run),

@@ -66,6 +66,7 @@ fn what_is_in_flight_finishes_and_what_is_queued_is_cancelled() {
         cancelled: 3,
         given_up: 0,
         abandoned: 0,
+        left: 0,
     };
     assert_eq!(report, expected);
     assert_eq!(
@@ -240,6 +241,7 @@ fn each_request_ends_by_how_far_it_has_come() {
         cancelled: 1,
         given_up: 2,
         abandoned: 1,
+        left: 0,
     };
     assert_eq!(rig.worker.shutdown(Duration::ZERO), expected);
     for (id, status, effect) in ends {
@@ -280,13 +282,23 @@ fn what_a_store_keeps_goes_on_after_an_attempt_that_fails_while_the_worker_stops
     while server.received().is_empty() {
         std::thread::yield_now();
     }
-    std::thread::scope(|scope| {
-        scope.spawn(|| worker.shutdown(PATIENCE));
+    worker.pause();
+    let unsent = registry.submit(post()).unwrap();
+    let report = std::thread::scope(|scope| {
+        let stopped = scope.spawn(|| worker.shutdown(PATIENCE));
         while !format!("{worker:?}").contains("stopping: true") {
             std::thread::yield_now();
         }
         stopping.store(true, Ordering::SeqCst);
+        stopped.join().unwrap()
     });
+    let expected = ShutdownReport {
+        finished: 1,
+        left: 1,
+        ..ShutdownReport::default()
+    };
+    assert_eq!(report, expected);
+    assert_eq!(store.record(unsent).unwrap().ended, None);
     let failure = registry.wait(id, Some(PATIENCE)).unwrap().as_ref().clone().unwrap_err();
     assert!(failure.message.contains("stays in the store"), "{}", failure.message);
     let record = store.record(id).unwrap();

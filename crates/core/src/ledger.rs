@@ -11,7 +11,7 @@ use crate::{Priority, RequestStatus, SessionLimits, SubmitErrorKind};
 
 /// What a session's requests are charged to. Entries hold this, never the session itself, so that nothing holds itself.
 #[derive(Debug)]
-pub(crate) struct Account {
+pub(crate) struct Ledger {
     pub(crate) id: u64,
     pub(crate) registry: Arc<RegistryShared>,
     pub(crate) limits: SessionLimits,
@@ -23,7 +23,7 @@ pub(crate) struct Account {
     pub(crate) idle: WaiterList,
 }
 
-impl Account {
+impl Ledger {
     /// Takes so many places in the session and in the queue, or none.
     pub(crate) fn reserve(&self, requests: usize) -> Result<(), SubmitErrorKind> {
         let registry = &self.registry;
