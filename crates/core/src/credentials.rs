@@ -111,7 +111,11 @@ impl MemoryCredentials {
             .insert(name.into(), credential);
     }
 
-    /// Forgets the credentials whose name nobody holds a clone of: no pending request can name them. Gives how many.
+    /// Forgets the credentials whose name nobody holds a clone of. Gives how many.
+    ///
+    /// What counts are clones of the `Arc<str>` that the credential was [inserted](Self::insert) under: whoever calls this gives those
+    /// to requests, and keeps one of each name that is to stay. A request that names its credential by another text of the same letters
+    /// is not seen, and fails if it is not sent yet.
     pub fn remove_unused(&self) -> usize {
         let mut by_name = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
         let before = by_name.len();

@@ -197,7 +197,8 @@ impl EachReport {
 
 /// Sends all requests that an iterator gives, as room appears, and gives a report: the future of [`Session::each`].
 ///
-/// At no time are more in memory than may be on their way, beside the failures that are kept.
+/// At no time are more in memory than may be on their way, beside the failures that are kept and the requests whose effect is unknown:
+/// these the session keeps until they are settled or taken.
 #[must_use = "a future does nothing unless it is polled"]
 pub struct Each<I> {
     requests: I,

@@ -12,7 +12,7 @@ use crate::observer::{AttemptBegan, AttemptEnded, AttemptResult, Ended, Settled,
 use crate::queue::Job;
 use crate::state::{Event, InvalidEvent, RequestStatus, State, Transition};
 use crate::store::written;
-use crate::{Effect, Failure, FailureKind, Method, Outcome, Priority, Request, RequestId};
+use crate::{Effect, Failure, FailureKind, Method, Outcome, Priority, Request, RequestId, StoreError, Success};
 
 /// A session that counts a request as its own and has not submitted it in this process.
 #[derive(Debug)]
@@ -217,7 +217,7 @@ impl Entry {
         group.note_restored(self);
         let status = self.status();
         if status != RequestStatus::Pending {
-            member.ended(self.id, status);
+            member.ended(self.id, status, false);
         }
     }
 
@@ -282,14 +282,10 @@ impl Entry {
                         entry.lose();
                         return;
                     }
-                    // The outcome is known and cannot be kept: whoever waits learns both.
-                    Err(error) => {
-                        let effect = kept.as_ref().map_or_else(|failure| failure.effect, |_| Effect::Done);
-                        let mut failure = Failure::new(FailureKind::Store, effect, error.to_string());
-                        failure.needs_reconcile = effect != Effect::None;
-                        failure.source = Some(Arc::new(error));
-                        entry.end_now(Event::Fail(effect), Err(failure))
-                    }
+                    Err(error) => match kept {
+                        Ok(success) => entry.end_now(Event::Fail(Effect::Done), Err(unkept_success(success, error))),
+                        Err(failure) => entry.end_now(event, Err(unkept_failure(failure, error))),
+                    },
                 };
             }),
         );
@@ -327,6 +323,9 @@ impl Entry {
 
     /// Says what became known of a request that had ended with its effect unknown.
     pub(crate) fn settle(&self, event: Event, outcome: Outcome) -> Result<Transition, InvalidEvent> {
+        if matches!(&outcome, Err(failure) if failure.effect == Effect::Done) {
+            return Err(InvalidEvent::DoneWithoutAnswer);
+        }
         let settled = self.end_now(event, outcome)?;
         if let (Transition::To(_), Some(store), Some(outcome)) =
             (settled, &self.ledger.registry.store, self.handover.outcome())
@@ -338,6 +337,7 @@ impl Entry {
 
     /// Ends the request here and now, counts it and wakes whoever waits.
     pub(crate) fn end_now(&self, event: Event, mut outcome: Outcome) -> Result<Transition, InvalidEvent> {
+        let left = event == Event::Left;
         let event = match (event, &mut outcome) {
             (Event::Fail(_), Err(failure)) if self.reads_only() => {
                 failure.effect = Effect::None;
@@ -372,7 +372,7 @@ impl Entry {
         wake.all();
         if let (Some(member), Some((before, after))) = (self.member.get(), statuses) {
             if first_ending {
-                member.ended(self.id, after);
+                member.ended(self.id, after, left);
             } else {
                 member.group.counters.moved(before, after);
             }
@@ -460,6 +460,28 @@ impl Entry {
             });
         });
     }
+}
+
+/// What was carried out and cannot be written down: whoever waits learns both, with the answer.
+fn unkept_success(success: Success, error: StoreError) -> Failure {
+    let made = success.object_id.as_deref();
+    let message = format!(
+        "the request was carried out{}, and the store could not keep that: {error}",
+        made.map(|id| format!(" ({id})")).unwrap_or_default()
+    );
+    let mut failure = Failure::new(FailureKind::Store, Effect::Done, message);
+    failure.needs_reconcile = true;
+    failure.details.extend(success.object_id.map(|id| ("object_id", id)));
+    failure.response = Some(success.response);
+    failure.source = Some(Arc::new(error));
+    failure
+}
+
+/// A failure that cannot be written down: it is still the one that whoever waits acts on.
+fn unkept_failure(mut failure: Failure, error: StoreError) -> Failure {
+    failure.message = format!("{} (the store could not keep this ending: {error})", failure.message);
+    failure.source.get_or_insert(Arc::new(error));
+    failure
 }
 
 /// The event that this outcome of a sent request is.

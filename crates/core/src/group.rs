@@ -169,13 +169,13 @@ impl Member {
         }
     }
 
-    /// The request has ended.
-    pub(crate) fn ended(&self, id: RequestId, status: RequestStatus) {
+    /// The request has ended, or is `left` to the durable store: that is no failure, and stops nothing.
+    pub(crate) fn ended(&self, id: RequestId, status: RequestStatus, left: bool) {
         if self.told.swap(true, Ordering::SeqCst) {
             return;
         }
         let group = &self.group;
-        let failed = matches!(status, RequestStatus::Failed | RequestStatus::Timeout);
+        let failed = !left && matches!(status, RequestStatus::Failed | RequestStatus::Timeout);
         let (held, stops, wakes) = {
             let mut state = group.state.lock();
             state.released.remove(&self.number);

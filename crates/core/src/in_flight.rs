@@ -191,9 +191,17 @@ impl InFlight {
     }
 
     /// Ends a wait, after the durable store, if any, has written that a further attempt is about to leave. Without a store the future
-    /// is ready at once. `None` where the request has ended meanwhile.
+    /// is ready at once. `None` where the request has ended meanwhile, or is overdue and ends so.
     pub fn resume(self) -> Start {
-        Start::of(self)
+        if self.entry.ledger.registry.clock.now() < self.entry.deadline {
+            return Start::of(self);
+        }
+        let effect = match self.entry.handover.state() {
+            State::Waiting(effect) => effect,
+            _ => Effect::Unknown,
+        };
+        self.complete_overdue(effect);
+        Start::over()
     }
 
     /// Whether the request has ended while it waited for a further attempt: it was cancelled.

@@ -281,6 +281,11 @@ impl Job {
 }
 
 impl Start {
+    /// Of a request that has ended.
+    pub(crate) fn over() -> Self {
+        Self(StartState::Over)
+    }
+
     /// Has the store write that the request's next attempt is about to leave.
     pub(crate) fn of(in_flight: InFlight) -> Self {
         match &in_flight.entry.ledger.registry.store {

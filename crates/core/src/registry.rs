@@ -133,20 +133,26 @@ impl RegistryShared {
     /// Forgets the results of sessions that closed longer ago than the retention.
     fn sweep_sessions(&self) -> usize {
         let now = self.clock.now();
+        let over = {
+            let mut expiring = self.expiring.lock();
+            let over = expiring.iter().take_while(|(expires, _)| *expires <= now).count();
+            expiring.drain(..over).collect::<Vec<_>>()
+        };
         let mut forgotten = 0;
-        loop {
-            let session = {
-                let mut expiring = self.expiring.lock();
-                match expiring.front() {
-                    Some((expires, _)) if *expires <= now => expiring.pop_front(),
-                    _ => None,
-                }
-            };
-            let Some((_, id)) = session else { return forgotten };
+        for (_, id) in over {
             // Gone with its last handle, or still held by somebody.
-            let held = self.sessions.lock().get(&id).cloned();
-            forgotten += held.map_or(0, |session| session.forget_results());
+            let Some(session) = self.sessions.lock().get(&id).cloned() else {
+                continue;
+            };
+            forgotten += session.forget_results();
+            // What has not ended yet is kept for a while from then on.
+            if session.is_pending()
+                && let Some(expires) = now.checked_add(self.retention)
+            {
+                self.expiring.lock().push_back((expires, id));
+            }
         }
+        forgotten
     }
 }
 

@@ -206,8 +206,8 @@ impl Request {
         }
     }
 
-    /// A fingerprint of what the request says: method, target, headers and body. The same in every process and on every machine; two
-    /// requests that say something different have different ones.
+    /// A fingerprint of what the request says: method, target, credential's name, headers and body. The same in every process and on
+    /// every machine; two requests that say something different have different ones.
     #[must_use]
     pub fn fingerprint(&self) -> u128 {
         let mut text = Vec::with_capacity(256);
@@ -218,6 +218,8 @@ impl Request {
         part(self.method.as_str().as_bytes());
         part(self.target.as_bytes());
         part(self.credential.as_deref().unwrap_or_default().as_bytes());
+        // So that a header is never taken for a body.
+        part(&(self.headers.len() as u64).to_le_bytes());
         for (name, value) in &self.headers {
             part(name.as_bytes());
             part(value.as_bytes());
@@ -295,5 +297,29 @@ impl Request {
     pub fn max_retries(mut self, retries: u32) -> Self {
         self.max_retries = Some(retries);
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_says_something_different_has_another_fingerprint() {
+        let post = || Request::new(Method::Post, "/v1/a");
+        let all = [
+            post(),
+            Request::new(Method::Get, "/v1/a"),
+            post().header("a", "b"),
+            post().body("a", "b"),
+            post().header("a", "b").body("a", "b"),
+            post().header("a", "b").header("a", "b"),
+            post().credential("a"),
+        ];
+        let mut seen: Vec<_> = all.iter().map(Request::fingerprint).collect();
+        assert_eq!(all[0].fingerprint(), post().fingerprint());
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), all.len());
     }
 }

@@ -27,9 +27,11 @@ use crate::{
 /// How much of the registry one session may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionLimits {
-    /// How many of its requests may be pending, sent or not. By default 1,000.
+    /// How many of its requests may be pending, sent or not. By default 1,000. With 0 nothing is accepted, and whoever waits for room
+    /// waits for ever.
     pub pending: usize,
     /// How many of its requests may be unsent. By default a tenth of the queue's bound, so that no session starves the others.
+    /// With 0 as above.
     pub unsent: usize,
 }
 
@@ -93,6 +95,12 @@ impl WeakSession {
 
     pub(crate) fn entry(&self, id: RequestId) -> Option<Arc<Entry>> {
         Session(self.0.upgrade()?).entry(id)
+    }
+
+    pub(crate) fn is_pending(&self) -> bool {
+        self.0
+            .upgrade()
+            .is_some_and(|shared| shared.ledger.places.pending() > 0)
     }
 
     pub(crate) fn forget_results(&self) -> usize {
@@ -342,7 +350,7 @@ impl Session {
     /// out, `Err(failure)` that it was not, with the failure's effect `none`.
     ///
     /// # Errors
-    /// [`InvalidEvent`] where the request has not ended. `Ok(None)` where the id is not known in this session.
+    /// [`InvalidEvent`] where the request has not ended, and for a failure whose effect is `done`. `Ok(None)` where the id is not known in this session.
     pub fn reconcile(&self, id: RequestId, outcome: Outcome) -> Result<Option<Transition>, InvalidEvent> {
         let Some(entry) = self.entry(id) else { return Ok(None) };
         let effect = outcome.as_ref().map_or_else(|failure| failure.effect, |_| Effect::Done);

@@ -141,6 +141,9 @@ pub enum InvalidEvent {
     /// A request that has ended must not be sent.
     #[error("the request has ended")]
     Ended,
+    /// That an effect is real says an answer, `Ok`, and no failure.
+    #[error("a request that was carried out is settled with its answer, not with a failure")]
+    DoneWithoutAnswer,
 }
 
 /// What `event` does to a request in `state`.

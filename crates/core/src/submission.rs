@@ -105,15 +105,12 @@ impl Session {
 
     /// Makes a request known that has its place. Gives it back where it brings a key that another one has, or is not what the script
     /// asked for here in its first run.
-    fn register(&self, group: Option<&Arc<Group>>, mut request: Request) -> Result<Registered, Refused> {
+    fn register(&self, group: Option<&Arc<Group>>, request: Request) -> Result<Registered, Refused> {
         let call = self.next_call();
         let id = call.as_ref().map_or_else(RequestId::random, Call::request_id);
-        let prepare = self.ledger().registry.on_submit.as_deref();
         if call.is_some() {
             let mut prepared = request.clone();
-            if let Some(prepare) = prepare {
-                prepare(id, &mut prepared);
-            }
+            self.prepare(id, &mut prepared);
             match self.is_restored(id, &prepared) {
                 Ok(false) => {}
                 Ok(true) => {
@@ -134,9 +131,6 @@ impl Session {
                 group.leave();
             }
             return Err((SubmitErrorKind::KeyReused, Box::new(request)));
-        }
-        if let Some(prepare) = prepare {
-            prepare(id, &mut request);
         }
         Ok(Registered::New(New { entry, request, call }))
     }
@@ -159,6 +153,13 @@ impl Session {
         }
     }
 
+    /// What the host adds to a request when it is accepted.
+    fn prepare(&self, id: RequestId, request: &mut Request) {
+        if let Some(prepare) = &self.ledger().registry.on_submit {
+            prepare(id, request);
+        }
+    }
+
     /// Counts a registered request, and queues it unless a store is to write it first: then it is given back, to be recorded.
     fn accept(&self, new: New) -> Option<ToRecord> {
         let New {
@@ -169,6 +170,7 @@ impl Session {
         let ledger = self.ledger();
         let registry = &ledger.registry;
         let id = entry.id;
+        self.prepare(id, &mut request);
         registry.queued[entry.priority.level()].fetch_add(1, Ordering::Relaxed);
         ledger.counters.submitted();
         registry.counters.submitted();

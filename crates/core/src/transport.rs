@@ -5,6 +5,10 @@
 /// A transport owns the registry's [`Queue`](crate::Queue) and takes [`Job`](crate::Job)s from it. The registry calls
 /// [`notify`](Self::notify) after each send into the queue, so that a transport never polls: an asynchronous one wakes its
 /// task, a thread unparks. Core knows no runtime.
+///
+/// Nothing else looks after deadlines: a transport ends what is overdue ([`Job::expire`](crate::Job::expire),
+/// [`InFlight::complete_overdue`](crate::InFlight::complete_overdue)) when its time comes, also while it waits in the queue or is under
+/// way.
 pub trait Transport: Send + Sync + 'static {
     /// Something changed in the queue: a job was added or cancelled, or the registry was closed.
     ///

@@ -234,7 +234,8 @@ impl Each<'_, '_> {
                     Ok(Dynamic::UNIT.into())
                 }
                 Err(error) => {
-                    if error.kind() == SubmitErrorKind::Closed {
+                    // What a run has not sent stays in the store for when it is started again.
+                    if error.kind() == SubmitErrorKind::Closed && !is_run() {
                         uncharged(|| feeder.stop());
                     }
                     let session = session_of(ctx)?;

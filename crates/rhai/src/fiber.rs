@@ -428,3 +428,41 @@ pub fn current_deadline() -> Option<Instant> {
 pub fn current_locals() -> Option<Locals> {
     crate::coroutine::running().map(|context| context.script.locals.clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use rhai::packages::Package;
+    use rhai::{Engine, Scope};
+
+    use super::*;
+    use crate::{FiberEngine, InflightPackage, RunOptions};
+
+    #[test]
+    fn a_preempted_task_whose_turn_has_gone_by_goes_on_in_the_next() {
+        let mut engine = Engine::new();
+        InflightPackage::new().register_into_engine(&mut engine);
+        let engine = FiberEngine::new(engine);
+        let script = engine
+            .compile("let n = 0; join(start(|| for i in 0..500000 { n += 1; }))")
+            .unwrap();
+        let mut fiber = script.run_then(RunOptions::default(), Scope::new(), |_, _| Ok(()));
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        loop {
+            let polled = Pin::new(&mut fiber).poll(&mut cx);
+            assert!(polled.is_pending(), "it computes for longer than a slice: {polled:?}");
+            let FiberState::Running(running) = &mut fiber.state else {
+                continue;
+            };
+            if running.script.is_preempted() {
+                // The thread is held up between the beginning of the script's turn and the task's.
+                running.script.miss_turn();
+                running.run_tasks(&mut cx);
+                break;
+            }
+        }
+        let begun = std::time::Instant::now();
+        while Pin::new(&mut fiber).poll(&mut cx).is_pending() {
+            assert!(begun.elapsed().as_secs() < 60, "it hangs");
+        }
+    }
+}

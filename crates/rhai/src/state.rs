@@ -148,6 +148,12 @@ impl ScriptState {
         }
     }
 
+    /// The script's turn is over before any of its coroutines has run.
+    #[cfg(test)]
+    pub(crate) fn miss_turn(&self) {
+        self.turn.set(ticker::slice().wrapping_sub(10));
+    }
+
     /// Whether the script's coroutines have together had what one may have: however short each of them runs, there may always be
     /// another one.
     pub(crate) fn turn_is_over(&self) -> bool {

@@ -85,7 +85,9 @@ impl Future for RunningTask {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.fibre.may_run() || self.script.turn_is_over() {
+        // One that was preempted goes on also where its turn has gone by before it came to run: nothing else of the script does.
+        let is_late = self.script.turn_is_over() && !self.script.is_preempted();
+        if !self.fibre.may_run() || is_late {
             self.script.defer(cx.waker());
             return Poll::Pending;
         }

@@ -20,9 +20,6 @@ use crate::schedule::Schedule;
 use crate::target::BaseUrl;
 use crate::worker::{Control, Worker};
 
-/// Where requests go whose credential names no endpoint, unless the builder says otherwise.
-pub const DEFAULT_BASE_URL: &str = "https://api.stripe.com";
-
 /// How many requests are in flight at once, unless the builder says otherwise.
 pub const DEFAULT_CONCURRENCY: usize = 64;
 
@@ -38,7 +35,8 @@ pub const DEFAULT_DRAIN_LIMIT: Duration = Duration::from_secs(1);
 /// The `User-Agent` of every request, unless the builder says otherwise: the product's name and version.
 pub const DEFAULT_USER_AGENT: &str = concat!("inflight/", env!("CARGO_PKG_VERSION"));
 
-/// Why a worker did not start. The queue is dropped with it, so that what was submitted ends as `Cancelled`.
+/// Why a worker did not start. The queue is dropped with it, so that what was submitted ends as `Cancelled`, or stays
+/// in the durable store.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
@@ -62,7 +60,7 @@ pub enum StartError {
 /// Configures a [`Worker`].
 #[derive(Clone)]
 pub struct WorkerBuilder {
-    base_url: String,
+    base_url: Option<String>,
     policy: Arc<dyn Policy>,
     credentials: Option<Arc<dyn Credentials>>,
     concurrency: usize,
@@ -81,7 +79,7 @@ pub struct WorkerBuilder {
 impl Default for WorkerBuilder {
     fn default() -> Self {
         Self {
-            base_url: DEFAULT_BASE_URL.to_owned(),
+            base_url: None,
             policy: Arc::new(PlainHttp),
             credentials: None,
             concurrency: DEFAULT_CONCURRENCY,
@@ -101,10 +99,10 @@ impl Default for WorkerBuilder {
 
 impl WorkerBuilder {
     /// Where requests go whose credential names no endpoint, such as `http://127.0.0.1:12111`. A path in it is kept in front of
-    /// each target. By default `https://api.stripe.com`.
+    /// each target. Without one the worker does not start.
     #[must_use]
     pub fn base_url(mut self, url: impl Into<String>) -> Self {
-        self.base_url = url.into();
+        self.base_url = Some(url.into());
         self
     }
 
@@ -250,7 +248,10 @@ impl WorkerBuilder {
     }
 
     pub(crate) fn exchange(self) -> Result<Exchange, StartError> {
-        let base = BaseUrl::parse(&self.base_url).map_err(|error| StartError::BaseUrl {
+        let base_url = self.base_url.as_deref().ok_or_else(|| StartError::BaseUrl {
+            reason: "none was given".to_owned(),
+        })?;
+        let base = BaseUrl::parse(base_url).map_err(|error| StartError::BaseUrl {
             reason: error.to_string(),
         })?;
         Ok(Exchange {

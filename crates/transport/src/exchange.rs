@@ -248,11 +248,13 @@ impl Exchange {
         *server = Some(outgoing.server);
         let client = self.clients.for_scheme(outgoing.request.url().scheme())?;
         let failed = |error| from_client_error(error, effect_of(request, begun));
+        // A policy that panics keeps none.
+        let kept_headers = self.guarded(Policy::keep_headers).unwrap_or_default();
         let answer = client.execute(outgoing.request).await.map_err(|error| Broken {
             unanswered: is_unanswered(&error),
             failure: failed(error),
         })?;
-        let read = answer::read(answer, self.policy.keep_headers(), self.max_body).await;
+        let read = answer::read(answer, kept_headers, self.max_body).await;
         Ok(read.map_err(|error| match error {
             ReadError::Client(error) => failed(error),
             ReadError::TooLarge => Failure::new(

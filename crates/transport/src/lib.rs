@@ -48,8 +48,8 @@ mod worker;
 pub use breaker::{CircuitBreaker, WhenOpen};
 pub use budget::RetryBudget;
 pub use builder::{
-    DEFAULT_ATTEMPT_TIMEOUT, DEFAULT_BASE_URL, DEFAULT_CONCURRENCY, DEFAULT_DRAIN_LIMIT, DEFAULT_MAX_BODY,
-    DEFAULT_USER_AGENT, StartError, WorkerBuilder,
+    DEFAULT_ATTEMPT_TIMEOUT, DEFAULT_CONCURRENCY, DEFAULT_DRAIN_LIMIT, DEFAULT_MAX_BODY, DEFAULT_USER_AGENT,
+    StartError, WorkerBuilder,
 };
 pub use clock::TokioClock;
 pub use compose::AttemptHeaders;

@@ -1,9 +1,11 @@
 //! Requests that are submitted together, and any number of them one after another.
 
+use std::sync::Arc;
 use std::task::Poll;
 
 use inflight_core::{
-    BatchOptions, Effect, IdempotencyKey, OnFailure, Registry, Request, RequestStatus, SessionLimits, SubmitErrorKind,
+    BatchOptions, Effect, IdempotencyKey, OnFailure, Registry, Request, RequestId, RequestStatus, SessionLimits,
+    SubmitErrorKind,
 };
 
 use crate::support::{Polled, failure, manual, manual_with, named, post};
@@ -56,13 +58,16 @@ fn all_are_accepted_or_none() {
 
 #[test]
 fn one_reused_key_refuses_all() {
-    let (registry, mut transport) = manual();
+    let tagged = |id: RequestId, request: &mut Request| {
+        *request = request.clone().body("text/plain", id.to_string());
+    };
+    let (registry, mut transport) = manual_with(Registry::builder().on_submit(Arc::new(tagged)));
     let session = registry.session();
     let keyed = |target: &str| named(target).idempotency_key(IdempotencyKey::Given("k".into()));
     let requests = vec![post(), keyed("/a"), keyed("/b"), post()];
     let error = session.submit_all(requests.clone()).unwrap_err();
     assert_eq!(error.kind(), SubmitErrorKind::KeyReused);
-    assert_eq!(error.into_requests(), requests);
+    assert_eq!(error.into_requests(), requests, "as they were given");
     assert!(session.is_empty() && session.pending() == 0 && registry.unsent() == 0);
     assert!(transport.try_next().is_none());
     session.submit(keyed("/b")).unwrap();

@@ -130,6 +130,12 @@ fn reconciling_a_request_that_was_not_carried_out() {
     transport.next().into_inner().complete_overdue(Effect::Unknown);
     assert_eq!(registry.status(id), Some(RequestStatus::Timeout));
 
+    for contradiction in [
+        root.reconcile(id, Err(failure(Effect::Done))),
+        root.complete(id, Err(failure(Effect::Done))),
+    ] {
+        assert_eq!(contradiction, Err(InvalidEvent::DoneWithoutAnswer));
+    }
     let settled = root.reconcile(id, Err(failure(Effect::None)));
     assert_eq!(settled, Ok(Some(Transition::To(State::Timeout(Effect::None)))));
     assert_eq!(registry.status(id), Some(RequestStatus::Timeout));

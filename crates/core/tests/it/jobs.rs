@@ -6,7 +6,7 @@ use std::time::Duration;
 use inflight_core::testing::ManualClock;
 use inflight_core::{Effect, FailureKind, Priority, Registry, RequestStatus, block_on};
 
-use crate::support::{manual, manual_with, named, post};
+use crate::support::{Polled, manual, manual_with, named, post};
 
 #[test]
 fn the_most_urgent_goes_first_and_equals_in_turn() {
@@ -98,6 +98,24 @@ fn an_overdue_job_is_not_sent() {
     assert!(block_on(job.start()).is_none());
     assert_eq!(registry.status(id), Some(RequestStatus::Timeout));
     assert_eq!((registry.len(), registry.unsent()), (0, 0));
+}
+
+#[test]
+fn an_overdue_request_is_not_sent_again() {
+    let clock = Arc::new(ManualClock::new());
+    for effect in [Effect::None, Effect::Unknown] {
+        let (registry, mut transport) = manual_with(Registry::builder().clock(clock.clone()));
+        let id = registry.submit(post().deadline(Duration::from_secs(1))).unwrap();
+        let mut sent = transport.next().into_inner();
+        sent.begin_attempt(Duration::ZERO);
+        sent.wait(effect, registry.clock().now());
+        clock.advance(Duration::from_secs(1));
+        let mut again = Polled::new(sent.resume());
+        assert!(matches!(again.poll(), std::task::Poll::Ready(None)));
+        let failure = registry.take_result(id).unwrap().unwrap_err();
+        assert_eq!((failure.kind, failure.effect), (FailureKind::Deadline, effect));
+        assert_eq!((registry.len(), registry.unsent(), registry.in_flight()), (0, 0, 0));
+    }
 }
 
 #[test]

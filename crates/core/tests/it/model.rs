@@ -8,7 +8,7 @@ use std::time::Duration;
 use inflight_core::testing::{ManualClock, ManualTransport};
 use inflight_core::{
     Counts, Effect, Ended, InFlight, Job, Observer, Priority, Registry, RequestId, RequestStatus, ResultError, Session,
-    SessionLimits, block_on,
+    SessionLimits, State, block_on,
 };
 use proptest::prelude::*;
 
@@ -250,12 +250,21 @@ impl World {
         }
         let length = self.waiting.len();
         let waiting = self.waiting.remove(number % length);
-        let known = self.known.get_mut(&waiting.id()).unwrap();
+        let id = waiting.id();
+        let known = self.known.get_mut(&id).unwrap();
+        let before = self.sessions[known.session].state(id);
         match block_on(waiting.resume()) {
             Some(sent) => {
-                assert_eq!(known.status, RequestStatus::Pending);
+                assert!(known.status == RequestStatus::Pending && known.deadline > self.now);
                 known.sent = true;
                 self.in_flight.push(sent);
+            }
+            None if known.status == RequestStatus::Pending => {
+                assert!(known.deadline <= self.now, "{id} ended before its deadline");
+                let Some(State::Waiting(effect)) = before else {
+                    panic!("{id} waited: {before:?}")
+                };
+                self.end(id, RequestStatus::Timeout, Some(effect));
             }
             None => assert_eq!(known.status, RequestStatus::Cancelled),
         }

@@ -88,7 +88,10 @@ fn results_of_a_closed_session_are_kept_for_the_retention() {
 
     assert_eq!(session.status(pending), Some(RequestStatus::Pending), "never forgotten");
     transport.next().succeed("prod_2");
-    assert!(session.take_result(pending).is_ok());
+    assert!(session.result(pending).is_ok());
+    clock.advance(DEFAULT_RETENTION);
+    assert_eq!(registry.sweep(), 1, "what ended later is not kept for ever");
+    assert!(session.is_empty());
 }
 
 #[test]

@@ -190,10 +190,10 @@ fn what_cannot_be_marked_as_sent_is_not_sent() {
 #[test]
 fn an_ending_that_cannot_be_written_is_told_with_what_is_known() {
     for fail in failing() {
-        for (outcome, effect) in [
-            (crate::support::success("prod_1"), Effect::Done),
-            (Err(failure(Effect::Unknown)), Effect::Unknown),
-            (Err(failure(Effect::None)), Effect::None),
+        for (outcome, kind, effect) in [
+            (crate::support::success("prod_1"), FailureKind::Store, Effect::Done),
+            (Err(failure(Effect::Unknown)), FailureKind::Http, Effect::Unknown),
+            (Err(failure(Effect::None)), FailureKind::Http, Effect::None),
         ] {
             let (registry, mut transport, store) = with_store();
             let id = registry.submit(post()).unwrap();
@@ -207,7 +207,13 @@ fn an_ending_that_cannot_be_written_is_told_with_what_is_known() {
             in_flight.complete(outcome);
             fail(store.take().1);
             let ended = registry.take_result(id).unwrap().unwrap_err();
-            assert_eq!((ended.kind, ended.effect), (FailureKind::Store, effect));
+            assert_eq!((&ended.kind, ended.effect), (&kind, effect));
+            assert!(ended.message.contains("the store could not keep"), "{ended}");
+            assert!(ended.source.as_ref().is_some_and(|cause| cause.is::<StoreError>()));
+            if effect == Effect::Done {
+                assert_eq!(ended.details, [("object_id", "prod_1".into())]);
+                assert_eq!(ended.status(), Some(200), "the answer is not lost");
+            }
             assert!(registry.is_empty() && store.is_idle());
         }
     }
@@ -295,6 +301,26 @@ fn what_a_transport_leaves_behind_stays_in_the_store() {
         assert_eq!((failure.kind, failure.effect), (FailureKind::Shutdown, Effect::Unknown));
     }
     assert_eq!((registry.len(), registry.unsent(), registry.in_flight()), (0, 0, 0));
+}
+
+#[test]
+fn what_is_left_of_a_batch_stays_in_the_store_too() {
+    for concurrency in [None, Some(2)] {
+        let store = Arc::new(MemoryStore::new());
+        let (registry, transport) = manual_with(Registry::builder().store(store.clone()));
+        let options = BatchOptions {
+            concurrency,
+            ..BatchOptions::default()
+        };
+        let batch = registry.root().submit_batch(vec![post(); 5], options).unwrap();
+        drop(transport);
+        for id in batch.ids() {
+            assert_eq!(store.record(*id).unwrap().ended, None, "of {concurrency:?} at once");
+            assert_eq!(registry.status(*id), Some(RequestStatus::Failed));
+        }
+        assert_eq!(batch.progress().failed, 5);
+        assert_eq!((registry.len(), registry.unsent()), (0, 0));
+    }
 }
 
 #[test]

@@ -3,22 +3,46 @@
 use inflight_rhai::ScriptErrorKind;
 
 use crate::log::Log;
-use crate::support::{Server, first, run, run_until};
+use crate::support::{Place, Server, first, run, run_in, run_until};
+
+const SCRIPTS: [&str; 4] = [
+    r#"let caught = 0; try { each(0..20, |i| make_async(`item-${i}`), #{ concurrency: 5 }); } catch { caught = 1; } caught"#,
+    r#"let b = batch(#{ concurrency: 2 }); for i in 0..9 { b.add(thing(`item-${i}`)); } b.submit_async(); b.await_batch().len()"#,
+    r#"let ids = []; for i in 0..9 { ids.push(make_async(`item-${i}`)); } sleep(20); await_all(ids).len()"#,
+    r#"each(0..20, |i| make_async(`item-${i}`), #{ concurrency: 5, on_failure: "carry_on" }).completed"#,
+];
 
 #[test]
 fn what_is_stopped_goes_on() {
-    let scripts = [
-        r#"let caught = 0; try { each(0..20, |i| make_async(`item-${i}`), #{ concurrency: 5 }); } catch { caught = 1; } caught"#,
-        r#"let b = batch(#{ concurrency: 2 }); for i in 0..9 { b.add(thing(`item-${i}`)); } b.submit_async(); b.await_batch().len()"#,
-        r#"let ids = []; for i in 0..9 { ids.push(make_async(`item-${i}`)); } sleep(20); await_all(ids).len()"#,
-    ];
-    for script in scripts {
+    for script in SCRIPTS {
         let whole = first(script);
         let value = whole.result.unwrap_or_else(|error| panic!("{script}: {error}"));
         for turns in 0..12 {
             let log = Log::default();
             // Stopped, not killed: the script is unwound in order, and what it has not sent must stay.
             let stopped = run_until(script, &log, Server::default(), turns);
+            if let Err(error) = &stopped.result {
+                assert_eq!(error.kind(), ScriptErrorKind::Cancelled, "{script}");
+            }
+            let again = run(script, &log, stopped.server);
+            assert_eq!(again.result.unwrap(), value, "{script}, {turns} turns");
+            assert_eq!(again.server.effects, whole.server.effects, "{script}, {turns} turns");
+        }
+    }
+}
+
+#[test]
+fn what_a_shutdown_interrupts_goes_on() {
+    for script in SCRIPTS {
+        let whole = first(script);
+        let value = whole.result.unwrap_or_else(|error| panic!("{script}: {error}"));
+        for turns in 0..12 {
+            let log = Log::default();
+            let place = Place {
+                shuts_down_after: turns,
+                ..Place::default()
+            };
+            let stopped = run_in(&place, script, &log, Server::default());
             if let Err(error) = &stopped.result {
                 assert_eq!(error.kind(), ScriptErrorKind::Cancelled, "{script}");
             }

@@ -170,6 +170,8 @@ pub(crate) fn run_until(script: &str, log: &Log, server: Server, turns: usize) -
 pub(crate) struct Place {
     /// The process is stopped after so many turns.
     pub(crate) turns: usize,
+    /// The program shuts down after so many turns: nothing more is accepted, and nothing sent.
+    pub(crate) shuts_down_after: usize,
     /// How many requests may be pending.
     pub(crate) limit: usize,
     /// Where modules are.
@@ -180,6 +182,7 @@ impl Default for Place {
     fn default() -> Self {
         Self {
             turns: usize::MAX,
+            shuts_down_after: usize::MAX,
             limit: 100,
             folder: None,
         }
@@ -188,7 +191,7 @@ impl Default for Place {
 
 pub(crate) fn run_in(place: &Place, script: &str, log: &Log, mut server: Server) -> Ended {
     let (registry, queue) = Registry::builder().store(Arc::new(log.clone())).build();
-    let mut transport = ManualTransport::new(queue);
+    let mut transport = Some(ManualTransport::new(queue));
     let run = Run::new(RUN, Arc::new(log.clone()));
     let limits = SessionLimits {
         pending: place.limit,
@@ -223,14 +226,18 @@ pub(crate) fn run_in(place: &Place, script: &str, log: &Log, mut server: Server)
         .unwrap();
     let mut slow = Vec::new();
     let result = runtime.block_on(async {
-        for _ in 0..place.turns {
+        for turn in 0..place.turns {
+            if turn == place.shuts_down_after {
+                registry.close();
+                transport = None;
+            }
             tokio::select! {
                 biased;
                 ended = &mut fiber => return ended,
                 () = tokio::task::yield_now() => {}
             }
             log.tell();
-            match transport.try_next() {
+            match transport.as_mut().and_then(ManualTransport::try_next) {
                 Some(sent) if sent.request().target.starts_with("/slow") => {
                     server.carry_out(sent.id(), sent.request());
                     slow.push(sent);
@@ -248,7 +255,7 @@ pub(crate) fn run_in(place: &Place, script: &str, log: &Log, mut server: Server)
     warnings.extend(unobserved.filter_map(|(_, _, outcome)| Some(outcome.as_ref().as_ref().err()?.message.clone())));
     drop(fiber);
     // What is left unanswered reaches the other side all the same.
-    while let Some(sent) = transport.try_next() {
+    while let Some(sent) = transport.as_mut().and_then(ManualTransport::try_next) {
         server.answer(sent);
     }
     let lines = lines.lock().unwrap().clone();

@@ -41,7 +41,10 @@ struct World {
 impl World {
     fn new(pace: bool) -> Self {
         let (registry, queue) = Registry::new();
-        let exchange = Worker::builder().policy(Arc::new(Paced)).exchange();
+        let exchange = Worker::builder()
+            .base_url("http://127.0.0.1:9")
+            .policy(Arc::new(Paced))
+            .exchange();
         let breakers = Breakers::new(CircuitBreaker::default());
         let pacer = pace.then(Pacer::new);
         Self {

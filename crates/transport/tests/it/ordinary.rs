@@ -203,5 +203,10 @@ fn an_unusable_configuration_is_a_typed_error() {
         start(|b| b.base_url("api.stripe.com")),
         StartError::BaseUrl { .. }
     ));
-    assert!(matches!(start(|b| b.user_agent("a\nb")), StartError::UserAgent(_)));
+    assert!(
+        matches!(start(|b| b), StartError::BaseUrl { .. }),
+        "nothing goes anywhere by default"
+    );
+    let unsendable = start(|b| b.base_url("http://127.0.0.1:9").user_agent("a\nb"));
+    assert!(matches!(unsendable, StartError::UserAgent(_)));
 }

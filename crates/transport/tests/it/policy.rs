@@ -182,6 +182,9 @@ fn a_panic_of_a_policy_or_of_credentials_ends_that_request_alone() {
             assert!(request.target != "/classify", "as asked");
             PlainHttp.classify(request, response)
         }
+        fn keep_headers(&self) -> &'static [&'static str] {
+            panic!("as asked")
+        }
         fn retry(&self, _attempt: &FailedAttempt<'_>) -> RetryDecision {
             panic!("as asked")
         }
