@@ -12,6 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 /// let key = Secret::new("sk_test_a1b2c3d4e5f6");
 /// assert_eq!(key.to_string(), "sk_test_…e5f6");
 /// assert_eq!(Secret::new("hunter2").to_string(), "…");
+/// assert_eq!(Secret::new("my_password_is_long").to_string(), "…");
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<str>);
@@ -42,9 +43,12 @@ impl fmt::Display for Secret {
     }
 }
 
-/// `sk_`, `rk_live_` and the like: two letters, and the mode where one is named.
+/// `sk_`, `rk_live_` and the like: what a key begins with, and the mode where one is named. Other texts have none.
 fn kind_of_key(text: &str) -> &str {
-    let Some(end) = text.find('_').filter(|end| (1..=4).contains(end)) else {
+    let Some(end) = text
+        .find('_')
+        .filter(|end| ["sk", "rk", "pk", "ek"].contains(&&text[..*end]))
+    else {
         return "";
     };
     let rest = &text[end + 1..];

@@ -15,13 +15,13 @@ pub enum SubmitErrorKind {
         capacity: usize,
     },
     /// The session holds as much of the queue as it may.
-    #[error("this script has {limit} requests waiting to be sent, which is all that one script may have")]
+    #[error("{limit} requests wait to be sent already, which is all that one script or session may have")]
     SessionFull {
         /// The session's share.
         limit: usize,
     },
     /// The session has as many pending requests as it may.
-    #[error("this script has {limit} requests pending, which is all that one script may have")]
+    #[error("{limit} requests are pending already, which is all that one script or session may have")]
     TooManyPending {
         /// The session's limit.
         limit: usize,

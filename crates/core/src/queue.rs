@@ -163,7 +163,8 @@ impl fmt::Debug for Queue {
     }
 }
 
-/// A request that is to be sent, and of which no byte has left. Dropped, it ends as `Cancelled`.
+/// A request that is to be sent, and of which no byte has left. Dropped, it ends as `Cancelled`; where a durable store keeps it,
+/// it stays there, and whoever waits is told that this process has left it.
 pub struct Job {
     // Taken only when the job becomes something else.
     inner: Option<(Arc<Entry>, Box<Request>)>,

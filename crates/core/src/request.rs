@@ -159,7 +159,7 @@ impl fmt::Debug for Body {
 ///     .body("application/x-www-form-urlencoded", "name=Mug");
 /// assert_eq!(request.target, "/v1/products");
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Request {
     /// The HTTP method.
     pub method: Method,
@@ -185,6 +185,26 @@ pub struct Request {
     pub deadline: Option<Duration>,
     /// How many further attempts there may be after the first. By default the policy's own number.
     pub max_retries: Option<u32>,
+}
+
+impl fmt::Debug for Request {
+    /// Without the values of headers, which may hold secrets: what is debugged is logged.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers: Vec<_> = self.headers.iter().map(|(name, _)| &**name).collect();
+        f.debug_struct("Request")
+            .field("method", &self.method)
+            .field("target", &self.target)
+            .field("body", &self.body)
+            .field("headers", &headers)
+            .field("operation", &self.operation)
+            .field("credential", &self.credential)
+            .field("idempotency_key", &self.idempotency_key)
+            .field("priority", &self.priority)
+            .field("attempt_timeout", &self.attempt_timeout)
+            .field("deadline", &self.deadline)
+            .field("max_retries", &self.max_retries)
+            .finish()
+    }
 }
 
 impl Request {
@@ -303,6 +323,16 @@ impl Request {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_debugged_holds_no_value_of_a_header() {
+        let request = Request::new(Method::Post, "/v1/a")
+            .header("authorization", "Bearer sk_test_123")
+            .body("text/plain", "secret");
+        let shown = format!("{request:?}");
+        assert!(shown.contains("authorization") && shown.contains("/v1/a"), "{shown}");
+        assert!(!shown.contains("sk_test") && !shown.contains("secret"), "{shown}");
+    }
 
     #[test]
     fn what_says_something_different_has_another_fingerprint() {

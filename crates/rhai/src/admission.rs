@@ -39,7 +39,8 @@ pub fn max_live_fibers() -> usize {
     })
 }
 
-/// Sets how many fibers can live at once, at least 1. Gives whether it was in time: the first fiber settles it.
+/// Sets how many fibers can live at once, at least 1. Gives whether it was in time: the first fiber settles it, and so
+/// does whoever asks for the limit first.
 pub fn set_max_live_fibers(fibers: usize) -> bool {
     LIMIT.set(fibers.clamp(1, Semaphore::MAX_PERMITS)).is_ok()
 }

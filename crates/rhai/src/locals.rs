@@ -40,7 +40,7 @@ impl Locals {
         }))
     }
 
-    /// The same values, with `print` and `debug` going elsewhere.
+    /// A copy of the values, with `print` and `debug` going elsewhere: what is set in one of the two later, the other does not have.
     #[must_use]
     pub fn with_output(&self, output: Output) -> Self {
         let values = self.0.values.lock().unwrap_or_else(PoisonError::into_inner).clone();
