@@ -17,7 +17,7 @@ use inflight_transport::{CircuitBreaker, RetryBudget, ShutdownReport, StartError
 
 #[cfg(feature = "metrics")]
 use crate::metrics::Metrics;
-use crate::run::{ScriptOptions, ScriptReport, run_script};
+use crate::run::{Ending, ScriptOptions, ScriptReport, run_script};
 use crate::telemetry::{AppInfo, Telemetry};
 
 /// Where Stripe's API is. <https://docs.stripe.com/api>
@@ -133,7 +133,8 @@ impl Inflight {
             Some(run) => run.session(&self.registry),
             None => self.session(),
         };
-        let (text, resumable) = (text.to_owned(), options.run.is_some());
+        let (text, is_run) = (text.to_owned(), options.run.is_some());
+        let ending = Ending::of(session.clone());
         #[cfg(feature = "metrics")]
         let options = ScriptOptions {
             metrics: options.metrics.or_else(|| self.metrics.clone()),
@@ -153,10 +154,11 @@ impl Inflight {
         });
         let task = task.stops_when_dropped();
         async move {
-            let report = task.await.unwrap_or_else(ScriptReport::failed);
+            // Its thread has stopped it, or it panicked there.
+            let report = task.await.unwrap_or_else(|error| ending.stopped(error, is_run));
             // A run whose text does not parse has not begun.
             let is_syntax = |error: &ScriptError| error.kind() == ScriptErrorKind::Syntax;
-            let not_begun = resumable && report.result.as_ref().is_err_and(is_syntax);
+            let not_begun = is_run && report.result.as_ref().is_err_and(is_syntax);
             ScriptReport {
                 resumable: report.resumable || not_begun,
                 ..report
@@ -183,14 +185,26 @@ impl Inflight {
     /// Accepts no more requests, lets what is in flight finish within `limit`, and ends everything else. Not for a thread that
     /// drives an async runtime: it waits.
     pub fn shutdown(&self, limit: Duration) -> ShutdownReport {
+        self.close();
+        self.worker.shutdown(limit)
+    }
+
+    /// Accepts no more requests and claims none. First of all that, so that no run writes down what its script is told from now on.
+    fn close(&self) {
+        self.registry.close();
         #[cfg(feature = "store")]
         if let Some(durable) = &self.durable {
-            // Nothing further is claimed.
             let working = durable.working.lock().unwrap_or_else(PoisonError::into_inner).take();
             drop(working);
         }
-        self.registry.close();
-        self.worker.shutdown(limit)
+    }
+}
+
+/// As [`shutdown`](Inflight::shutdown) with the worker's own limit. Scripts that still run are stopped; [runs](crate::ScriptRun) among
+/// them can be resumed.
+impl Drop for Inflight {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
