@@ -18,6 +18,7 @@ use rhai::{
 use crate::admission::{Place, try_enter_task};
 use crate::coroutine::{Fibre, Role, running};
 use crate::error::{describe, line_with_place, script_error};
+use crate::fiber::panicked;
 use crate::heap::uncharged;
 use crate::outside::OutsideCall;
 use crate::package::{Answer, duration, function};
@@ -93,11 +94,9 @@ impl Future for RunningTask {
         let Some(ending) = self.fibre.resume(cx.waker()) else {
             return Poll::Pending;
         };
-        if ending.is_err() {
-            let panicked = "a host function panicked in the task";
-            self.script
-                .tasks
-                .end(&self.script, self.id, Err(panicked.into()), Some(panicked.to_owned()));
+        if let Err(panic) = ending {
+            // Whoever waits for it is stopped, and catches nothing.
+            self.script.stop_for_panic(panicked(&*panic));
         }
         self.script
             .tasks

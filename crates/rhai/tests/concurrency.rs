@@ -281,12 +281,6 @@ fn a_tasks_error_is_thrown_by_join_and_told_where_nobody_joins() {
         "mine",
     );
     check(
-        "let t = start(|| explode()); let why = ``; try { join(t) } catch (e) { why = e } why",
-        0,
-        |_| {},
-        "a host function panicked in the task",
-    );
-    check(
         "let t = start(|| sleep(100000)); let kind = ``; try { join(t, 0.1) } catch (e) { kind = e.kind } kind",
         0,
         |_| {},
@@ -298,6 +292,25 @@ fn a_tasks_error_is_thrown_by_join_and_told_where_nobody_joins() {
         warnings,
         ["task 1 failed and nobody joined it: unseen (line 1, column 22)"]
     );
+}
+
+#[test]
+fn a_panic_in_a_task_ends_the_script_as_one_in_its_main_part_does() {
+    for script in [
+        "try { explode() } catch { 1 }",
+        "let t = start(|| explode()); try { join(t) } catch { 1 }",
+        "start(|| { sleep(1); explode() }); 1",
+        "start(|| explode()); let t = start(|| sleep(100000)); try { join(t) } catch { 1 }",
+        "start(|| { let t = start(|| explode()); try { join(t) } catch { 1 } }); sleep(100000); 1",
+    ] {
+        let (ended, warnings, _) = ending(script, 0, |_| {});
+        let error = ended.expect_err(script);
+        assert!(
+            error.contains("a host function panicked: on purpose"),
+            "{script}: {error}"
+        );
+        assert_eq!(warnings, Vec::<String>::new(), "{script}");
+    }
 }
 
 #[test]
