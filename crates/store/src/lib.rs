@@ -9,6 +9,7 @@ mod lease;
 mod options;
 mod pace;
 mod query;
+mod release;
 mod rows;
 mod runs;
 mod schema;

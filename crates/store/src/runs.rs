@@ -15,7 +15,7 @@ use crate::rows::{KEPT, kept_of};
 use crate::statement::safe;
 use crate::store::Shared;
 use crate::transaction::Journalled;
-use crate::writer::Order;
+use crate::writer::{CONNECT_TIMEOUT, Order};
 use crate::{DurableStore, QueryError, RunError};
 
 /// How far a run has come.
@@ -90,6 +90,9 @@ pub enum RunStart {
 }
 
 /// A run that this process works on: the journal of its script.
+///
+/// Dropped before it has [finished](Self::finish) it is let go: it can be begun again at once in this process, and in others as soon as
+/// that is written.
 pub struct StoredRun {
     store: DurableStore,
     shared: Arc<RunShared>,
@@ -100,6 +103,8 @@ pub struct StoredRun {
 /// What the writer knows of a run.
 pub(crate) struct RunShared {
     id: String,
+    /// How often it had been started with this start: which tells this start from any other one.
+    starts: i64,
     next: AtomicI64,
     trouble: Mutex<Option<String>>,
 }
@@ -119,6 +124,10 @@ impl RunShared {
 
     pub(crate) fn id(&self) -> &str {
         &self.id
+    }
+
+    pub(crate) fn starts(&self) -> i64 {
+        self.starts
     }
 
     fn trouble(&self) -> Option<String> {
@@ -142,24 +151,38 @@ impl StoredRun {
     /// Writes how the script ended. A later start gives `result` and runs nothing.
     ///
     /// # Errors
-    /// [`QueryError`] where that is not written.
+    /// [`QueryError`] where that is not written: [`NotOurs`](QueryError::NotOurs) where the run has ended before, or another process has
+    /// taken it over.
     pub fn finish(&self, state: RunState, result: Option<String>) -> Result<(), QueryError> {
-        let id = self.shared.id.clone();
+        let (id, starts) = (self.shared.id.clone(), self.shared.starts);
         self.store.on_connection(move |mut connection, shared| async move {
             let statement = format!(
                 "UPDATE inflight_runs SET state = $1, result = $2, ended_at = {}, lease_until = NULL \
-                 WHERE id = $3 AND owner = $4 AND state = 'running'",
+                 WHERE id = $3 AND owner = $4 AND state = 'running' AND starts = $5",
                 shared.dialect.now()
             );
-            sqlx::query(safe(&statement))
+            let written = sqlx::query(safe(&statement))
                 .bind(state.as_str())
                 .bind(result)
-                .bind(id)
+                .bind(id.clone())
                 .bind(shared.process.clone())
+                .bind(starts)
                 .execute(&mut connection)
                 .await?;
+            if written.rows_affected() == 0 {
+                return Err(QueryError::NotOurs(id));
+            }
             Ok(())
         })
+    }
+}
+
+impl Drop for StoredRun {
+    fn drop(&mut self) {
+        let shared = &self.store.shared;
+        shared.releases.begin(&self.shared.id);
+        // Of one that has ended this changes nothing.
+        shared.order(Order::Release(Arc::clone(&self.shared)));
     }
 }
 
@@ -205,9 +228,12 @@ impl DurableStore {
     /// Begins a run, or goes on with it. `script` says what it runs, for people.
     ///
     /// # Errors
-    /// [`RunError`] where another process works on it, it was cancelled, or the store gives no answer.
+    /// [`RunError`] where this process or another one works on it, it was cancelled, it has no id, or the store gives no answer.
     pub fn begin_run(&self, id: &str, script: &str) -> Result<RunStart, RunError> {
         let (id, script, store) = (id.replace('\0', ""), script.replace('\0', ""), self.clone());
+        if id.is_empty() {
+            return Err(RunError::NoId);
+        }
         self.on_connection(move |mut connection, shared| async move {
             begin(&shared, &mut connection, id, script, store).await
         })
@@ -372,6 +398,9 @@ async fn begin(
         Dialect::Postgres => ("BEGIN", " FOR UPDATE"),
     };
     let (now, until) = (shared.dialect.now(), lease_end(shared));
+    // What its last start here has journalled is written before this one reads it.
+    let written = tokio::time::timeout(CONNECT_TIMEOUT, shared.releases.written(&id));
+    written.await.map_err(|_| sqlx::Error::PoolTimedOut)?;
     let mut transaction = connection.begin_with(begin).await?;
     let insert = format!(
         "INSERT INTO inflight_runs (id, script, state, owner, lease_until, starts, begun_at, mode) \
@@ -415,7 +444,12 @@ async fn begin(
             row.try_get("now")?,
         )
     {
-        return Err(RunError::InUse(id));
+        let is_here = owner.as_deref() == Some(shared.process.as_str());
+        return Err(if is_here {
+            RunError::AtWork(id)
+        } else {
+            RunError::InUse(id)
+        });
     }
     let update =
         format!("UPDATE inflight_runs SET owner = $1, lease_until = {until}, starts = starts + 1 WHERE id = $2");
@@ -431,6 +465,7 @@ async fn begin(
         store,
         shared: Arc::new(RunShared {
             id,
+            starts: starts + 1,
             next: AtomicI64::new(i64::try_from(entries.len()).unwrap_or(i64::MAX)),
             trouble: Mutex::default(),
         }),
