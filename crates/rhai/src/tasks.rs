@@ -76,7 +76,6 @@ struct TaskResult {
 
 /// A task as a future, for the script's fiber to drive.
 pub(crate) struct RunningTask {
-    id: u64,
     fibre: Fibre<()>,
     _place: Option<Place>,
     script: Rc<ScriptState>,
@@ -115,7 +114,6 @@ impl RunningTask {
         let fibre = Fibre::new(script, Role::Closing, move || crate::callbacks::finish(&inner))?;
         script.tasks.running.set(script.tasks.running.get() + 1);
         Ok(Self {
-            id: 0,
             fibre,
             _place: None,
             script: Rc::clone(script),
@@ -325,7 +323,6 @@ fn start(ctx: &NativeCallContext, body: FnPtr) -> Answer<Task> {
         let fibre = Fibre::new(&script, Role::Task(id), body)?;
         tasks.results.borrow_mut().insert(id, TaskResult::default());
         tasks.new.borrow_mut().push(RunningTask {
-            id,
             fibre,
             _place: place.take(),
             script: Rc::clone(&script),

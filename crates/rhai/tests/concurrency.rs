@@ -230,6 +230,25 @@ fn bad_lists_and_times_are_answered() {
 }
 
 #[test]
+fn a_time_below_zero_is_told_as_the_script_wrote_it() {
+    for (call, written) in [
+        ("sleep(-5)", "-5"),
+        ("sleep(-0.5)", "-0.5"),
+        ("sleep_ms(-5)", "-5"),
+        ("sleep_ms(-0.5)", "-0.5"),
+        ("await_result(request(`a`), -5)", "-5"),
+    ] {
+        let script = format!("let why = ``; try {{ {call} }} catch (e) {{ why = e.message; }} why");
+        let (ended, _, _) = ending(&script, 0, |_| {});
+        let message = ended.unwrap();
+        assert!(
+            message.ends_with(&format!(" must be zero or more, not {written}")),
+            "{call}: {message}"
+        );
+    }
+}
+
+#[test]
 fn callbacks_run_in_order_of_completion_at_the_next_suspension() {
     let script = r#"
         for name in ["a", "b", "c"] { on_complete(request(name), |result| print(result)); }
