@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod begin;
 mod claim;
 mod database;
 mod encode;
