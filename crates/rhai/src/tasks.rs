@@ -85,7 +85,14 @@ impl Future for RunningTask {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.fibre.may_run() || self.script.turn_is_over() {
+        // One that was preempted runs on, also where the script's turn is over by now: it is what the others wait for, and deferred it
+        // would wait for itself.
+        let may_run = if self.script.is_preempted() {
+            self.fibre.may_run()
+        } else {
+            !self.script.turn_is_over()
+        };
+        if !may_run {
             self.script.defer(cx.waker());
             return Poll::Pending;
         }
