@@ -177,7 +177,7 @@ impl ScriptReport {
 /// A [run](ScriptRun) that is stopped ends at once and leaves its requests as they are: the session is the one that it gives, and the
 /// store has what is to be done.
 pub async fn run_script(script: &Script, session: Session, options: ScriptOptions) -> ScriptReport {
-    let started = Instant::now();
+    let ending = Ending::of(session.clone());
     let is_run = options.run.is_some();
     let _dropped = CancelOnDrop((!is_run).then(|| session.clone()));
     let mut locals = Locals::for_session(session.clone());
@@ -209,13 +209,18 @@ pub async fn run_script(script: &Script, session: Session, options: ScriptOption
     let mut fiber = script.run_then(RunOptions::new(locals).limits(limits), scope, |engine, value| {
         Ok(value_json(engine, &value))
     });
-    let result = tokio::select! {
-        biased;
-        result = &mut fiber => result,
-        () = options.cancel.cancelled() => Err(ScriptError::cancelled()),
+    let result = if options.cancel.is_cancelled() {
+        // It was cancelled before it began: nothing of it runs.
+        Err(ScriptError::cancelled())
+    } else {
+        tokio::select! {
+            biased;
+            result = &mut fiber => result,
+            () = options.cancel.cancelled() => Err(ScriptError::cancelled()),
+        }
     };
     let result = result.map_err(|error| without_secrets(located(script, error)));
-    let mut warnings = fiber.take_warnings();
+    let warnings = fiber.take_warnings();
     // Stopped where it is, if it has not ended.
     drop(fiber);
     let stopped = result
@@ -227,7 +232,9 @@ pub async fn run_script(script: &Script, session: Session, options: ScriptOption
     let limit = if cancelled {
         Some(FINISH_AFTER_CANCEL)
     } else {
-        options.time_limit.map(|limit| limit.saturating_sub(started.elapsed()))
+        options
+            .time_limit
+            .map(|limit| limit.saturating_sub(ending.started.elapsed()))
     };
     if cancelled && !is_run {
         session.cancel_unsent();
@@ -237,27 +244,60 @@ pub async fn run_script(script: &Script, session: Session, options: ScriptOption
         (true, None) => finish_run(&session, limit, &options.cancel).await,
         (false, _) => Some(finish_requests(&session, limit, &options.cancel).await),
     };
-    // What a run leaves behind that goes on later is nobody's news.
-    if let Some(unfinished) = finished {
-        warnings.extend(unobserved_failures(&session));
-        warnings.extend(unfinished_requests(unfinished));
-    }
-    // A script may have thrown anything.
-    let warnings = warnings.iter().map(|warning| redacted(warning).into_owned());
-    let report = ScriptReport {
-        result,
-        warnings: warnings.collect(),
-        counts: session.counts(),
-        unfinished: finished.unwrap_or_else(|| session.pending()),
-        wall_time: started.elapsed(),
-        resumable: finished.is_none(),
-    };
-    session.close();
+    let report = ending.report(result, warnings, finished);
     #[cfg(feature = "metrics")]
     if let Some(counted) = &mut counted {
         counted.ended(report.result.as_ref().err().map(ScriptError::kind));
     }
     report
+}
+
+/// What is told of a script when it has ended, however that came.
+pub(crate) struct Ending {
+    session: Session,
+    started: Instant,
+}
+
+impl Ending {
+    /// For a script that begins now.
+    pub(crate) fn of(session: Session) -> Self {
+        let started = Instant::now();
+        Self { session, started }
+    }
+
+    /// The report of a script that was ended from outside, with the thread that it ran on.
+    pub(crate) fn stopped(self, error: ScriptError, is_run: bool) -> ScriptReport {
+        let goes_on = is_run && stops_a_run(error.kind());
+        let finished = (!goes_on).then(|| self.session.pending());
+        self.report(Err(error), Vec::new(), finished)
+    }
+
+    /// The report. `finished` is how many requests had not ended when the script's time was over; `None` of a run that goes on later.
+    fn report(
+        self,
+        result: Result<serde_json::Value, ScriptError>,
+        mut warnings: Vec<String>,
+        finished: Option<usize>,
+    ) -> ScriptReport {
+        let session = &self.session;
+        // What a run leaves behind that goes on later is nobody's news.
+        if let Some(unfinished) = finished {
+            warnings.extend(unobserved_failures(session));
+            warnings.extend(unfinished_requests(unfinished));
+        }
+        // A script may have thrown anything.
+        let warnings = warnings.iter().map(|warning| redacted(warning).into_owned());
+        let report = ScriptReport {
+            result,
+            warnings: warnings.collect(),
+            counts: session.counts(),
+            unfinished: finished.unwrap_or_else(|| session.pending()),
+            wall_time: self.started.elapsed(),
+            resumable: finished.is_none(),
+        };
+        session.close();
+        report
+    }
 }
 
 /// Whether an error of this kind is no end of a run: what a crash at the same moment would have left, the next start finds too.

@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use inflight::sim::{Latency, Simulator};
-use inflight::stripe_rhai::ApiKey;
+use inflight::stripe::webhook::WebhookSecret;
+use inflight::stripe_rhai::{ApiKey, HostOptions};
 use inflight::{Inflight, InflightBuilder, ScriptOptions, ScriptReport};
 
 fn assemble(simulator: &Simulator) -> Inflight {
@@ -103,6 +104,42 @@ fn scripts_share_the_thread_that_sends_where_there_is_one_processor_or_they_are_
         script_threads(|builder| builder.threads(2).transport_thread(false)),
         names(&["inflight-scripts", "inflight-worker"])
     );
+}
+
+#[test]
+fn a_key_that_was_set_before_all_options_stays_where_they_have_none() {
+    let key = |text: &str| ApiKey::new(text).unwrap();
+    let secret = || WebhookSecret::new("whsec_test").unwrap();
+    let builder = || {
+        Inflight::builder()
+            .api_key(key("sk_test_123456789"))
+            .webhook_secret(secret())
+    };
+    let options = |api_key| HostOptions {
+        api_key,
+        currency: "eur".into(),
+        ..HostOptions::default()
+    };
+    let inflight = builder().host_options(options(None)).build().unwrap();
+    let kept = inflight.host().options();
+    assert_eq!(kept.api_key, Some(key("sk_test_123456789")));
+    assert_eq!(kept.webhook_secret, Some(secret()));
+    assert_eq!(kept.currency, "eur");
+    let another = Some(key("sk_test_another12"));
+    let inflight = builder().host_options(options(another.clone())).build().unwrap();
+    assert_eq!(inflight.host().options().api_key, another);
+}
+
+#[test]
+fn a_request_of_the_hosts_own_is_sent_with_the_hosts_key() {
+    let simulator = Simulator::start().unwrap();
+    let inflight = assemble(&simulator);
+    let session = inflight.session();
+    let request = inflight::stripe::CreateProduct::new("Mug").request().unwrap();
+    let id = session.submit(inflight.host().prepare(request).unwrap()).unwrap();
+    let ended = inflight::core::block_on(session.wait_async(id).unwrap());
+    assert!(ended.is_ok(), "{ended:?}");
+    assert_eq!(simulator.count("product"), 1);
 }
 
 #[test]

@@ -226,9 +226,11 @@ impl<T: 'static> Running<T> {
                 wake_behind_others(cx);
                 break;
             }
-            // A task may have registered a callback, which the main coroutine waits for.
-            let main_again =
-                self.ending.is_none() && self.main.may_run() && (held_back || self.script.callbacks.take_added());
+            // A task may have registered a callback, which the main coroutine waits for, or have panicked.
+            let has_panicked = self.script.stopped() == Some(Stop::Panic);
+            let main_again = self.ending.is_none()
+                && self.main.may_run()
+                && (held_back || self.script.callbacks.take_added() || has_panicked);
             if !main_again && !self.script.tasks.has_new() && !self.end_stuck_replay() {
                 break;
             }
@@ -332,7 +334,7 @@ impl<T: 'static> Future for Fiber<T> {
         let ending = std::task::ready!(running.run(cx));
         let stopped = running.script.stopped();
         let stopped_at = running.script.stopped_at();
-        let failure = running.replay_failure();
+        let failure = running.script.take_panic().or_else(|| running.replay_failure());
         this.warnings = running.warnings();
         this.state = FiberState::Ended;
         Poll::Ready(match ending {
@@ -400,6 +402,7 @@ fn stop_error(stop: Stop, limits: &Limits, position: rhai::Position) -> ScriptEr
             ),
         ),
         Stop::Replay => (ScriptErrorKind::ReplayDiverged, "the run cannot go on".to_owned()),
+        Stop::Panic => (ScriptErrorKind::Panic, "a host function panicked".to_owned()),
     };
     ScriptError::new(kind, message).at(position)
 }

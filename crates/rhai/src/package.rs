@@ -227,16 +227,16 @@ fn register_waits(module: &mut Module) {
 fn register_sleep(module: &mut Module) {
     // An integer is milliseconds, as the design's scripts mean it; a float is seconds, as Rhai's own `sleep` counts them.
     function(module, "sleep", |ctx: NativeCallContext, milliseconds: INT| {
-        sleep_for(&ctx, duration(milliseconds as f64 / 1e3, "the time to sleep")?)
+        sleep_for(&ctx, duration_of(milliseconds as f64, 1e3, "the time to sleep")?)
     });
     function(module, "sleep", |ctx: NativeCallContext, seconds: f64| {
         sleep_for(&ctx, duration(seconds, "the time to sleep")?)
     });
     function(module, "sleep_ms", |ctx: NativeCallContext, milliseconds: INT| {
-        sleep_for(&ctx, duration(milliseconds as f64 / 1e3, "the time to sleep")?)
+        sleep_for(&ctx, duration_of(milliseconds as f64, 1e3, "the time to sleep")?)
     });
     function(module, "sleep_ms", |ctx: NativeCallContext, milliseconds: f64| {
-        sleep_for(&ctx, duration(milliseconds / 1e3, "the time to sleep")?)
+        sleep_for(&ctx, duration_of(milliseconds, 1e3, "the time to sleep")?)
     });
 }
 
@@ -348,14 +348,19 @@ pub(crate) fn ran_out(limit: Duration) -> Box<EvalAltResult> {
 /// # Errors
 /// Where it is negative or no number. A time beyond a hundred years counts as that.
 pub fn duration(seconds: f64, what: &str) -> Answer<Duration> {
+    duration_of(seconds, 1.0, what)
+}
+
+/// A time that a script gave in units of which a second has so many.
+fn duration_of(time: f64, in_a_second: f64, what: &str) -> Answer<Duration> {
     const LONGEST: f64 = 100.0 * 365.0 * 86_400.0;
-    if seconds.is_nan() || seconds < 0.0 {
+    if time.is_nan() || time < 0.0 {
         return Err(script_error(
             "invalid_argument",
-            &format!("{what} must be zero or more, not {seconds}"),
+            &format!("{what} must be zero or more, not {time}"),
         ));
     }
-    Ok(Duration::from_secs_f64(seconds.min(LONGEST)))
+    Ok(Duration::from_secs_f64((time / in_a_second).min(LONGEST)))
 }
 
 /// Nothing is waited for but the time. A run that is replayed sleeps what is left of it.

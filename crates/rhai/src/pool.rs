@@ -1,6 +1,6 @@
 //! Threads that run scripts: one engine each, a script never moves between them.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
@@ -39,10 +39,6 @@ struct Thread {
     start: mpsc::UnboundedSender<Box<Start>>,
     /// How many tasks have been given to it and have not ended.
     load: Arc<AtomicUsize>,
-}
-
-thread_local! {
-    static ENGINES: RefCell<Vec<(usize, FiberEngine)>> = const { RefCell::new(Vec::new()) };
 }
 
 impl FiberPool {
@@ -163,7 +159,8 @@ impl FiberPool {
             stops_when_dropped: false,
         };
         let start = move |tasks: &Tasks| {
-            let task = async move { task(this_threads_engine(&make_engine)).await };
+            let engine = Rc::clone(&tasks.engine);
+            let task = async move { task(the_engine(&engine, &*make_engine)).await };
             let running_here = tasks.enter(stop.handle());
             tokio::task::spawn_local(async move {
                 let ended = AssertUnwindSafe(Abortable::new(task, stop)).catch_unwind().await;
@@ -218,9 +215,11 @@ async fn run(mut started: mpsc::UnboundedReceiver<Box<Start>>) {
     tasks.stop().await;
 }
 
-/// What runs on a thread.
+/// What runs on a thread, and goes with it.
 #[derive(Default)]
 struct Tasks {
+    /// The thread's engine, as soon as a task has needed it.
+    engine: Rc<OnceCell<FiberEngine>>,
     known: Rc<RefCell<HashMap<u64, AbortHandle>>>,
     last: Cell<u64>,
     all_ended: Rc<Notify>,
@@ -245,6 +244,11 @@ impl Tasks {
             self.all_ended.notified().await;
         }
     }
+}
+
+/// The engine of this thread of the pool.
+fn the_engine(known: &OnceCell<FiberEngine>, make: &MakeEngine) -> FiberEngine {
+    known.get_or_init(make).clone()
 }
 
 /// Knows a task until it has ended.
@@ -340,7 +344,8 @@ impl<T> fmt::Debug for PoolTask<T> {
 pub struct ScriptHandle<T>(PoolTask<Result<T, ScriptError>>);
 
 impl<T> ScriptHandle<T> {
-    /// Stops the script promptly, waiting or computing, and releases its stack.
+    /// Stops the script promptly, waiting or computing, and releases its stack. What it has submitted is sent all the same:
+    /// [`Session::cancel_unsent`](inflight_core::Session::cancel_unsent) of its session calls that back.
     pub fn cancel(&self) {
         self.0.cancel();
     }
@@ -358,20 +363,6 @@ impl<T> Future for ScriptHandle<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.0).poll(cx).map(|ended| ended?)
     }
-}
-
-/// One engine for each pool that runs on this thread: a pool's threads are its own, so that is one.
-fn this_threads_engine(make_engine: &Arc<MakeEngine>) -> FiberEngine {
-    let pool = Arc::as_ptr(make_engine).cast::<()>().addr();
-    let known = ENGINES.with_borrow(|engines| {
-        let found = engines.iter().find(|(of, _)| *of == pool);
-        found.map(|(_, engine)| engine.clone())
-    });
-    known.unwrap_or_else(|| {
-        let engine = make_engine();
-        ENGINES.with_borrow_mut(|engines| engines.push((pool, engine.clone())));
-        engine
-    })
 }
 
 impl fmt::Debug for FiberPool {

@@ -10,6 +10,7 @@ use rhai::{Engine, Position};
 
 use crate::callbacks::Callbacks;
 use crate::collect::Collection;
+use crate::error::ScriptError;
 use crate::heap::HeapState;
 use crate::locals::Locals;
 use crate::modules::Loaded;
@@ -36,6 +37,8 @@ pub(crate) enum Stop {
     Heap,
     /// The run cannot go on, for the reason that its replay has noted.
     Replay,
+    /// A host function panicked in a task; what it said is noted.
+    Panic,
 }
 
 /// One running script.
@@ -57,6 +60,8 @@ pub(crate) struct ScriptState {
     stop: Cell<Option<Stop>>,
     /// Where the task or callback that was stopped first had been begun.
     stopped_at: Cell<Position>,
+    /// The panic that stopped the script.
+    panic: RefCell<Option<ScriptError>>,
     /// The coroutine that was preempted and has to run on before any other of the script.
     preempted: Cell<Option<usize>>,
     /// Those that were woken meanwhile, or after the script's turn was over.
@@ -93,6 +98,7 @@ impl ScriptState {
             collection: RefCell::default(),
             stop: Cell::new(None),
             stopped_at: Cell::new(Position::NONE),
+            panic: RefCell::default(),
             preempted: Cell::new(None),
             deferred: RefCell::default(),
             turn: Cell::new(0),
@@ -110,6 +116,19 @@ impl ScriptState {
 
     pub(crate) fn stopped(&self) -> Option<Stop> {
         self.stop.get()
+    }
+
+    /// A host function panicked in a task of the script, which ends the script as a panic in its main part does.
+    pub(crate) fn stop_for_panic(&self, error: ScriptError) {
+        if self.stop.get().is_none() {
+            self.panic.replace(Some(error));
+            self.stop.set(Some(Stop::Panic));
+        }
+    }
+
+    /// The panic of a task that has stopped the script.
+    pub(crate) fn take_panic(&self) -> Option<ScriptError> {
+        self.panic.take()
     }
 
     /// A task or a callback that was begun at this place has ended: the script's stop may have been its doing. (Where within it,

@@ -18,6 +18,7 @@ use rhai::{
 use crate::admission::{Place, try_enter_task};
 use crate::coroutine::{Fibre, Role, running};
 use crate::error::{describe, line_with_place, script_error};
+use crate::fiber::panicked;
 use crate::heap::uncharged;
 use crate::outside::OutsideCall;
 use crate::package::{Answer, duration, function};
@@ -75,7 +76,6 @@ struct TaskResult {
 
 /// A task as a future, for the script's fiber to drive.
 pub(crate) struct RunningTask {
-    id: u64,
     fibre: Fibre<()>,
     _place: Option<Place>,
     script: Rc<ScriptState>,
@@ -95,11 +95,9 @@ impl Future for RunningTask {
         let Some(ending) = self.fibre.resume(cx.waker()) else {
             return Poll::Pending;
         };
-        if ending.is_err() {
-            let panicked = "a host function panicked in the task";
-            self.script
-                .tasks
-                .end(&self.script, self.id, Err(panicked.into()), Some(panicked.to_owned()));
+        if let Err(panic) = ending {
+            // Whoever waits for it is stopped, and catches nothing.
+            self.script.stop_for_panic(panicked(&*panic));
         }
         self.script
             .tasks
@@ -118,7 +116,6 @@ impl RunningTask {
         let fibre = Fibre::new(script, Role::Closing, move || crate::callbacks::finish(&inner))?;
         script.tasks.running.set(script.tasks.running.get() + 1);
         Ok(Self {
-            id: 0,
             fibre,
             _place: None,
             script: Rc::clone(script),
@@ -328,7 +325,6 @@ fn start(ctx: &NativeCallContext, body: FnPtr) -> Answer<Task> {
         let fibre = Fibre::new(&script, Role::Task(id), body)?;
         tasks.results.borrow_mut().insert(id, TaskResult::default());
         tasks.new.borrow_mut().push(RunningTask {
-            id,
             fibre,
             _place: place.take(),
             script: Rc::clone(&script),

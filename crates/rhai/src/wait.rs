@@ -127,6 +127,7 @@ pub(crate) fn token(stop: Stop) -> Dynamic {
         Stop::Stack => "stack limit",
         Stop::Heap => "heap limit",
         Stop::Replay => "replay",
+        Stop::Panic => "panic",
     }
     .into()
 }

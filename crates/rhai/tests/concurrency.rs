@@ -230,6 +230,25 @@ fn bad_lists_and_times_are_answered() {
 }
 
 #[test]
+fn a_time_below_zero_is_told_as_the_script_wrote_it() {
+    for (call, written) in [
+        ("sleep(-5)", "-5"),
+        ("sleep(-0.5)", "-0.5"),
+        ("sleep_ms(-5)", "-5"),
+        ("sleep_ms(-0.5)", "-0.5"),
+        ("await_result(request(`a`), -5)", "-5"),
+    ] {
+        let script = format!("let why = ``; try {{ {call} }} catch (e) {{ why = e.message; }} why");
+        let (ended, _, _) = ending(&script, 0, |_| {});
+        let message = ended.unwrap();
+        assert!(
+            message.ends_with(&format!(" must be zero or more, not {written}")),
+            "{call}: {message}"
+        );
+    }
+}
+
+#[test]
 fn callbacks_run_in_order_of_completion_at_the_next_suspension() {
     let script = r#"
         for name in ["a", "b", "c"] { on_complete(request(name), |result| print(result)); }
@@ -281,12 +300,6 @@ fn a_tasks_error_is_thrown_by_join_and_told_where_nobody_joins() {
         "mine",
     );
     check(
-        "let t = start(|| explode()); let why = ``; try { join(t) } catch (e) { why = e } why",
-        0,
-        |_| {},
-        "a host function panicked in the task",
-    );
-    check(
         "let t = start(|| sleep(100000)); let kind = ``; try { join(t, 0.1) } catch (e) { kind = e.kind } kind",
         0,
         |_| {},
@@ -298,6 +311,25 @@ fn a_tasks_error_is_thrown_by_join_and_told_where_nobody_joins() {
         warnings,
         ["task 1 failed and nobody joined it: unseen (line 1, column 22)"]
     );
+}
+
+#[test]
+fn a_panic_in_a_task_ends_the_script_as_one_in_its_main_part_does() {
+    for script in [
+        "try { explode() } catch { 1 }",
+        "let t = start(|| explode()); try { join(t) } catch { 1 }",
+        "start(|| { sleep(1); explode() }); 1",
+        "start(|| explode()); let t = start(|| sleep(100000)); try { join(t) } catch { 1 }",
+        "start(|| { let t = start(|| explode()); try { join(t) } catch { 1 } }); sleep(100000); 1",
+    ] {
+        let (ended, warnings, _) = ending(script, 0, |_| {});
+        let error = ended.expect_err(script);
+        assert!(
+            error.contains("a host function panicked: on purpose"),
+            "{script}: {error}"
+        );
+        assert_eq!(warnings, Vec::<String>::new(), "{script}");
+    }
 }
 
 #[test]

@@ -506,6 +506,29 @@ fn a_pool_on_a_thread_of_the_host_ends_with_its_last_handle_and_stops_what_runs_
     });
 }
 
+#[test]
+fn pools_that_follow_one_another_on_a_thread_each_have_an_engine_of_their_own() {
+    let runtime = tokio::runtime::LocalRuntime::new().unwrap();
+    for tenant in 0..50 {
+        let captured = Arc::new(tenant);
+        let known = Arc::downgrade(&captured);
+        let (pool, main) = FiberPool::with_host_thread(1, move || {
+            let captured = Arc::clone(&captured);
+            let mut engine = engine();
+            engine.register_fn("tenant", move || *captured);
+            FiberEngine::new(engine)
+        });
+        let script = pool.start("tenant()", RunOptions::default(), |_, value| value.as_int());
+        runtime.block_on(async {
+            let main = tokio::task::spawn_local(main());
+            assert_eq!(script.await.unwrap(), Ok(tenant));
+            drop(pool);
+            main.await.unwrap();
+        });
+        assert!(known.upgrade().is_none(), "the engine goes with its pool");
+    }
+}
+
 #[tokio::test]
 async fn a_pool_runs_scripts_on_threads_of_its_own() {
     let pool = FiberPool::new(2, || FiberEngine::new(engine()));

@@ -69,12 +69,21 @@ pub enum QueryError {
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
+    /// A run's end was not written, as the run is not this process's any more: it has ended, or another process has taken it over.
+    #[error("nothing was written of the run {0:?}: it has ended before, or is another process's by now")]
+    NotOurs(String),
 }
 
 /// Why a run does not begin or go on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
+    /// It has no id.
+    #[error("a run needs an id that is not empty")]
+    NoId,
+    /// It is at work in this process: its [`StoredRun`](crate::StoredRun) is still held.
+    #[error("the run {0:?} is at work in this process")]
+    AtWork(String),
     /// Another process has it.
     #[error("the run {0:?} goes on in another process")]
     InUse(String),

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod begin;
 mod claim;
 mod database;
 mod encode;
@@ -9,6 +10,7 @@ mod lease;
 mod options;
 mod pace;
 mod query;
+mod release;
 mod rows;
 mod runs;
 mod schema;

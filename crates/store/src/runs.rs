@@ -9,9 +9,8 @@ use serde_json::json;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Connection as _, Row as _};
 
+use crate::begin::begin;
 use crate::database::Dialect;
-use crate::lease::lease_end;
-use crate::rows::{KEPT, kept_of};
 use crate::statement::safe;
 use crate::store::Shared;
 use crate::transaction::Journalled;
@@ -43,7 +42,7 @@ impl RunState {
         }
     }
 
-    fn of(text: &str) -> Self {
+    pub(crate) fn of(text: &str) -> Self {
         [Self::Completed, Self::Failed, Self::Cancelled]
             .into_iter()
             .find(|state| state.as_str() == text)
@@ -90,6 +89,9 @@ pub enum RunStart {
 }
 
 /// A run that this process works on: the journal of its script.
+///
+/// Dropped before it has [finished](Self::finish) it is let go: it can be begun again at once in this process, and in others as soon as
+/// that is written.
 pub struct StoredRun {
     store: DurableStore,
     shared: Arc<RunShared>,
@@ -100,6 +102,8 @@ pub struct StoredRun {
 /// What the writer knows of a run.
 pub(crate) struct RunShared {
     id: String,
+    /// How often it had been started with this start: which tells this start from any other one.
+    starts: i64,
     next: AtomicI64,
     trouble: Mutex<Option<String>>,
 }
@@ -121,12 +125,38 @@ impl RunShared {
         &self.id
     }
 
+    pub(crate) fn starts(&self) -> i64 {
+        self.starts
+    }
+
     fn trouble(&self) -> Option<String> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 impl StoredRun {
+    /// The start of this number of a run, with what is there of it.
+    pub(crate) fn begun(
+        store: DurableStore,
+        id: String,
+        starts: i64,
+        entries: Vec<JournalEntry>,
+        kept: Vec<Kept>,
+    ) -> Self {
+        let shared = RunShared {
+            id,
+            starts,
+            next: AtomicI64::new(i64::try_from(entries.len()).unwrap_or(i64::MAX)),
+            trouble: Mutex::default(),
+        };
+        Self {
+            store,
+            shared: Arc::new(shared),
+            entries,
+            kept,
+        }
+    }
+
     /// The run's id.
     #[must_use]
     pub fn id(&self) -> &str {
@@ -142,24 +172,38 @@ impl StoredRun {
     /// Writes how the script ended. A later start gives `result` and runs nothing.
     ///
     /// # Errors
-    /// [`QueryError`] where that is not written.
+    /// [`QueryError`] where that is not written: [`NotOurs`](QueryError::NotOurs) where the run has ended before, or another process has
+    /// taken it over.
     pub fn finish(&self, state: RunState, result: Option<String>) -> Result<(), QueryError> {
-        let id = self.shared.id.clone();
+        let (id, starts) = (self.shared.id.clone(), self.shared.starts);
         self.store.on_connection(move |mut connection, shared| async move {
             let statement = format!(
                 "UPDATE inflight_runs SET state = $1, result = $2, ended_at = {}, lease_until = NULL \
-                 WHERE id = $3 AND owner = $4 AND state = 'running'",
+                 WHERE id = $3 AND owner = $4 AND state = 'running' AND starts = $5",
                 shared.dialect.now()
             );
-            sqlx::query(safe(&statement))
+            let written = sqlx::query(safe(&statement))
                 .bind(state.as_str())
                 .bind(result)
-                .bind(id)
+                .bind(id.clone())
                 .bind(shared.process.clone())
+                .bind(starts)
                 .execute(&mut connection)
                 .await?;
+            if written.rows_affected() == 0 {
+                return Err(QueryError::NotOurs(id));
+            }
             Ok(())
         })
+    }
+}
+
+impl Drop for StoredRun {
+    fn drop(&mut self) {
+        let shared = &self.store.shared;
+        shared.releases.begin(&self.shared.id);
+        // Of one that has ended this changes nothing.
+        shared.order(Order::Release(Arc::clone(&self.shared)));
     }
 }
 
@@ -204,10 +248,16 @@ impl fmt::Debug for StoredRun {
 impl DurableStore {
     /// Begins a run, or goes on with it. `script` says what it runs, for people.
     ///
+    /// The id has to be a new one for each run, also across stores that serve the same account, for as long as the other side keeps
+    /// idempotency keys (Stripe: 24 hours in v1, 30 days in v2): the keys are made of it.
+    ///
     /// # Errors
-    /// [`RunError`] where another process works on it, it was cancelled, or the store gives no answer.
+    /// [`RunError`] where this process or another one works on it, it was cancelled, it has no id, or the store gives no answer.
     pub fn begin_run(&self, id: &str, script: &str) -> Result<RunStart, RunError> {
         let (id, script, store) = (id.replace('\0', ""), script.replace('\0', ""), self.clone());
+        if id.is_empty() {
+            return Err(RunError::NoId);
+        }
         self.on_connection(move |mut connection, shared| async move {
             begin(&shared, &mut connection, id, script, store).await
         })
@@ -352,131 +402,10 @@ fn run_row(row: &AnyRow, is_alive: impl Fn(Option<&str>, Option<i64>, i64) -> bo
 }
 
 /// Whether the process that has a run may be at work on it. A file's owner before this one is gone.
-fn is_alive(shared: &Shared, owner: Option<&str>, lease: Option<i64>, now: i64) -> bool {
+pub(crate) fn is_alive(shared: &Shared, owner: Option<&str>, lease: Option<i64>, now: i64) -> bool {
     match owner {
         None => false,
         Some(owner) if owner == shared.process => true,
         Some(_) => shared.is_shared() && lease.is_some_and(|until| until >= now),
     }
-}
-
-async fn begin(
-    shared: &Arc<Shared>,
-    connection: &mut AnyConnection,
-    id: String,
-    script: String,
-    store: DurableStore,
-) -> Result<RunStart, RunError> {
-    let (begin, lock) = match shared.dialect {
-        Dialect::Sqlite => ("BEGIN IMMEDIATE", ""),
-        Dialect::Postgres => ("BEGIN", " FOR UPDATE"),
-    };
-    let (now, until) = (shared.dialect.now(), lease_end(shared));
-    let mut transaction = connection.begin_with(begin).await?;
-    let insert = format!(
-        "INSERT INTO inflight_runs (id, script, state, owner, lease_until, starts, begun_at, mode) \
-         VALUES ($1, $2, 'running', $3, {until}, 0, {now}, $4) ON CONFLICT DO NOTHING"
-    );
-    sqlx::query(safe(&insert))
-        .bind(id.clone())
-        .bind(script)
-        .bind(shared.process.clone())
-        .bind(shared.options.mode.clone())
-        .execute(&mut *transaction)
-        .await?;
-    let select = format!(
-        "SELECT state, mode, owner, lease_until, starts, result, {now} AS now FROM inflight_runs WHERE id = $1{lock}"
-    );
-    let row = sqlx::query(safe(&select))
-        .bind(id.clone())
-        .fetch_one(&mut *transaction)
-        .await?;
-    let mode: String = row.try_get("mode")?;
-    if mode != shared.options.mode {
-        return Err(RunError::OtherMode {
-            id,
-            begun: mode,
-            now: shared.options.mode.clone(),
-        });
-    }
-    let state = RunState::of(row.try_get("state")?);
-    match state {
-        RunState::Running => {}
-        RunState::Cancelled => return Err(RunError::Cancelled(id)),
-        ended => return Ok(RunStart::Finished(ended, row.try_get("result")?)),
-    }
-    let starts: i64 = row.try_get("starts")?;
-    let owner: Option<String> = row.try_get("owner")?;
-    if starts > 0
-        && is_alive(
-            shared,
-            owner.as_deref(),
-            row.try_get("lease_until")?,
-            row.try_get("now")?,
-        )
-    {
-        return Err(RunError::InUse(id));
-    }
-    let update =
-        format!("UPDATE inflight_runs SET owner = $1, lease_until = {until}, starts = starts + 1 WHERE id = $2");
-    sqlx::query(safe(&update))
-        .bind(shared.process.clone())
-        .bind(id.clone())
-        .execute(&mut *transaction)
-        .await?;
-    let entries = entries(&mut transaction, &id).await?;
-    let kept = requests(shared, &mut transaction, &id).await?;
-    transaction.commit().await?;
-    let run = StoredRun {
-        store,
-        shared: Arc::new(RunShared {
-            id,
-            next: AtomicI64::new(i64::try_from(entries.len()).unwrap_or(i64::MAX)),
-            trouble: Mutex::default(),
-        }),
-        entries,
-        kept,
-    };
-    Ok(if starts == 0 {
-        RunStart::New(run)
-    } else {
-        RunStart::Resumed(run)
-    })
-}
-
-async fn entries(connection: &mut AnyConnection, id: &str) -> Result<Vec<JournalEntry>, QueryError> {
-    let rows = sqlx::query(
-        "SELECT task, call, operation, arguments, answer FROM inflight_journal WHERE run = $1 ORDER BY position",
-    )
-    .bind(id.to_owned())
-    .fetch_all(connection)
-    .await?;
-    let mut entries = Vec::with_capacity(rows.len());
-    for row in rows {
-        let (task, call): (i64, i64) = (row.try_get("task")?, row.try_get("call")?);
-        let (arguments, answer): (String, String) = (row.try_get("arguments")?, row.try_get("answer")?);
-        let answer: String = serde_json::from_str(&answer).map_err(crate::Unreadable::from)?;
-        entries.push(JournalEntry {
-            task: u32::try_from(task).unwrap_or(u32::MAX),
-            sequence: u64::try_from(call).unwrap_or(u64::MAX),
-            operation: row.try_get("operation")?,
-            arguments: u64::from_str_radix(&arguments, 16).unwrap_or(0),
-            answer: answer.into_bytes(),
-        });
-    }
-    Ok(entries)
-}
-
-async fn requests(shared: &Shared, connection: &mut AnyConnection, id: &str) -> Result<Vec<Kept>, QueryError> {
-    let statement = format!(
-        "SELECT {KEPT}, {} AS now FROM inflight_requests WHERE run = $1 ORDER BY seq",
-        shared.dialect.now()
-    );
-    let rows = sqlx::query(safe(&statement))
-        .bind(id.to_owned())
-        .fetch_all(connection)
-        .await?;
-    rows.iter()
-        .map(|row| Ok(kept_of(row, row.try_get("now")?, shared)?.0))
-        .collect()
 }

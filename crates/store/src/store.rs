@@ -12,6 +12,7 @@ use tokio::sync::{Notify, mpsc as queue, watch};
 
 use crate::database::{self, Dialect, Location, Ownership, damage, unix_millis};
 use crate::options::{Accounts, StoreOptions};
+use crate::release::Releases;
 use crate::transaction::{Append, Ended, Sent};
 use crate::writer::{Order, Writer};
 use crate::{OpenError, QueryError, claim, keeper, rows};
@@ -51,6 +52,7 @@ pub(crate) struct Shared {
     pub(crate) room: Notify,
     /// The one registry that is supplied, while it is.
     registry: Mutex<Option<Registry>>,
+    pub(crate) releases: Releases,
 }
 
 /// A request that this process may send and end.
@@ -102,6 +104,7 @@ impl DurableStore {
             held: Mutex::default(),
             room: Notify::new(),
             registry: Mutex::default(),
+            releases: Releases::default(),
         });
         let (close, closed) = watch::channel(());
         let (ready, opened) = mpsc::channel();

@@ -1,6 +1,7 @@
 //! One group commit: everything that was asked for since the last one, in one transaction.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use inflight_core::{RequestId, StoreError, Written};
 use serde_json::{Value, json};
@@ -9,6 +10,7 @@ use sqlx::{AnyConnection, Connection as _, Row as _};
 use crate::database::{Dialect, Type, execute};
 use crate::pace::{self, Granted};
 use crate::rows::{APPENDED, ENDED, id_of};
+use crate::runs::RunShared;
 use crate::statement::{fetch, ids, known, named};
 use crate::store::{FIRST_EPOCH, Shared};
 
@@ -51,7 +53,7 @@ pub(crate) struct Ended {
 
 /// An entry of a run's journal.
 pub(crate) struct Journalled {
-    pub(crate) run: std::sync::Arc<crate::runs::RunShared>,
+    pub(crate) run: Arc<RunShared>,
     pub(crate) row: Value,
 }
 
@@ -64,6 +66,8 @@ pub(crate) struct Writes {
     pub(crate) endeds: Vec<Ended>,
     pub(crate) settleds: Vec<Ended>,
     pub(crate) cancels: Vec<RequestId>,
+    /// Runs that are let go: after what their journals have of this.
+    pub(crate) releases: Vec<Arc<RunShared>>,
 }
 
 /// What a transaction has found out. It counts once it is committed.
@@ -102,6 +106,7 @@ impl Writes {
             && self.endeds.is_empty()
             && self.settleds.is_empty()
             && self.cancels.is_empty()
+            && self.releases.is_empty()
     }
 
     /// Answers those that submit: nothing was written of theirs. All else is to be tried again.
@@ -135,6 +140,7 @@ impl Writes {
         self.settle(&mut transaction, shared).await?;
         self.cancel(&mut transaction, shared, &mut written, &mut notifications)
             .await?;
+        self.release(&mut transaction, shared).await?;
         if shared.dialect == Dialect::Postgres {
             notify(&mut transaction, notifications).await?;
         }
@@ -369,6 +375,25 @@ impl Writes {
         Ok(())
     }
 
+    async fn release(&self, connection: &mut AnyConnection, shared: &Shared) -> Result<(), sqlx::Error> {
+        if self.releases.is_empty() {
+            return Ok(());
+        }
+        let from = shared.dialect.rows(&[("rid", Type::Text), ("at_start", Type::Number)]);
+        let statement = format!(
+            "UPDATE inflight_runs AS u SET owner = NULL, lease_until = NULL FROM {from} \
+             WHERE u.id = x.rid AND u.owner = $2 AND u.starts = x.at_start AND u.state = 'running'"
+        );
+        let rows: Vec<_> = self
+            .releases
+            .iter()
+            .map(|run| json!({"rid": run.id(), "at_start": run.starts()}))
+            .collect();
+        fetch(connection, shared.dialect, &statement, &rows, Some(&shared.process))
+            .await
+            .map(drop)
+    }
+
     /// Tells everyone how it went, after the commit. What has to wait for its account's pace is given back, with the time to wait.
     pub(crate) fn deliver(self, written: Found, shared: &Shared) -> Vec<Sent> {
         for append in self.appends {
@@ -404,6 +429,7 @@ impl Writes {
             (settled.done)(Ok(()));
         }
         shared.learn_cancelled(written.cancelled);
+        shared.releases.end(self.releases.iter().map(|run| run.id()));
         waiting
     }
 }

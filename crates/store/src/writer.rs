@@ -8,6 +8,7 @@ use sqlx::{AnyConnection, Connection as _};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 
+use crate::runs::RunShared;
 use crate::store::Shared;
 use crate::transaction::{Append, Ended, Journalled, Sent, Writes};
 
@@ -15,7 +16,7 @@ use crate::transaction::{Append, Ended, Journalled, Sent, Writes};
 const MOST_ORDERS: usize = 1024;
 
 /// How long one try to reach the database takes at most.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long one transaction takes at most: after that the connection is taken for lost.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -35,6 +36,8 @@ pub(crate) enum Order {
     Ended(Ended),
     Settled(Ended),
     Cancel(RequestId),
+    /// This start of a run is over.
+    Release(Arc<RunShared>),
 }
 
 impl Writes {
@@ -45,6 +48,7 @@ impl Writes {
         self.endeds.append(&mut later.endeds);
         self.settleds.append(&mut later.settleds);
         self.cancels.append(&mut later.cancels);
+        self.releases.append(&mut later.releases);
     }
 
     fn push(&mut self, order: Order) {
@@ -55,6 +59,7 @@ impl Writes {
             Order::Ended(ended) => self.endeds.push(ended),
             Order::Settled(settled) => self.settleds.push(settled),
             Order::Cancel(id) => self.cancels.push(id),
+            Order::Release(run) => self.releases.push(run),
         }
     }
 }

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use inflight_core::{Credential, MemoryCredentials, Priority};
+use inflight_core::{Credential, MemoryCredentials, Priority, Request};
 use inflight_rhai::{DefaultPriority, Locals, script_error};
 use inflight_stripe::webhook::{SeenEvents, WebhookSecret};
-use inflight_stripe::{RequestOptions, Server};
+use inflight_stripe::{Operation, RequestOptions, Server};
 use rhai::EvalAltResult;
 use uuid::Uuid;
 
@@ -20,6 +20,11 @@ const PRUNE_AT: usize = 1024;
 
 /// The currency of amounts that name none.
 pub const DEFAULT_CURRENCY: &str = "usd";
+
+/// Neither the request nor the host has a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the host has no API key to send the request with")]
+pub struct NoKey;
 
 /// What the host decides for all its scripts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,6 +143,41 @@ impl StripeHost {
         }
     }
 
+    /// A request of the host's own, made by a builder, as a script's that has configured nothing: with the host's key. One that names
+    /// a credential keeps it.
+    ///
+    /// ```
+    /// use inflight_stripe::CreateProduct;
+    /// use inflight_stripe_rhai::{ApiKey, HostOptions, StripeHost};
+    ///
+    /// let host = StripeHost::new(HostOptions {
+    ///     api_key: Some(ApiKey::new("sk_test_123456789")?),
+    ///     ..HostOptions::default()
+    /// });
+    /// let request = host.prepare(CreateProduct::new("Mug").request()?)?;
+    /// assert!(request.credential.is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`NoKey`] where the host has none.
+    pub fn prepare(&self, mut request: Request) -> Result<Request, NoKey> {
+        if request.credential.is_none() {
+            let initial = self.initial_config();
+            let server = Operation::by_name(&request.operation).map_or_else(
+                |_| Server::of(request.method, &request.target),
+                |operation| operation.server,
+            );
+            request.credential = Some(initial.credential(self, server, None)?);
+        }
+        Ok(request)
+    }
+
+    /// What scripts share that have configured nothing.
+    fn initial_config(&self) -> Arc<StripeConfig> {
+        Arc::clone(self.initial.get_or_init(|| Arc::new(self.initial())))
+    }
+
     /// The name of the credential for this key at this base URL.
     pub(crate) fn credential(&self, key: &ApiKey, base_url: Option<&str>) -> Arc<str> {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
@@ -146,9 +186,14 @@ impl StripeHost {
             return Arc::clone(name);
         }
         if names.by_credential.len() >= PRUNE_AT && names.by_credential.len().is_power_of_two() {
-            // A name that only the two maps hold is in no script's configuration and in no request.
-            names.by_credential.retain(|_, name| Arc::strong_count(name) > 2);
-            self.credentials.remove_unused();
+            names.by_credential.retain(|_, name| {
+                // A name that only the two maps hold is in no script's configuration and in no request.
+                let is_used = Arc::strong_count(name) > 2;
+                if !is_used {
+                    self.credentials.remove(name);
+                }
+                is_used
+            });
         }
         let name = credential_name(key, base_url);
         let mut credential = Credential::new(key.secret().clone());
@@ -185,12 +230,21 @@ impl StripeConfig {
     /// The script's configuration: its own, or the host's.
     pub(crate) fn of(locals: &Locals, host: &StripeHost) -> Arc<Self> {
         let own = locals.get::<Self>();
-        own.unwrap_or_else(|| Arc::clone(host.initial.get_or_init(|| Arc::new(host.initial()))))
+        own.unwrap_or_else(|| host.initial_config())
     }
 
     /// Whose work the script does, as text: tells what belongs to one account from what belongs to another.
     pub(crate) fn tenant(&self) -> &str {
         self.account_key.as_ref().map_or("", |key| &key.credential)
+    }
+
+    /// The name of what requests to this server are sent with: the key, or `token` in its place.
+    fn credential(&self, host: &StripeHost, server: Server, token: Option<ApiKey>) -> Result<Arc<str>, NoKey> {
+        let key = self.account_key.as_ref().ok_or(NoKey)?;
+        Ok(match token {
+            Some(token) => AccountKey::new(host, token, key.base_url.as_deref()).credential_for(host, server),
+            None => key.credential_for(host, server),
+        })
     }
 
     /// What every request of the script to this server is sent with, unless its own options say otherwise.
@@ -205,17 +259,14 @@ impl StripeConfig {
         own: RequestOptions,
         token: Option<ApiKey>,
     ) -> Result<RequestOptions, Box<EvalAltResult>> {
-        let Some(key) = &self.account_key else {
-            return Err(script_error(
+        let credential = self.credential(host, server, token).map_err(|NoKey| {
+            script_error(
                 "not_configured",
                 "no API key is configured: call configure_stripe first",
-            ));
-        };
+            )
+        })?;
         let mut options = own;
-        options.credential = Some(match token {
-            Some(token) => AccountKey::new(host, token, key.base_url.as_deref()).credential_for(host, server),
-            None => key.credential_for(host, server),
-        });
+        options.credential = Some(credential);
         // The one replaces the other, whoever named it.
         if options.stripe_account.is_none() && options.stripe_context.is_none() {
             options.stripe_account.clone_from(&self.account);
@@ -253,5 +304,66 @@ impl AccountKey {
             return Arc::clone(&self.credential);
         }
         host.credential(&self.key, Some(server.url()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use inflight_stripe::{CreateProduct, Params};
+
+    use super::*;
+
+    fn key(text: &str) -> ApiKey {
+        ApiKey::new(text).unwrap()
+    }
+
+    #[test]
+    fn keys_that_no_script_uses_any_more_are_forgotten_and_the_hosts_own_are_not() {
+        let host = StripeHost::new(HostOptions {
+            api_key: Some(key("sk_test_own123456")),
+            ..HostOptions::default()
+        });
+        let credentials = host.credentials();
+        let mine = Credential::new(inflight_core::Secret::new("sk_test_mine12345"));
+        credentials.insert("mine", mine);
+        let used = host.credential(&key("sk_test_used12345"), None);
+        for n in 0..2 * PRUNE_AT {
+            host.credential(&key(&format!("sk_test_script{n}")), None);
+        }
+        assert!(credentials.len() < PRUNE_AT + 10, "{}", credentials.len());
+        let own = host.initial().account_key.unwrap().credential;
+        for name in ["mine", &*used, &*own] {
+            assert!(credentials.names().iter().any(|known| **known == *name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_request_of_the_hosts_own_has_the_hosts_key_for_its_server() {
+        let options = HostOptions {
+            separate_hosts: true,
+            ..HostOptions::default()
+        };
+        let product = || CreateProduct::new("Mug").request().unwrap();
+        assert_eq!(StripeHost::new(options.clone()).prepare(product()), Err(NoKey));
+        let host = StripeHost::new(HostOptions {
+            api_key: Some(key("sk_test_own123456")),
+            ..options
+        });
+        let own = host.initial().account_key.unwrap();
+        let prepared = host.prepare(product()).unwrap();
+        let expected = product();
+        assert_eq!(prepared.credential, Some(own.credential_for(&host, Server::Api)));
+        assert_eq!((prepared.body, prepared.headers), (expected.body, expected.headers));
+        let file = Operation::by_name("file.create").unwrap();
+        let params = Params::new().with("purpose", "dispute_evidence").with("file", "x");
+        if let Ok(request) = file.request(&[], params, &RequestOptions::new()) {
+            let sent_as = host.prepare(request).unwrap().credential;
+            assert_eq!(sent_as, Some(own.credential_for(&host, Server::Files)));
+        }
+        let named = Request {
+            credential: Some("mine".into()),
+            ..product()
+        };
+        assert_eq!(host.prepare(named.clone()), Ok(named));
     }
 }

@@ -44,7 +44,7 @@ pub use builder::{
     StripeBuilder, aliases, constructed_by, constructor_name, knows, setter, unknown_constructor, unknown_method,
 };
 pub use check::{Finding, Migration, Rewritten, check_ast, check_script, migrations};
-pub use host::{DEFAULT_CURRENCY, HostOptions, StripeConfig, StripeHost};
+pub use host::{DEFAULT_CURRENCY, HostOptions, NoKey, StripeConfig, StripeHost};
 pub use key::{ApiKey, InvalidKey};
 pub use namespace::{beside_operations, reword};
 pub use options::OPTION_SETTERS;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use inflight_core::{Call, Calls, Effect, Journal, JournalEntry, RequestStatus, SessionLimits};
-use inflight_store::{RunError, RunStart, RunState, StoredRun};
+use inflight_store::{QueryError, RunError, RunStart, RunState, StoredRun};
 
 use crate::support::{PATIENCE, Place, Process, failure, post, until};
 
@@ -108,6 +108,83 @@ fn one_process_works_on_a_run() {
     drop(run);
     first.die();
     drop(resumed(&second));
+}
+
+fn begun(process: &Process) -> StoredRun {
+    match process.store().begin_run("nightly", "nightly.rhai").unwrap() {
+        RunStart::New(run) | RunStart::Resumed(run) => run,
+        ended => panic!("{ended:?}"),
+    }
+}
+
+#[test]
+fn a_run_that_is_let_go_is_gone_on_with_at_once_in_the_same_process() {
+    for place in Place::durable() {
+        let process = Process::at(&place);
+        for start in 0..20 {
+            let run = begun(&process);
+            assert_eq!(run.entries().unwrap(), (0..start).map(entry).collect::<Vec<_>>());
+            let again = process.store().begin_run("nightly", "nightly.rhai");
+            assert!(
+                matches!(&again, Err(RunError::AtWork(id)) if id == "nightly"),
+                "{again:?}"
+            );
+            run.write(entry(start)).unwrap();
+        }
+        begun(&process).finish(RunState::Completed, None).unwrap();
+        let row = &process.store().runs().unwrap()[0];
+        assert_eq!((row.starts, row.journalled, row.state), (21, 20, RunState::Completed));
+    }
+}
+
+#[test]
+fn a_run_that_is_let_go_is_gone_on_with_in_another_process() {
+    let Some(place) = Place::postgres() else { return };
+    // Nothing but the letting go frees it within the test's patience.
+    let options = inflight_store::StoreOptions {
+        lease: std::time::Duration::from_secs(3600),
+        ..crate::support::quick()
+    };
+    let (first, second) = (Process::with(&place, options.clone()), Process::with(&place, options));
+    let run = Arc::new(begun(&first));
+    let journal: Arc<dyn Journal> = run.clone();
+    journal.write(entry(0)).unwrap();
+    drop(run);
+    let refused = second.store().begin_run("nightly", "nightly.rhai");
+    assert!(
+        matches!(refused, Err(RunError::InUse(_))),
+        "its journal is held: {refused:?}"
+    );
+    drop(journal);
+    assert_eq!(resumed(&second).entries().unwrap(), [entry(0)]);
+}
+
+#[test]
+fn an_end_that_is_not_written_is_told() {
+    for place in Place::durable() {
+        let process = Process::at(&place);
+        let run = begun(&process);
+        run.finish(RunState::Completed, Some("42".into())).unwrap();
+        let again = run.finish(RunState::Failed, None);
+        assert!(
+            matches!(&again, Err(QueryError::NotOurs(id)) if id == "nightly"),
+            "{again:?}"
+        );
+        drop(run);
+        let finished = process.store().begin_run("nightly", "nightly.rhai").unwrap();
+        assert!(matches!(finished, RunStart::Finished(RunState::Completed, Some(_))));
+    }
+}
+
+#[test]
+fn a_run_has_an_id() {
+    for place in Place::durable() {
+        let process = Process::at(&place);
+        for id in ["", "\0"] {
+            let begun = process.store().begin_run(id, "nightly.rhai");
+            assert!(matches!(begun, Err(RunError::NoId)), "{begun:?}");
+        }
+    }
 }
 
 #[test]
@@ -290,4 +367,8 @@ fn a_process_that_was_frozen_writes_nothing_more_for_a_run() {
     });
     assert_eq!(other.store().runs().unwrap()[0].journalled, 1);
     assert_eq!(taken_over.entries().unwrap(), [entry(0)]);
+    let ended = run.finish(RunState::Completed, None);
+    assert!(matches!(ended, Err(QueryError::NotOurs(_))), "{ended:?}");
+    drop(run);
+    taken_over.finish(RunState::Completed, None).unwrap();
 }
