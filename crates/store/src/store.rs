@@ -131,7 +131,8 @@ impl DurableStore {
     }
 
     /// Hands the registry what the store has for it: what an earlier process has left, and on PostgreSQL what is claimed from now on. One
-    /// registry per store; a second call changes nothing.
+    /// registry per store; a second call changes nothing. After [`Working`] is dropped a further registry can be supplied, but what the
+    /// first one left is handed out only when the store has been closed and opened again.
     ///
     /// `accounts` says whose requests this process can send; without it, everybody's.
     #[must_use = "dropped, nothing further is claimed"]

@@ -260,6 +260,9 @@ impl InflightBuilder {
     /// Where requests are written before they are sent, so that they survive this process: see [`store_options`](crate::store_options) for
     /// the options to open it with. What an earlier process has left there is sent as soon as the key that it needs is known here. By
     /// default requests end with the process.
+    ///
+    /// A store that is open serves one [`Inflight`]: for a further one in the same process, drop all handles to the store with the first
+    /// one and open it again.
     #[cfg(feature = "store")]
     #[must_use]
     pub fn store(mut self, store: DurableStore) -> Self {
