@@ -165,12 +165,13 @@ impl Writes {
         let (now, from) = (shared.dialect.now(), shared.dialect.rows(APPENDED));
         // One that the file belongs to alone sends what it appends; where it is shared, whoever claims it.
         let (owner, epoch) = if shared.is_shared() { ("NULL", 0) } else { ("$2", 1) };
+        // Asked for once: of two moments the later one would lie ahead, should the clock be set back.
         let statement = format!(
             "INSERT INTO inflight_requests (id, submitter, session, run, task, call, account, mode, operation, method, path, \
              request, fingerprint, idempotency_key, lane, priority, created_at, not_before, deadline_ms, state, owner, \
              epoch, attempts) SELECT rid, $2, session, run, task, call, account, mode, operation, method, path, request, \
-             fingerprint, idempotency_key, lane, priority, {now}, {now}, deadline_ms, 'queued', {owner}, {epoch}, 0 \
-             FROM {from} WHERE true ON CONFLICT DO NOTHING RETURNING id"
+             fingerprint, idempotency_key, lane, priority, moment, moment, deadline_ms, 'queued', {owner}, {epoch}, 0 \
+             FROM {from} CROSS JOIN (SELECT {now} AS moment) AS clock WHERE true ON CONFLICT DO NOTHING RETURNING id"
         );
         let inserted = ids(
             connection,
