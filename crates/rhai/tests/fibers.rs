@@ -450,9 +450,16 @@ async fn a_script_that_runs_on_the_hosts_stack_leaves_the_outer_ones_limits_alon
     engine.register_fn("nested", || {
         let within = FiberEngine::new(Engine::new());
         let script = within.eval_async::<INT>("let sum = 0; for i in 0..100 { sum += i; } sum");
-        inflight_rhai::on_hosts_stack(|| futures_util::FutureExt::now_or_never(script))
-            .expect("it waits for nothing")
-            .unwrap()
+        // It waits for nothing, and is preempted at most.
+        let mut script = std::pin::pin!(script);
+        inflight_rhai::on_hosts_stack(|| {
+            loop {
+                if let Some(given) = futures_util::FutureExt::now_or_never(script.as_mut()) {
+                    break given;
+                }
+            }
+        })
+        .unwrap()
     });
     let script = FiberEngine::new(engine).compile("nested(); loop { }").unwrap();
     let limits = Limits {
