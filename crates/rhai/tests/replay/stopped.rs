@@ -54,6 +54,27 @@ fn what_a_shutdown_interrupts_goes_on() {
 }
 
 #[test]
+fn each_calls_nothing_back_where_the_program_shuts_down_before_an_item_is_submitted() {
+    for at in [2, 7, 19] {
+        let script = format!(
+            "each(0..20, |i| {{ if i == {at} {{ shut_down(); }} make_async(`item-${{i}}`) }}, \
+             #{{ concurrency: 5, on_failure: \"carry_on\" }}).completed"
+        );
+        let log = Log::default();
+        let place = Place {
+            shuts_down_on_call: true,
+            ..Place::default()
+        };
+        let stopped = run_in(&place, &script, &log, Server::default());
+        assert_eq!(stopped.result.unwrap_err().kind(), ScriptErrorKind::Cancelled, "{at}");
+        let again = run(&script, &log, stopped.server);
+        assert_eq!(again.result.unwrap(), "20", "{at}");
+        assert_eq!(again.server.effects.len(), 20, "{at}");
+        assert!(again.server.effects.values().all(|times| *times == 1), "{at}");
+    }
+}
+
+#[test]
 fn nothing_is_sent_after_a_write_that_failed() {
     let script = r#"
         let made = [];

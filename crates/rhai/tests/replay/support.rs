@@ -1,5 +1,6 @@
 //! Runs that die after any write, and another side that counts effects.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -89,6 +90,11 @@ fn request(name: &str) -> Request {
     inflight_rhai::uncharged(|| Request::new(Method::Post, format!("/{name}")).operation("thing.create"))
 }
 
+thread_local! {
+    /// What the script's `shut_down()` closes, once.
+    static SHUTS_DOWN: RefCell<Option<Registry>> = const { RefCell::new(None) };
+}
+
 pub(crate) fn engine() -> FiberEngine {
     type Answer<T> = Result<T, Box<EvalAltResult>>;
     let mut engine = Engine::new();
@@ -120,6 +126,11 @@ pub(crate) fn engine() -> FiberEngine {
             inflight_rhai::submit_request(&ctx, request(&name).operation("thing.drop"))
         },
     );
+    engine.register_fn("shut_down", || {
+        if let Some(registry) = SHUTS_DOWN.take() {
+            registry.close();
+        }
+    });
     engine.register_fn("host_waits", |_: NativeCallContext| -> Answer<()> {
         inflight_rhai::wait(std::future::ready(()))
     });
@@ -172,6 +183,8 @@ pub(crate) struct Place {
     pub(crate) turns: usize,
     /// The program shuts down after so many turns: nothing more is accepted, and nothing sent.
     pub(crate) shuts_down_after: usize,
+    /// It does so where the script calls `shut_down()`.
+    pub(crate) shuts_down_on_call: bool,
     /// How many requests may be pending.
     pub(crate) limit: usize,
     /// Where modules are.
@@ -183,6 +196,7 @@ impl Default for Place {
         Self {
             turns: usize::MAX,
             shuts_down_after: usize::MAX,
+            shuts_down_on_call: false,
             limit: 100,
             folder: None,
         }
@@ -192,6 +206,7 @@ impl Default for Place {
 pub(crate) fn run_in(place: &Place, script: &str, log: &Log, mut server: Server) -> Ended {
     let (registry, queue) = Registry::builder().store(Arc::new(log.clone())).build();
     let mut transport = Some(ManualTransport::new(queue));
+    SHUTS_DOWN.set(place.shuts_down_on_call.then(|| registry.clone()));
     let run = Run::new(RUN, Arc::new(log.clone()));
     let limits = SessionLimits {
         pending: place.limit,
@@ -229,12 +244,15 @@ pub(crate) fn run_in(place: &Place, script: &str, log: &Log, mut server: Server)
         for turn in 0..place.turns {
             if turn == place.shuts_down_after {
                 registry.close();
-                transport = None;
             }
             tokio::select! {
                 biased;
                 ended = &mut fiber => return ended,
                 () = tokio::task::yield_now() => {}
+            }
+            // The worker goes after the script has been refused something.
+            if turn == place.shuts_down_after {
+                transport = None;
             }
             log.tell();
             match transport.as_mut().and_then(ManualTransport::try_next) {
