@@ -33,7 +33,7 @@ pub fn text_argument(what: impl Display, value: &Dynamic) -> Answer<ImmutableStr
 
 /// The name of a value's type as a script's own `type_of` gives it, for types that have no other name there than in Rust.
 #[must_use]
-pub fn value_type(value: &Dynamic) -> &str {
+pub fn value_type(value: &Dynamic) -> &'static str {
     let name = value.type_name();
     if name == type_name::<Range<INT>>() {
         return "range";

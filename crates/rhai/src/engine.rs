@@ -240,7 +240,7 @@ impl Script {
 
 /// The value as the type that the host asked for.
 fn typed<T: Variant + Clone>(value: Dynamic) -> Result<T, ScriptError> {
-    let found = value_type(&value).to_owned();
+    let found = value_type(&value);
     value.try_cast_result::<T>().map_err(|_| {
         ScriptError::new(
             ScriptErrorKind::Runtime,

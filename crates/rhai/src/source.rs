@@ -25,7 +25,7 @@ impl Source {
         if let Some(range) = value.read_lock::<RangeInclusive<INT>>() {
             return Ok(Self::Inclusive(range.clone()));
         }
-        let kind = value_type(&value).to_owned();
+        let kind = value_type(&value);
         match value.flatten().try_cast_result::<Array>() {
             Ok(array) => Ok(Self::List(array.into_iter())),
             Err(value) => match value.try_cast::<FnPtr>() {

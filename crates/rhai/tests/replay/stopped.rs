@@ -3,7 +3,7 @@
 use inflight_rhai::ScriptErrorKind;
 
 use crate::log::Log;
-use crate::support::{Place, Server, first, run, run_in, run_until};
+use crate::support::{Place, Server, first, run, run_in};
 
 const SCRIPTS: [&str; 4] = [
     r#"let caught = 0; try { each(0..20, |i| make_async(`item-${i}`), #{ concurrency: 5 }); } catch { caught = 1; } caught"#,
@@ -12,15 +12,15 @@ const SCRIPTS: [&str; 4] = [
     r#"each(0..20, |i| make_async(`item-${i}`), #{ concurrency: 5, on_failure: "carry_on" }).completed"#,
 ];
 
-#[test]
-fn what_is_stopped_goes_on() {
+/// Interrupts each script after some turns in this place: started again, it ends as if nothing had happened.
+#[track_caller]
+fn goes_on_after(interrupted: impl Fn(usize) -> Place) {
     for script in SCRIPTS {
         let whole = first(script);
         let value = whole.result.unwrap_or_else(|error| panic!("{script}: {error}"));
         for turns in 0..12 {
             let log = Log::default();
-            // Stopped, not killed: the script is unwound in order, and what it has not sent must stay.
-            let stopped = run_until(script, &log, Server::default(), turns);
+            let stopped = run_in(&interrupted(turns), script, &log, Server::default());
             if let Err(error) = &stopped.result {
                 assert_eq!(error.kind(), ScriptErrorKind::Cancelled, "{script}");
             }
@@ -32,25 +32,20 @@ fn what_is_stopped_goes_on() {
 }
 
 #[test]
+fn what_is_stopped_goes_on() {
+    // Stopped, not killed: the script is unwound in order, and what it has not sent must stay.
+    goes_on_after(|turns| Place {
+        turns,
+        ..Place::default()
+    });
+}
+
+#[test]
 fn what_a_shutdown_interrupts_goes_on() {
-    for script in SCRIPTS {
-        let whole = first(script);
-        let value = whole.result.unwrap_or_else(|error| panic!("{script}: {error}"));
-        for turns in 0..12 {
-            let log = Log::default();
-            let place = Place {
-                shuts_down_after: turns,
-                ..Place::default()
-            };
-            let stopped = run_in(&place, script, &log, Server::default());
-            if let Err(error) = &stopped.result {
-                assert_eq!(error.kind(), ScriptErrorKind::Cancelled, "{script}");
-            }
-            let again = run(script, &log, stopped.server);
-            assert_eq!(again.result.unwrap(), value, "{script}, {turns} turns");
-            assert_eq!(again.server.effects, whole.server.effects, "{script}, {turns} turns");
-        }
-    }
+    goes_on_after(|turns| Place {
+        shuts_down_after: turns,
+        ..Place::default()
+    });
 }
 
 #[test]
