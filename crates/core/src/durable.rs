@@ -171,10 +171,14 @@ impl Registry {
         }
     }
 
-    /// How many more requests the queue has room for.
+    /// How many more requests the queue has room for: none once the registry is closed or its transport has dropped the queue.
     #[must_use]
     pub fn queue_room(&self) -> usize {
-        self.shared.free_places()
+        let shared = &self.shared;
+        if shared.closed.load(Ordering::SeqCst) || shared.queue_gone.load(Ordering::SeqCst) {
+            return 0;
+        }
+        shared.free_places()
     }
 }
 

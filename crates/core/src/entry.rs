@@ -304,9 +304,9 @@ impl Entry {
 
     /// This process stops and the request stays in the store. Gives `false` where there is none, so that it ends with the process.
     pub(crate) fn leave(&self) -> bool {
-        if self.ledger.registry.store.is_none() {
+        let Some(store) = &self.ledger.registry.store else {
             return false;
-        }
+        };
         if self.handover.is_ending() {
             // It ends as soon as that is written.
             return true;
@@ -317,7 +317,9 @@ impl Entry {
             "the worker stopped; the request stays in the store and goes on when a worker starts again",
         );
         failure.needs_reconcile = false;
-        let _ = self.end_now(Event::Left, Err(failure));
+        if let Ok(Transition::To(_)) = self.end_now(Event::Left, Err(failure)) {
+            store.left(self.id);
+        }
         true
     }
 

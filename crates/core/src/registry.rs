@@ -55,6 +55,8 @@ pub(crate) struct RegistryShared {
     retention: Duration,
     senders: [Sender<Job>; 3],
     pub(crate) closed: AtomicBool,
+    /// Nobody takes jobs any more.
+    pub(crate) queue_gone: AtomicBool,
     pub(crate) counters: Counters,
     /// Requests that have not ended.
     pub(crate) pending: AtomicUsize,
@@ -488,6 +490,7 @@ impl RegistryBuilder {
             retention: self.retention.unwrap_or(DEFAULT_RETENTION),
             senders: [high, normal, low],
             closed: AtomicBool::new(false),
+            queue_gone: AtomicBool::new(false),
             counters: Counters::default(),
             pending: AtomicUsize::new(0),
             unsent: AtomicUsize::new(0),

@@ -141,6 +141,12 @@ pub trait Store: Send + Sync + 'static {
     fn cancel(&self, id: RequestId) {
         let _ = id;
     }
+
+    /// The worker has given up a request that it was to send or had sent: it stops. The store may hand the request out again, here or
+    /// elsewhere. By default nothing.
+    fn left(&self, id: RequestId) {
+        let _ = id;
+    }
 }
 
 /// What a [`MemoryStore`] knows of one request.

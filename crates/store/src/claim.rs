@@ -73,7 +73,8 @@ async fn claim_for_ever(shared: &Arc<Shared>, registry: &Registry, accounts: Opt
 
 fn room(shared: &Shared, registry: &Registry) -> usize {
     if shared.is_shared() {
-        shared.options.prefetch.saturating_sub(registry.unsent())
+        let wanted = shared.options.prefetch.saturating_sub(registry.unsent());
+        wanted.min(registry.queue_room())
     } else {
         RECOVERED_AT_ONCE.min(registry.queue_room() / 2)
     }

@@ -7,6 +7,7 @@ mod encode;
 mod error;
 mod keeper;
 mod lease;
+mod notify;
 mod options;
 mod pace;
 mod query;

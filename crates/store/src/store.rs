@@ -13,7 +13,7 @@ use tokio::sync::{Notify, mpsc as queue, watch};
 use crate::database::{self, Dialect, Location, Ownership, damage, unix_millis};
 use crate::options::{Accounts, StoreOptions};
 use crate::release::Releases;
-use crate::transaction::{Append, Ended, Sent};
+use crate::transaction::{Append, Ended, Left, Sent};
 use crate::writer::{Order, Writer};
 use crate::{OpenError, QueryError, claim, keeper, rows};
 
@@ -131,8 +131,8 @@ impl DurableStore {
     }
 
     /// Hands the registry what the store has for it: what an earlier process has left, and on PostgreSQL what is claimed from now on. One
-    /// registry per store; a second call changes nothing. After [`Working`] is dropped a further registry can be supplied, but what the
-    /// first one left is handed out only when the store has been closed and opened again.
+    /// registry per store; a second call changes nothing. After [`Working`] is dropped a further registry can be supplied, which is then
+    /// handed what the first one's worker has left.
     ///
     /// `accounts` says whose requests this process can send; without it, everybody's.
     #[must_use = "dropped, nothing further is claimed"]
@@ -370,6 +370,13 @@ impl Store for Handle {
 
     fn cancel(&self, id: RequestId) {
         self.0.order(Order::Cancel(id));
+    }
+
+    fn left(&self, id: RequestId) {
+        if let Some(Held { epoch, .. }) = self.0.held(id) {
+            self.0.let_go(id, epoch);
+            self.0.order(Order::Left(Left { id, epoch }));
+        }
     }
 }
 

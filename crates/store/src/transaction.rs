@@ -1,13 +1,14 @@
 //! One group commit: everything that was asked for since the last one, in one transaction.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use inflight_core::{RequestId, StoreError, Written};
 use serde_json::{Value, json};
 use sqlx::{AnyConnection, Connection as _, Row as _};
 
-use crate::database::{Dialect, Type, execute};
+use crate::database::{Dialect, Type};
+use crate::notify::{Notification, notify};
 use crate::pace::{self, Granted};
 use crate::rows::{APPENDED, ENDED, id_of};
 use crate::runs::RunShared;
@@ -51,6 +52,12 @@ pub(crate) struct Ended {
     pub(crate) done: Written,
 }
 
+/// A request that this process's worker has given up.
+pub(crate) struct Left {
+    pub(crate) id: RequestId,
+    pub(crate) epoch: i64,
+}
+
 /// An entry of a run's journal.
 pub(crate) struct Journalled {
     pub(crate) run: Arc<RunShared>,
@@ -66,6 +73,8 @@ pub(crate) struct Writes {
     pub(crate) endeds: Vec<Ended>,
     pub(crate) settleds: Vec<Ended>,
     pub(crate) cancels: Vec<RequestId>,
+    /// Requests that are let go: after what else this has of them.
+    pub(crate) lefts: Vec<Left>,
     /// Runs that are let go: after what their journals have of this.
     pub(crate) releases: Vec<Arc<RunShared>>,
 }
@@ -106,6 +115,7 @@ impl Writes {
             && self.endeds.is_empty()
             && self.settleds.is_empty()
             && self.cancels.is_empty()
+            && self.lefts.is_empty()
             && self.releases.is_empty()
     }
 
@@ -140,6 +150,7 @@ impl Writes {
         self.settle(&mut transaction, shared).await?;
         self.cancel(&mut transaction, shared, &mut written, &mut notifications)
             .await?;
+        self.free(&mut transaction, shared, &mut notifications).await?;
         self.release(&mut transaction, shared).await?;
         if shared.dialect == Dialect::Postgres {
             notify(&mut transaction, notifications).await?;
@@ -376,6 +387,31 @@ impl Writes {
         Ok(())
     }
 
+    /// Whoever has room may have them from now on.
+    async fn free(
+        &self,
+        connection: &mut AnyConnection,
+        shared: &Shared,
+        notifications: &mut Vec<Notification>,
+    ) -> Result<(), sqlx::Error> {
+        if self.lefts.is_empty() {
+            return Ok(());
+        }
+        let from = shared.dialect.rows(&[("rid", Type::Text), ("at_epoch", Type::Number)]);
+        let statement = format!(
+            "UPDATE inflight_requests AS r SET owner = NULL, lease_until = NULL FROM {from} \
+             WHERE r.id = x.rid AND (r.owner || '') = $2 AND r.epoch = x.at_epoch AND r.state IN ('queued', 'sent')"
+        );
+        let rows: Vec<_> = self
+            .lefts
+            .iter()
+            .map(|left| json!({"rid": left.id.to_string(), "at_epoch": left.epoch}))
+            .collect();
+        fetch(connection, shared.dialect, &statement, &rows, Some(&shared.process)).await?;
+        notifications.push(Notification::New);
+        Ok(())
+    }
+
     async fn release(&self, connection: &mut AnyConnection, shared: &Shared) -> Result<(), sqlx::Error> {
         if self.releases.is_empty() {
             return Ok(());
@@ -450,37 +486,3 @@ const SENT: &[(&str, Type)] = &[
     ("at_epoch", Type::Number),
     ("attempt", Type::Number),
 ];
-
-/// What other processes are told with the commit.
-enum Notification {
-    /// There are new rows, or old ones that may be sent from now on.
-    New,
-    /// A request that this process submitted has ended.
-    Ended(String, String),
-}
-
-async fn notify(connection: &mut AnyConnection, notifications: Vec<Notification>) -> Result<(), sqlx::Error> {
-    /// PostgreSQL takes 8,000 bytes: this many ids of 37, and the process's.
-    const IDS: usize = 200;
-    let mut by_submitter: HashMap<String, Vec<String>> = HashMap::new();
-    let mut is_new = false;
-    for notification in notifications {
-        match notification {
-            Notification::New => is_new = true,
-            Notification::Ended(submitter, id) => by_submitter.entry(submitter).or_default().push(id),
-        }
-    }
-    if is_new {
-        execute(connection, "SELECT pg_notify('inflight_new', '')").await?;
-    }
-    for (submitter, ids) in by_submitter {
-        for ids in ids.chunks(IDS) {
-            let text = format!("{submitter} {}", ids.join(" "));
-            sqlx::query("SELECT pg_notify('inflight_ended', $1)")
-                .bind(text)
-                .execute(&mut *connection)
-                .await?;
-        }
-    }
-    Ok(())
-}

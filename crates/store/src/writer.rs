@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::runs::RunShared;
 use crate::store::Shared;
-use crate::transaction::{Append, Ended, Journalled, Sent, Writes};
+use crate::transaction::{Append, Ended, Journalled, Left, Sent, Writes};
 
 /// What one transaction takes at most.
 const MOST_ORDERS: usize = 1024;
@@ -36,6 +36,7 @@ pub(crate) enum Order {
     Ended(Ended),
     Settled(Ended),
     Cancel(RequestId),
+    Left(Left),
     /// This start of a run is over.
     Release(Arc<RunShared>),
 }
@@ -48,6 +49,7 @@ impl Writes {
         self.endeds.append(&mut later.endeds);
         self.settleds.append(&mut later.settleds);
         self.cancels.append(&mut later.cancels);
+        self.lefts.append(&mut later.lefts);
         self.releases.append(&mut later.releases);
     }
 
@@ -59,6 +61,7 @@ impl Writes {
             Order::Ended(ended) => self.endeds.push(ended),
             Order::Settled(settled) => self.settleds.push(settled),
             Order::Cancel(id) => self.cancels.push(id),
+            Order::Left(left) => self.lefts.push(left),
             Order::Release(run) => self.releases.push(run),
         }
     }

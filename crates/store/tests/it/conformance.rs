@@ -363,3 +363,35 @@ fn what_was_sent_without_a_key_is_not_sent_again() {
         }
     }
 }
+
+#[test]
+fn what_a_worker_has_left_is_the_next_ones_also_in_the_same_process() {
+    for place in Place::durable() {
+        let mut first = Process::at(&place);
+        let store = first.store().clone();
+        let sent = first.registry.submit(post("Mug")).unwrap();
+        let in_flight = first.next();
+        let queued = first.registry.submit(post("Cup")).unwrap();
+        let called_back = first.registry.submit(post("Jug")).unwrap();
+        // Where it is not known who has it, it is called back.
+        first.registry.cancel(called_back).unwrap();
+        drop(in_flight);
+        first.die();
+
+        let mut second = Process::on(store);
+        for _ in [sent, queued] {
+            second.next().complete(success("prod_1"));
+        }
+        for id in [sent, queued] {
+            until("it has ended", || {
+                let (status, _) = second.kept(id)?.ended?;
+                (status == RequestStatus::Completed).then_some(())
+            });
+        }
+        assert_eq!(second.kept(sent).unwrap().attempts, 2);
+        assert_eq!(second.kept(queued).unwrap().attempts, 1);
+        let cancelled = until("that is written", || second.kept(called_back)?.ended);
+        assert_eq!(cancelled.0, RequestStatus::Cancelled);
+        assert!(second.transport.try_next().is_none());
+    }
+}
