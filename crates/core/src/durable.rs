@@ -174,11 +174,10 @@ impl Registry {
     /// How many more requests the queue has room for: none once the registry is closed or its transport has dropped the queue.
     #[must_use]
     pub fn queue_room(&self) -> usize {
-        let shared = &self.shared;
-        if shared.closed.load(Ordering::SeqCst) || shared.queue_gone.load(Ordering::SeqCst) {
+        if self.shared.is_over() {
             return 0;
         }
-        shared.free_places()
+        self.shared.free_places()
     }
 }
 

@@ -266,7 +266,7 @@ impl<I> Each<I> {
             Ok(id) => self.feeder.note(id, index),
             Err(error) => {
                 let kind = match error.kind() {
-                    SubmitErrorKind::KeyReused => FailureKind::Named("idempotency_error".into()),
+                    SubmitErrorKind::KeyReused => FailureKind::key_reused(),
                     _ => FailureKind::Shutdown,
                 };
                 let closed = error.kind() == SubmitErrorKind::Closed;

@@ -317,7 +317,9 @@ impl Entry {
             "the worker stopped; the request stays in the store and goes on when a worker starts again",
         );
         failure.needs_reconcile = false;
-        if let Ok(Transition::To(_)) = self.end_now(Event::Left, Err(failure)) {
+        let left = matches!(self.end_now(Event::Left, Err(failure)), Ok(Transition::To(_)));
+        // One that is dropped while the worker goes on would come back at once, and perhaps be dropped again.
+        if left && self.ledger.registry.is_over() {
             store.left(self.id);
         }
         true

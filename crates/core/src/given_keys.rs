@@ -10,8 +10,7 @@ const FIRST_SWEEP: usize = 1024;
 
 /// Which request each key belongs to.
 ///
-/// The other side knows a key within one account: so here, too, it belongs to a credential and to the headers, which may name an
-/// account. Only hashes are kept.
+/// A key counts within its [`Request::key_scope`]. Only hashes are kept.
 #[derive(Debug)]
 pub(crate) struct GivenKeys {
     hasher: RandomState,
@@ -21,7 +20,7 @@ pub(crate) struct GivenKeys {
 
 #[derive(Debug)]
 struct Claim {
-    content: u64,
+    content: u128,
     id: RequestId,
 }
 
@@ -42,9 +41,8 @@ impl GivenKeys {
         let IdempotencyKey::Given(key) = &request.idempotency_key else {
             return true;
         };
-        let key = self.hasher.hash_one((key, &request.credential, &request.headers));
-        let body = request.body.as_ref().map(|body| &body.bytes[..]);
-        let content = self.hasher.hash_one((request.method, &request.target, body));
+        let key = self.hasher.hash_one((key, request.key_scope()));
+        let content = request.fingerprint();
         if let Some(claim) = self.by_key.get(&key)
             && claim.content != content
             && is_known(claim.id)

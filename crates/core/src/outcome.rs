@@ -130,6 +130,11 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
+    /// An idempotency key that was used for another request: what the other side would answer.
+    pub(crate) fn key_reused() -> Self {
+        Self::Named(Cow::Borrowed("idempotency_error"))
+    }
+
     /// The kind as a script sees it: `connect_error`, `card_error`, …
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -98,6 +98,11 @@ impl RegistryShared {
         self.notify();
     }
 
+    /// Whether nothing that the store may hand out is sent from here any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.closed.load(Ordering::SeqCst) || self.queue_gone.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn free_places(&self) -> usize {
         self.capacity.saturating_sub(self.unsent.load(Ordering::SeqCst))
     }

@@ -207,6 +207,24 @@ impl fmt::Debug for Request {
     }
 }
 
+/// What a fingerprint is made of: parts, each with its length, so that no part can be taken for the end of another.
+struct Parts(Vec<u8>);
+
+impl Parts {
+    fn with_capacity(bytes: usize) -> Self {
+        Self(Vec::with_capacity(bytes))
+    }
+
+    fn push(&mut self, part: &[u8]) {
+        self.0.extend_from_slice(&(part.len() as u64).to_le_bytes());
+        self.0.extend_from_slice(part);
+    }
+
+    fn hash(&self) -> u128 {
+        uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, &self.0).as_u128()
+    }
+}
+
 impl Request {
     /// A request without body, headers, credential or key, of normal priority.
     #[must_use]
@@ -230,25 +248,34 @@ impl Request {
     /// every machine; two requests that say something different have different ones.
     #[must_use]
     pub fn fingerprint(&self) -> u128 {
-        let mut text = Vec::with_capacity(256);
-        let mut part = |bytes: &[u8]| {
-            text.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-            text.extend_from_slice(bytes);
-        };
-        part(self.method.as_str().as_bytes());
-        part(self.target.as_bytes());
-        part(self.credential.as_deref().unwrap_or_default().as_bytes());
-        // So that a header is never taken for a body.
-        part(&(self.headers.len() as u64).to_le_bytes());
-        for (name, value) in &self.headers {
-            part(name.as_bytes());
-            part(value.as_bytes());
-        }
+        let mut text = Parts::with_capacity(256);
+        text.push(self.method.as_str().as_bytes());
+        text.push(self.target.as_bytes());
+        self.write_scope(&mut text);
         if let Some(body) = &self.body {
-            part(body.content_type.as_bytes());
-            part(&body.bytes);
+            text.push(body.content_type.as_bytes());
+            text.push(&body.bytes);
         }
-        uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, &text).as_u128()
+        text.hash()
+    }
+
+    /// A fingerprint of where an idempotency key counts: of the credential's name and the headers, which may name an account. Within it a
+    /// key belongs to one [`fingerprint`](Self::fingerprint).
+    #[must_use]
+    pub fn key_scope(&self) -> u128 {
+        let mut text = Parts::with_capacity(64);
+        self.write_scope(&mut text);
+        text.hash()
+    }
+
+    fn write_scope(&self, text: &mut Parts) {
+        text.push(self.credential.as_deref().unwrap_or_default().as_bytes());
+        // So that a header is never taken for a body.
+        text.push(&(self.headers.len() as u64).to_le_bytes());
+        for (name, value) in &self.headers {
+            text.push(name.as_bytes());
+            text.push(value.as_bytes());
+        }
     }
 
     /// Sets the operation's name.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::{Call, IdempotencyKey, Outcome, Request, RequestId, RequestStatus};
@@ -30,12 +30,19 @@ pub(crate) fn written(then: impl FnOnce(Result<(), StoreError>) + Send + 'static
     Box::new(move |result| once.call(result))
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    NotWritten,
+    KeyTaken,
+    Lost,
+}
+
 /// A store that could not write.
 #[derive(Debug, thiserror::Error)]
 #[error("the store did not write: {message}")]
 pub struct StoreError {
     message: String,
-    is_lost: bool,
+    reason: Reason,
     #[source]
     source: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -46,20 +53,24 @@ impl StoreError {
     pub fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
-            is_lost: false,
+            reason: Reason::NotWritten,
             source: None,
         }
     }
 
-    /// Says that nothing of an append of so many rows was written, since the idempotency key of this one belongs to another request of
-    /// its account.
+    /// Says that nothing of an append of so many rows was written, since the idempotency key of this one may not be used for it: within
+    /// its [scope](Request::key_scope) it belongs to another request, or was sent so long ago that the other side may have forgotten it.
     #[must_use]
     pub fn key_taken(id: RequestId, rows: usize) -> Self {
-        let taken = "belongs to another request in the store";
-        Self::new(match rows {
+        let taken = "belongs to another request in the store, or was sent too long ago to be sent again";
+        let message = match rows {
             1 => format!("its idempotency key {taken}"),
             _ => format!("the idempotency key of {id} {taken}, so that none of these {rows} requests was written"),
-        })
+        };
+        Self {
+            reason: Reason::KeyTaken,
+            ..Self::new(message)
+        }
     }
 
     /// Says that the request is another process's to send by now, or has ended there: this one must neither send it nor end it, and
@@ -67,7 +78,7 @@ impl StoreError {
     #[must_use]
     pub fn lost() -> Self {
         Self {
-            is_lost: true,
+            reason: Reason::Lost,
             ..Self::new("another process has taken the request over")
         }
     }
@@ -75,7 +86,13 @@ impl StoreError {
     /// Whether the request is another process's by now.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        self.is_lost
+        self.reason == Reason::Lost
+    }
+
+    /// Whether the idempotency key may not be used for the request: see [`key_taken`](Self::key_taken).
+    #[must_use]
+    pub fn is_key_taken(&self) -> bool {
+        self.reason == Reason::KeyTaken
     }
 
     /// Keeps the cause.
@@ -142,8 +159,8 @@ pub trait Store: Send + Sync + 'static {
         let _ = id;
     }
 
-    /// The worker has given up a request that it was to send or had sent: it stops. The store may hand the request out again, here or
-    /// elsewhere. By default nothing.
+    /// The worker has given up a request that it was to send or had sent, as the registry is closed or the queue dropped: the store may hand
+    /// it out again, here or elsewhere. By default nothing.
     fn left(&self, id: RequestId) {
         let _ = id;
     }
@@ -171,25 +188,25 @@ pub struct MemoryStore {
 #[derive(Default)]
 struct MemoryRecords {
     by_id: HashMap<RequestId, MemoryRecord>,
-    /// Which request has a key of an account.
-    keys: HashMap<(Option<Arc<str>>, String), RequestId>,
+    /// What each key was used for, by [`Request::key_scope`] and key: the request's fingerprint.
+    keys: HashMap<(u128, String), u128>,
 }
 
 impl MemoryRecords {
-    /// Notes the rows' keys. Where another request of its account has the key of one, notes none and gives that one.
+    /// Notes the rows' keys. Where the key of one belongs to another request, notes none and gives that one.
     fn claim_keys(&mut self, rows: &[Row]) -> Result<(), RequestId> {
         let mut new = HashMap::new();
-        for row in rows {
-            let IdempotencyKey::Given(key) = &row.request.idempotency_key else {
+        for Row { id, request, .. } in rows {
+            let IdempotencyKey::Given(key) = &request.idempotency_key else {
                 continue;
             };
-            let key = (row.request.credential.clone(), key.clone());
-            let holder = match self.keys.get(&key) {
-                Some(holder) => *holder,
-                None => *new.entry(key).or_insert(row.id),
+            let (key, content) = ((request.key_scope(), key.clone()), request.fingerprint());
+            let used_for = match self.keys.get(&key) {
+                Some(used_for) => *used_for,
+                None => *new.entry(key).or_insert(content),
             };
-            if holder != row.id {
-                return Err(row.id);
+            if used_for != content {
+                return Err(*id);
             }
         }
         self.keys.extend(new);

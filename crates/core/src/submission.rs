@@ -237,7 +237,12 @@ fn send(entry: &Arc<Entry>, job: Job, shared: bool) {
 fn refuse(entry: &Arc<Entry>, job: Job, error: &Arc<StoreError>) {
     let known = entry.ledger.registry.elsewhere.lock().remove(&entry.id);
     drop(known);
-    let mut failure = Failure::new(FailureKind::Store, Effect::None, error.to_string());
+    let kind = if error.is_key_taken() {
+        FailureKind::key_reused()
+    } else {
+        FailureKind::Store
+    };
+    let mut failure = Failure::new(kind, Effect::None, error.to_string());
     failure.source = Some(Arc::clone(error) as _);
     let _ = entry.end_now(Event::NotRecorded, Err(failure));
     drop(job);

@@ -32,6 +32,7 @@ pub(crate) const APPENDED: &[(&str, Type)] = &[
     ("request", Type::Text),
     ("fingerprint", Type::Text),
     ("idempotency_key", Type::Text),
+    ("key_scope", Type::Text),
     ("lane", Type::Text),
     ("priority", Type::Number),
     ("deadline_ms", Type::Number),
@@ -41,6 +42,11 @@ pub(crate) fn appended(row: &Row, options: &StoreOptions) -> Value {
     let request = &row.request;
     let key = match &request.idempotency_key {
         IdempotencyKey::Given(key) => Some(clean(key)),
+        _ => None,
+    };
+    // A key that was made for its request is nobody else's.
+    let scope = match &key {
+        Some(key) if *key != row.id.to_string() => Some(format!("{:032x}", request.key_scope())),
         _ => None,
     };
     let call = row.call.as_ref();
@@ -58,6 +64,7 @@ pub(crate) fn appended(row: &Row, options: &StoreOptions) -> Value {
         "request": request_text(request),
         "fingerprint": format!("{:032x}", request.fingerprint()),
         "idempotency_key": key,
+        "key_scope": scope,
         "lane": options.lane.as_ref().and_then(|lane| lane(request)).map(|lane| clean(&lane)),
         "priority": priority_number(request.priority),
         "deadline_ms": i64::try_from(row.deadline.as_millis()).unwrap_or(i64::MAX / 4),

@@ -1,6 +1,6 @@
 //! The tables, and how an older schema becomes the present one.
 //!
-//! A change only adds: a process of the version before goes on beside one of this version, on the same tables.
+//! A change only adds or permits: a process of the version before goes on beside one of this version, on the same tables.
 
 use sqlx::{AnyConnection, Connection as _, Row as _};
 
@@ -8,13 +8,21 @@ use crate::OpenError;
 use crate::database::{Dialect, execute};
 
 /// The changes, the oldest first. `{serial}` is the dialect's own.
-const MIGRATIONS: &[&[&str]] = &[FIRST, LISTED];
+const MIGRATIONS: &[&[&str]] = &[FIRST, LISTED, KEYS];
 
 /// What an operator looks for is found however much has gone well. Requests that go well are in neither index.
 const LISTED: &[&str] = &[
     "CREATE INDEX inflight_requests_doubt ON inflight_requests (seq) WHERE effect = 'unknown'",
     "CREATE INDEX inflight_requests_failed ON inflight_requests (state, seq)
         WHERE state IN ('failed', 'timeout', 'cancelled')",
+];
+
+/// The same request may be there more than once under its key, which counts within a scope. See `append.rs`.
+const KEYS: &[&str] = &[
+    "ALTER TABLE inflight_requests ADD COLUMN key_scope TEXT",
+    "DROP INDEX inflight_requests_key",
+    "CREATE INDEX inflight_requests_keys ON inflight_requests (idempotency_key, account, mode)
+        WHERE idempotency_key IS NOT NULL",
 ];
 
 const FIRST: &[&str] = &[

@@ -10,10 +10,11 @@ use inflight_core::{Outcome, Registry, RequestId, RequestStatus, Row, Store, Sto
 use sqlx::AnyConnection;
 use tokio::sync::{Notify, mpsc as queue, watch};
 
+use crate::append::Append;
 use crate::database::{self, Dialect, Location, Ownership, damage, unix_millis};
 use crate::options::{Accounts, StoreOptions};
 use crate::release::Releases;
-use crate::transaction::{Append, Ended, Left, Sent};
+use crate::transaction::{Ended, Left, Sent};
 use crate::writer::{Order, Writer};
 use crate::{OpenError, QueryError, claim, keeper, rows};
 

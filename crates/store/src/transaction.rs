@@ -7,33 +7,14 @@ use inflight_core::{RequestId, StoreError, Written};
 use serde_json::{Value, json};
 use sqlx::{AnyConnection, Connection as _, Row as _};
 
+use crate::append::{Append, MAY_HAVE_ACTED, with_key_of};
 use crate::database::{Dialect, Type};
 use crate::notify::{Notification, notify};
 use crate::pace::{self, Granted};
-use crate::rows::{APPENDED, ENDED, id_of};
+use crate::rows::{ENDED, id_of};
 use crate::runs::RunShared;
-use crate::statement::{fetch, ids, known, named};
-use crate::store::{FIRST_EPOCH, Shared};
-
-/// Rows to be written, all or none, and who waits for them.
-pub(crate) struct Append {
-    pub(crate) rows: Vec<(RequestId, Value)>,
-    pub(crate) done: Written,
-}
-
-impl Append {
-    /// The first of its rows that is among these.
-    fn refused(&self, refused: &HashSet<RequestId>) -> Option<RequestId> {
-        self.rows.iter().map(|(id, _)| *id).find(|id| refused.contains(id))
-    }
-
-    fn refuse(self, error: StoreError, shared: &Shared) {
-        for (id, _) in &self.rows {
-            shared.let_go(*id, FIRST_EPOCH);
-        }
-        (self.done)(Err(error));
-    }
-}
+use crate::statement::{fetch, ids};
+use crate::store::Shared;
 
 /// An attempt that is about to leave.
 pub(crate) struct Sent {
@@ -82,8 +63,8 @@ pub(crate) struct Writes {
 /// What a transaction has found out. It counts once it is committed.
 #[derive(Default)]
 pub(crate) struct Found {
-    /// Rows that were refused: their key belongs to another request.
-    key_taken: HashSet<RequestId>,
+    /// Rows that were refused: their key may not be used for them.
+    pub(crate) key_taken: HashSet<RequestId>,
     sent: HashSet<RequestId>,
     /// Sent requests whose account has no tokens left, and when it will have.
     granted: Granted,
@@ -162,73 +143,6 @@ impl Writes {
         Ok(written)
     }
 
-    async fn append(
-        &self,
-        connection: &mut AnyConnection,
-        shared: &Shared,
-        written: &mut Found,
-        notifications: &mut Vec<Notification>,
-    ) -> Result<(), sqlx::Error> {
-        let rows: Vec<_> = self.appends.iter().flat_map(|append| &append.rows).collect();
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let (now, from) = (shared.dialect.now(), shared.dialect.rows(APPENDED));
-        // One that the file belongs to alone sends what it appends; where it is shared, whoever claims it.
-        let (owner, epoch) = if shared.is_shared() { ("NULL", 0) } else { ("$2", 1) };
-        // Asked for once: of two moments the later one would lie ahead, should the clock be set back.
-        let statement = format!(
-            "INSERT INTO inflight_requests (id, submitter, session, run, task, call, account, mode, operation, method, path, \
-             request, fingerprint, idempotency_key, lane, priority, created_at, not_before, deadline_ms, state, owner, \
-             epoch, attempts) SELECT rid, $2, session, run, task, call, account, mode, operation, method, path, request, \
-             fingerprint, idempotency_key, lane, priority, moment, moment, deadline_ms, 'queued', {owner}, {epoch}, 0 \
-             FROM {from} CROSS JOIN (SELECT {now} AS moment) AS clock WHERE true ON CONFLICT DO NOTHING RETURNING id"
-        );
-        let inserted = ids(
-            connection,
-            shared.dialect,
-            &statement,
-            rows.iter().map(|(_, row)| row),
-            Some(&shared.process),
-        )
-        .await?;
-        if inserted.len() < rows.len() {
-            let missing: Vec<_> = rows
-                .iter()
-                .map(|(id, _)| *id)
-                .filter(|id| !inserted.contains(id))
-                .collect();
-            let known = known(connection, shared, &missing).await?;
-            written.key_taken = missing.into_iter().filter(|id| !known.contains(id)).collect();
-            self.take_back(connection, shared, &written.key_taken, &inserted)
-                .await?;
-        }
-        notifications.push(Notification::New);
-        Ok(())
-    }
-
-    /// Deletes what was inserted with a row that was refused: all of an append is written or none.
-    async fn take_back(
-        &self,
-        connection: &mut AnyConnection,
-        shared: &Shared,
-        refused: &HashSet<RequestId>,
-        inserted: &HashSet<RequestId>,
-    ) -> Result<(), sqlx::Error> {
-        let beside: Vec<_> = self
-            .appends
-            .iter()
-            .filter(|append| append.refused(refused).is_some())
-            .flat_map(|append| append.rows.iter().map(|(id, _)| *id))
-            .filter(|id| inserted.contains(id))
-            .collect();
-        let from = shared.dialect.rows(&[("rid", Type::Text)]);
-        let statement = format!("DELETE FROM inflight_requests WHERE id IN (SELECT x.rid FROM {from})");
-        fetch(connection, shared.dialect, &statement, &named(&beside), None)
-            .await
-            .map(drop)
-    }
-
     async fn journal(&self, connection: &mut AnyConnection, shared: &Shared) -> Result<(), sqlx::Error> {
         if self.journal.is_empty() {
             return Ok(());
@@ -283,9 +197,14 @@ impl Writes {
             .filter(|sent| written.granted.allows(sent.id))
             .collect();
         let (now, from) = (shared.dialect.now(), shared.dialect.rows(SENT));
+        // A key that was given may have been sent with an earlier request.
+        let sent_before = format!(
+            "CASE WHEN r.idempotency_key <> r.id THEN (SELECT MIN(b.key_sent_at) {} AND {MAY_HAVE_ACTED}) END",
+            with_key_of("r")
+        );
         let statement = format!(
-            "UPDATE inflight_requests AS r SET state = 'sent', attempts = x.attempt, key_sent_at = COALESCE(key_sent_at, {now}) \
-             FROM {from} WHERE r.id = x.rid AND (r.owner || '') = $2 AND r.epoch = x.at_epoch AND r.state IN ('queued', 'sent') \
+            "UPDATE inflight_requests AS r SET state = 'sent', attempts = x.attempt, \
+             key_sent_at = COALESCE(key_sent_at, {sent_before}, {now}) FROM {from} WHERE r.id = x.rid AND (r.owner || '') = $2 AND r.epoch = x.at_epoch AND r.state IN ('queued', 'sent') \
              RETURNING id"
         );
         let rows: Vec<_> = granted

@@ -8,9 +8,10 @@ use sqlx::{AnyConnection, Connection as _};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 
+use crate::append::Append;
 use crate::runs::RunShared;
 use crate::store::Shared;
-use crate::transaction::{Append, Ended, Journalled, Left, Sent, Writes};
+use crate::transaction::{Ended, Journalled, Left, Sent, Writes};
 
 /// What one transaction takes at most.
 const MOST_ORDERS: usize = 1024;

@@ -6,6 +6,7 @@
 
 mod clock;
 mod conformance;
+mod keys;
 mod postgres;
 mod proxy;
 mod runs;

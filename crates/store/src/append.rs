@@ -1,0 +1,163 @@
+//! New rows on their way into the database.
+
+use std::collections::{HashMap, HashSet};
+
+use inflight_core::{RequestId, StoreError, Written};
+use serde_json::{Value, json};
+use sqlx::AnyConnection;
+
+use crate::database::Type;
+use crate::notify::Notification;
+use crate::rows::APPENDED;
+use crate::statement::{fetch, ids, known, named};
+use crate::store::{FIRST_EPOCH, Shared};
+use crate::transaction::{Found, Writes};
+
+/// In SQL: requests `b` that have the same key. Those that older programs wrote have no scope, nor has a key that was made for its request.
+pub(crate) fn with_key_of(row: &str) -> String {
+    format!(
+        "FROM inflight_requests AS b WHERE b.account = {row}.account AND b.mode = {row}.mode \
+         AND b.idempotency_key = {row}.idempotency_key AND (b.key_scope IS NULL OR b.key_scope = {row}.key_scope)"
+    )
+}
+
+/// In SQL: whether a request `b` has done something, as far as is known.
+pub(crate) const MAY_HAVE_ACTED: &str = "COALESCE(b.effect, 'unknown') <> 'none'";
+
+/// Rows to be written, all or none, and who waits for them.
+pub(crate) struct Append {
+    pub(crate) rows: Vec<(RequestId, Value)>,
+    pub(crate) done: Written,
+}
+
+impl Append {
+    /// The first of its rows that is among these.
+    pub(crate) fn refused(&self, refused: &HashSet<RequestId>) -> Option<RequestId> {
+        self.rows.iter().map(|(id, _)| *id).find(|id| refused.contains(id))
+    }
+
+    pub(crate) fn refuse(self, error: StoreError, shared: &Shared) {
+        for (id, _) in &self.rows {
+            shared.let_go(*id, FIRST_EPOCH);
+        }
+        (self.done)(Err(error));
+    }
+}
+
+impl Writes {
+    pub(crate) async fn append(
+        &self,
+        connection: &mut AnyConnection,
+        shared: &Shared,
+        written: &mut Found,
+        notifications: &mut Vec<Notification>,
+    ) -> Result<(), sqlx::Error> {
+        let rows: Vec<_> = self.appends.iter().flat_map(|append| &append.rows).collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        if shared.is_shared() {
+            lock_keys(connection, shared, &rows).await?;
+        }
+        let clashing = clashing(&rows);
+        let (now, from) = (shared.dialect.now(), shared.dialect.rows(APPENDED));
+        // One that the file belongs to alone sends what it appends; where it is shared, whoever claims it.
+        let (owner, epoch) = if shared.is_shared() { ("NULL", 0) } else { ("$2", 1) };
+        let lifetime = i64::try_from(shared.options.key_lifetime.as_millis()).unwrap_or(i64::MAX / 4);
+        // The same request may be submitted again under its key, as long as the other side knows what it did under that.
+        let taken = format!(
+            "EXISTS (SELECT 1 {} AND b.id <> x.rid AND (b.fingerprint <> x.fingerprint \
+             OR (b.key_sent_at <= clock.moment - {lifetime} AND {MAY_HAVE_ACTED})))",
+            with_key_of("x")
+        );
+        // Asked for once: of two moments the later one would lie ahead, should the clock be set back.
+        let statement = format!(
+            "INSERT INTO inflight_requests (id, submitter, session, run, task, call, account, mode, operation, method, path, \
+             request, fingerprint, idempotency_key, key_scope, lane, priority, created_at, not_before, deadline_ms, state, \
+             owner, epoch, attempts) SELECT rid, $2, session, run, task, call, account, mode, operation, method, path, request, \
+             fingerprint, idempotency_key, key_scope, lane, priority, moment, moment, deadline_ms, 'queued', {owner}, {epoch}, 0 \
+             FROM {from} CROSS JOIN (SELECT {now} AS moment) AS clock \
+             WHERE x.key_scope IS NULL OR NOT {taken} ON CONFLICT DO NOTHING RETURNING id"
+        );
+        let new = rows.iter().filter(|(id, _)| !clashing.contains(id));
+        let new = new.map(|(_, row)| row);
+        let inserted = ids(connection, shared.dialect, &statement, new, Some(&shared.process)).await?;
+        if inserted.len() < rows.len() {
+            let missing: Vec<_> = rows
+                .iter()
+                .map(|(id, _)| *id)
+                .filter(|id| !inserted.contains(id))
+                .collect();
+            let known = known(connection, shared, &missing).await?;
+            written.key_taken = missing.into_iter().filter(|id| !known.contains(id)).collect();
+            self.take_back(connection, shared, &written.key_taken, &inserted)
+                .await?;
+        }
+        notifications.push(Notification::New);
+        Ok(())
+    }
+
+    /// Deletes what was inserted with a row that was refused: all of an append is written or none.
+    async fn take_back(
+        &self,
+        connection: &mut AnyConnection,
+        shared: &Shared,
+        refused: &HashSet<RequestId>,
+        inserted: &HashSet<RequestId>,
+    ) -> Result<(), sqlx::Error> {
+        let beside: Vec<_> = self
+            .appends
+            .iter()
+            .filter(|append| append.refused(refused).is_some())
+            .flat_map(|append| append.rows.iter().map(|(id, _)| *id))
+            .filter(|id| inserted.contains(id))
+            .collect();
+        let from = shared.dialect.rows(&[("rid", Type::Text)]);
+        let statement = format!("DELETE FROM inflight_requests WHERE id IN (SELECT x.rid FROM {from})");
+        fetch(connection, shared.dialect, &statement, &named(&beside), None)
+            .await
+            .map(drop)
+    }
+}
+
+/// What a given key counts for: account, mode, scope and the key itself. `None` for a key that was made for its request.
+fn given_key(row: &Value) -> Option<[&str; 4]> {
+    let scope = row["key_scope"].as_str()?;
+    let text = |name: &str| row[name].as_str().unwrap_or_default();
+    Some([text("account"), text("mode"), scope, text("idempotency_key")])
+}
+
+/// Rows whose key one before them in this transaction has for something else.
+fn clashing(rows: &[&(RequestId, Value)]) -> HashSet<RequestId> {
+    let mut used_for = HashMap::new();
+    let mut clashing = HashSet::new();
+    for (id, row) in rows {
+        let Some(key) = given_key(row) else { continue };
+        let content = row["fingerprint"].as_str();
+        if *used_for.entry(key).or_insert(content) != content {
+            clashing.insert(*id);
+        }
+    }
+    clashing
+}
+
+/// Lets no other process write a row with one of these keys before this transaction has ended. All take their keys in one order.
+async fn lock_keys(
+    connection: &mut AnyConnection,
+    shared: &Shared,
+    rows: &[&(RequestId, Value)],
+) -> Result<(), sqlx::Error> {
+    let mut keys: Vec<_> = rows.iter().filter_map(|(_, row)| given_key(row)).collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    keys.sort_unstable();
+    keys.dedup();
+    let from = shared.dialect.rows(&[("taken", Type::Text)]);
+    let statement =
+        format!("SELECT COUNT(pg_advisory_xact_lock(hashtextextended(x.taken, 7241093))) AS keys FROM {from}");
+    let keys: Vec<_> = keys.iter().map(|key| json!({"taken": key.join("\n")})).collect();
+    fetch(connection, shared.dialect, &statement, &keys, None)
+        .await
+        .map(drop)
+}
