@@ -37,9 +37,18 @@ enum Reason {
     Lost,
 }
 
+impl Reason {
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::KeyTaken => "",
+            Self::NotWritten | Self::Lost => "the store did not write: ",
+        }
+    }
+}
+
 /// A store that could not write.
 #[derive(Debug, thiserror::Error)]
-#[error("the store did not write: {message}")]
+#[error("{}{message}", reason.prefix())]
 pub struct StoreError {
     message: String,
     reason: Reason,
