@@ -5,17 +5,15 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 
-/// What a program writes: its part of `benchmarks.md`, and a chart.
+/// What a program writes: its part of `benchmarks.md`, and perhaps a chart.
 #[derive(Debug)]
 pub struct Part<'a> {
-    /// The program, which marks its part.
+    /// The program, with what else marks its part.
     pub program: &'a str,
     /// Markdown.
     pub text: &'a str,
-    /// The chart's file under `generated`.
-    pub chart: &'a str,
-    /// SVG.
-    pub svg: &'a str,
+    /// The chart's file under `generated`, and its SVG.
+    pub chart: Option<(&'a str, &'a str)>,
 }
 
 impl Part<'_> {
@@ -27,8 +25,10 @@ impl Part<'_> {
         let path = docs.join("benchmarks.md");
         let page = replace(&fs::read_to_string(&path)?, self.program, self.text)
             .ok_or_else(|| io::Error::other(format!("{} has no place for `{}`", path.display(), self.program)))?;
-        fs::create_dir_all(docs.join("generated"))?;
-        fs::write(docs.join("generated").join(self.chart), self.svg)?;
+        if let Some((file, svg)) = self.chart {
+            fs::create_dir_all(docs.join("generated"))?;
+            fs::write(docs.join("generated").join(file), svg)?;
+        }
         fs::write(path, page)
     }
 }

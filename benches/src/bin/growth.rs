@@ -124,8 +124,7 @@ fn compare(options: &Options) {
         let part = Part {
             program: "growth",
             text: &text,
-            chart: "growth.svg",
-            svg: &svg(&seen),
+            chart: Some(("growth.svg", &svg(&seen))),
         };
         part.write(Path::new(&write)).unwrap_or_else(|error| {
             eprintln!("{write}: {error}");

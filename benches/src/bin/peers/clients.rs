@@ -22,6 +22,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// Whether it is one of those in `benches/peers`: a program of this processor's instructions, with nothing around it.
+    pub(crate) fn is_native(&self) -> bool {
+        self.around.iter().all(Vec::is_empty)
+    }
+
     /// The command line of a run, without the program's environment.
     pub(crate) fn arguments(&self, url: &str, in_flight: u64, seconds: f64) -> Vec<OsString> {
         let load = [url.to_owned(), in_flight.to_string(), seconds.to_string()];

@@ -1,6 +1,7 @@
 //! The same work by Inflight and by other clients, in one run, against one server on loopback.
 
 mod clients;
+mod count;
 mod measure;
 mod page;
 
@@ -24,6 +25,8 @@ Creates products by Inflight and by other clients, in turns, against one server 
   --in-flight N,…  how many requests are under way at once (64,1000,10000)
   --seconds S      how long a client starts new requests (1)
   --limit S        how long a client may take for a run, until it is given up (120)
+  --count on|off   counts instructions and misses of a processor's caches instead, by valgrind and with 64 in flight: these
+                   are the same on every machine, however busy; of the clients in benches/peers only (off)
   --pin on|off     clients on the first core, the server on the last (on, where there are two and `taskset`)
   --write DOCS     writes what was seen into DOCS/benchmarks.md and DOCS/generated/benchmarks.svg (writes nothing)
 
@@ -67,6 +70,9 @@ fn main() {
     for (name, why) in &skipped {
         println!("{name}: skipped, {why}");
     }
+    if options.get("count", "off".to_owned()) == "on" {
+        return count(&options, &clients, &pins, limit);
+    }
     let load = load_average();
     let run = |client: &Client, url: &str, case, seconds| measure::run(client, url, case, seconds, limit, &pins);
     check(&clients, &pins, |client, url, case| run(client, url, case, 0.0));
@@ -90,16 +96,41 @@ fn main() {
         let part = Part {
             program: "peers",
             text: &text,
-            chart: "benchmarks.svg",
-            svg: &comparison.svg(),
+            chart: Some(("benchmarks.svg", &comparison.svg())),
         };
-        part.write(Path::new(&write)).unwrap_or_else(|error| {
-            eprintln!("{write}: {error}");
-            exit(1);
-        });
+        write_part(&part, &write);
     }
     if results.failed() > 0 {
         eprintln!("{} runs failed", results.failed());
+        exit(1);
+    }
+}
+
+fn write_part(part: &Part<'_>, docs: &str) {
+    part.write(Path::new(docs)).unwrap_or_else(|error| {
+        eprintln!("{docs}: {error}");
+        exit(1);
+    });
+}
+
+/// Counts instead of measuring times.
+fn count(options: &Options, clients: &[Client], pins: &Pins, limit: Duration) {
+    let (in_flight, seconds) = (options.list("in-flight", "64"), options.get("seconds", 5.0));
+    let server = server(pins, 0, false);
+    let counted = count::count(clients, &server.url, &in_flight, seconds, limit);
+    let text = counted.markdown();
+    println!("\n{text}");
+    let write: String = options.get("write", String::new());
+    if !write.is_empty() {
+        let part = Part {
+            program: "peers --count on",
+            text: &text,
+            chart: None,
+        };
+        write_part(&part, &write);
+    }
+    if counted.failed() > 0 {
+        eprintln!("{} runs failed", counted.failed());
         exit(1);
     }
 }

@@ -131,22 +131,41 @@ pub(crate) fn run(
     limit: Duration,
     pins: &Pins,
 ) -> Result<Measured, String> {
-    let mut process = pins
-        .command(0, client.arguments(url, case.in_flight, seconds))
-        .envs(client.environment())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| error.to_string())?;
-    let output = read_all(process.stdout.take().expect("its output"));
-    let errors = read_all(process.stderr.take().expect("its errors"));
-    let status = end(&mut process, limit)?;
-    let (output, errors) = (output.join().expect("its output"), errors.join().expect("its errors"));
-    Measured::read(&output).filter(|_| status).ok_or_else(|| {
-        let text = String::from_utf8_lossy(&errors);
+    let mut command = pins.command(0, client.arguments(url, case.in_flight, seconds));
+    let said = finish(command.envs(client.environment()), limit)?;
+    Measured::read(&said.output).ok_or_else(|| said.reason())
+}
+
+/// What a client has said.
+pub(crate) struct Said {
+    pub(crate) output: Vec<u8>,
+    pub(crate) errors: Vec<u8>,
+}
+
+impl Said {
+    /// Why it gave no result.
+    pub(crate) fn reason(&self) -> String {
+        let text = String::from_utf8_lossy(&self.errors);
         let reason = text.lines().rev().find(|line| !line.trim().is_empty());
         format!("failed: {}", reason.unwrap_or("it gave no reason").trim())
-    })
+    }
+}
+
+/// Waits until it has ended, well.
+///
+/// # Errors
+/// A word on why it did not.
+pub(crate) fn finish(command: &mut Command, limit: Duration) -> Result<Said, String> {
+    let process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut process = process.map_err(|error| error.to_string())?;
+    let output = read_all(process.stdout.take().expect("its output"));
+    let errors = read_all(process.stderr.take().expect("its errors"));
+    let ended_well = end(&mut process, limit)?;
+    let said = Said {
+        output: output.join().expect("its output"),
+        errors: errors.join().expect("its errors"),
+    };
+    if ended_well { Ok(said) } else { Err(said.reason()) }
 }
 
 fn read_all(mut from: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
