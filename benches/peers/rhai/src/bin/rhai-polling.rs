@@ -14,8 +14,11 @@ use uuid::Uuid;
 
 const SCRIPT: &str = r#"do { let id = create_async("Mug"); await_result(id, 600); } while again();"#;
 
-/// Every request that nobody has fetched yet, and what came of it.
-static PENDING: LazyLock<Mutex<HashMap<String, Option<Result<String, String>>>>> = LazyLock::new(Mutex::default);
+/// What came of a request, once it has ended.
+type Ended = Option<Result<String, String>>;
+
+/// Every request that nobody has fetched yet.
+static PENDING: LazyLock<Mutex<HashMap<String, Ended>>> = LazyLock::new(Mutex::default);
 
 struct Request {
     id: String,
