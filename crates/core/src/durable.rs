@@ -171,10 +171,10 @@ impl Registry {
         }
     }
 
-    /// How many more requests the queue has room for: none once the registry is closed or its transport has dropped the queue.
+    /// How many more requests the queue has room for: none once its transport stops.
     #[must_use]
     pub fn queue_room(&self) -> usize {
-        if self.shared.is_over() {
+        if self.shared.queue_gone.load(Ordering::SeqCst) {
             return 0;
         }
         self.shared.free_places()

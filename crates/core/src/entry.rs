@@ -302,14 +302,23 @@ impl Entry {
         drop(replaced);
     }
 
-    /// This process stops and the request stays in the store. Gives `false` where there is none, so that it ends with the process.
-    pub(crate) fn leave(&self) -> bool {
-        let Some(store) = &self.ledger.registry.store else {
+    /// The worker drops the request, which it was to send or had sent. Gives `false` where there is no store that it stays in.
+    pub(crate) fn give_up(&self) -> bool {
+        let registry = &self.ledger.registry;
+        let Some(store) = &registry.store else {
             return false;
         };
-        if self.handover.is_ending() {
-            // It ends as soon as that is written.
-            return true;
+        // One that is dropped while the worker goes on would come back at once, and perhaps be dropped again.
+        if self.leave() && registry.queue_gone.load(Ordering::SeqCst) {
+            store.left(self.id);
+        }
+        true
+    }
+
+    /// Ends the request here, while it stays in the store. Gives whether it had not ended, and was not about to.
+    pub(crate) fn leave(&self) -> bool {
+        if self.ledger.registry.store.is_none() || self.handover.is_ending() {
+            return false;
         }
         let mut failure = Failure::new(
             FailureKind::Shutdown,
@@ -317,12 +326,7 @@ impl Entry {
             "the worker stopped; the request stays in the store and goes on when a worker starts again",
         );
         failure.needs_reconcile = false;
-        let left = matches!(self.end_now(Event::Left, Err(failure)), Ok(Transition::To(_)));
-        // One that is dropped while the worker goes on would come back at once, and perhaps be dropped again.
-        if left && self.ledger.registry.is_over() {
-            store.left(self.id);
-        }
-        true
+        matches!(self.end_now(Event::Left, Err(failure)), Ok(Transition::To(_)))
     }
 
     /// Says what became known of a request that had ended with its effect unknown.

@@ -81,7 +81,7 @@ impl InFlight {
         if let (Effect::Unknown, Some(request)) = (effect, request) {
             self.entry.keep_in_doubt(request);
         }
-        let failure = Failure::new(FailureKind::Store, effect, error.to_string()).with_source(error);
+        let failure = Failure::new(error.failure_kind(), effect, error.to_string()).with_source(error);
         self.entry.end(Event::Fail(effect), Err(failure));
     }
 
@@ -261,7 +261,7 @@ impl Drop for InFlight {
             error: Some(&FailureKind::Shutdown),
             ..AttemptResult::default()
         });
-        if self.entry.leave() {
+        if self.entry.give_up() {
             return;
         }
         let (event, failure) = if self.phase == Phase::Sent {

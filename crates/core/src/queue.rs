@@ -137,6 +137,12 @@ impl Queue {
         self.shared.closed.load(Ordering::SeqCst)
     }
 
+    /// Says that the transport stops: it will send nothing more. A durable store hands out nothing from here on, and what the transport
+    /// drops stays in the store for the next one. Dropping the queue says the same.
+    pub fn retire(&self) {
+        self.shared.queue_gone.store(true, Ordering::SeqCst);
+    }
+
     fn clear_out(&mut self, now: Instant) {
         let mut next: Option<Instant> = None;
         for level in &mut self.waiting {
@@ -159,7 +165,7 @@ impl Queue {
 
 impl Drop for Queue {
     fn drop(&mut self) {
-        self.shared.queue_gone.store(true, Ordering::SeqCst);
+        self.retire();
     }
 }
 
@@ -326,7 +332,7 @@ impl Drop for Job {
         let Some((entry, _)) = self.inner.take() else { return };
         entry.ledger.left_queue(entry.priority);
         entry.left_cancelled();
-        if entry.leave() {
+        if entry.give_up() {
             return;
         }
         let failure = Failure::new(

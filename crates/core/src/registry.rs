@@ -55,7 +55,7 @@ pub(crate) struct RegistryShared {
     retention: Duration,
     senders: [Sender<Job>; 3],
     pub(crate) closed: AtomicBool,
-    /// Nobody takes jobs any more.
+    /// The transport stops: it sends nothing more.
     pub(crate) queue_gone: AtomicBool,
     pub(crate) counters: Counters,
     /// Requests that have not ended.
@@ -96,11 +96,6 @@ impl RegistryShared {
         // Without a receiver there is no transport any more: the job comes back in the error and, dropped, ends its request.
         drop(self.senders[level].send(job));
         self.notify();
-    }
-
-    /// Whether nothing that the store may hand out is sent from here any more.
-    pub(crate) fn is_over(&self) -> bool {
-        self.closed.load(Ordering::SeqCst) || self.queue_gone.load(Ordering::SeqCst)
     }
 
     pub(crate) fn free_places(&self) -> usize {

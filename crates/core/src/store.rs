@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::{Call, IdempotencyKey, Outcome, Request, RequestId, RequestStatus};
+use crate::{Call, FailureKind, IdempotencyKey, Outcome, Request, RequestId, RequestStatus};
 
 /// Called once, when a store has written something or knows that it cannot. Dropping it uncalled counts as a failure.
 pub type Written = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -104,6 +104,15 @@ impl StoreError {
         self.reason == Reason::KeyTaken
     }
 
+    /// As what a request fails that is not written.
+    pub(crate) fn failure_kind(&self) -> FailureKind {
+        if self.is_key_taken() {
+            FailureKind::key_reused()
+        } else {
+            FailureKind::Store
+        }
+    }
+
     /// Keeps the cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
@@ -141,10 +150,12 @@ pub struct Row {
 /// [`Registry::take_in`]: crate::Registry::take_in
 /// [`Registry::learn`]: crate::Registry::learn
 pub trait Store: Send + Sync + 'static {
-    /// Writes new requests, all or none. A row whose id is written already stays as it is.
+    /// Writes new requests, all or none. A row whose id is written already stays as it is. Where the idempotency key of one may not be used
+    /// for it, none is written, and the error is [`StoreError::key_taken`].
     fn append(&self, rows: Vec<Row>, done: Written);
 
-    /// Writes that this attempt of a request, the first being 1, is about to leave.
+    /// Writes that this attempt of a request, the first being 1, is about to leave. Where its key has become too old for that meanwhile, the
+    /// error is [`StoreError::key_taken`].
     fn sent(&self, id: RequestId, attempt: u32, done: Written);
 
     /// Writes how a request ended.
@@ -168,8 +179,8 @@ pub trait Store: Send + Sync + 'static {
         let _ = id;
     }
 
-    /// The worker has given up a request that it was to send or had sent, as the registry is closed or the queue dropped: the store may hand
-    /// it out again, here or elsewhere. By default nothing.
+    /// The transport stops ([`Queue::retire`](crate::Queue::retire)) and has given up a request that it was to send or had sent: the store may
+    /// hand it out again, here or elsewhere. By default nothing.
     fn left(&self, id: RequestId) {
         let _ = id;
     }
@@ -186,6 +197,8 @@ pub struct MemoryRecord {
     pub ended: Option<RequestStatus>,
     /// What came of it.
     pub outcome: Option<Outcome>,
+    /// Whether the transport has stopped and given it up.
+    pub left: bool,
 }
 
 /// A store that forgets with the process. It writes at once; for tests, and as the simplest example.
@@ -232,6 +245,7 @@ impl MemoryRecords {
                 sent: 0,
                 ended: None,
                 outcome: None,
+                left: false,
             };
             self.by_id.entry(id).or_insert(record);
         }
@@ -297,5 +311,9 @@ impl Store for MemoryStore {
 
     fn settled(&self, id: RequestId, status: RequestStatus, outcome: &Outcome, done: Written) {
         self.ended(id, status, outcome, done);
+    }
+
+    fn left(&self, id: RequestId) {
+        let _ = self.update(id, |record| record.left = true);
     }
 }

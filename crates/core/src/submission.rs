@@ -9,8 +9,8 @@ use crate::queue::Job;
 use crate::state::Event;
 use crate::store::{Row, written};
 use crate::{
-    Call, Effect, Failure, FailureKind, IdempotencyKey, Request, RequestId, Session, StoreError, SubmitAllError,
-    SubmitError, SubmitErrorKind,
+    Call, Effect, Failure, IdempotencyKey, Request, RequestId, Session, StoreError, SubmitAllError, SubmitError,
+    SubmitErrorKind,
 };
 
 /// What a session knows by now.
@@ -237,12 +237,7 @@ fn send(entry: &Arc<Entry>, job: Job, shared: bool) {
 fn refuse(entry: &Arc<Entry>, job: Job, error: &Arc<StoreError>) {
     let known = entry.ledger.registry.elsewhere.lock().remove(&entry.id);
     drop(known);
-    let kind = if error.is_key_taken() {
-        FailureKind::key_reused()
-    } else {
-        FailureKind::Store
-    };
-    let mut failure = Failure::new(kind, Effect::None, error.to_string());
+    let mut failure = Failure::new(error.failure_kind(), Effect::None, error.to_string());
     failure.source = Some(Arc::clone(error) as _);
     let _ = entry.end_now(Event::NotRecorded, Err(failure));
     drop(job);

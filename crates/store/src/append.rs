@@ -1,6 +1,6 @@
 //! New rows on their way into the database.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use inflight_core::{RequestId, StoreError, Written};
 use serde_json::{Value, json};
@@ -23,6 +23,20 @@ pub(crate) fn with_key_of(row: &str) -> String {
 
 /// In SQL: whether a request `b` has done something, as far as is known.
 pub(crate) const MAY_HAVE_ACTED: &str = "COALESCE(b.effect, 'unknown') <> 'none'";
+
+/// In SQL: when the key of this row was first sent, with whatever request, for something that may have been done; `NULL` where it was not.
+pub(crate) fn key_sent_at(row: &str) -> String {
+    format!(
+        "COALESCE({row}.key_sent_at, CASE WHEN {row}.idempotency_key <> {row}.id \
+         THEN (SELECT MIN(b.key_sent_at) {} AND {MAY_HAVE_ACTED}) END)",
+        with_key_of(row)
+    )
+}
+
+/// How long the other side knows a key, in milliseconds.
+pub(crate) fn key_lifetime(shared: &Shared) -> i64 {
+    i64::try_from(shared.options.key_lifetime.as_millis()).unwrap_or(i64::MAX / 4)
+}
 
 /// Rows to be written, all or none, and who waits for them.
 pub(crate) struct Append {
@@ -63,13 +77,17 @@ impl Writes {
         let (now, from) = (shared.dialect.now(), shared.dialect.rows(APPENDED));
         // One that the file belongs to alone sends what it appends; where it is shared, whoever claims it.
         let (owner, epoch) = if shared.is_shared() { ("NULL", 0) } else { ("$2", 1) };
-        let lifetime = i64::try_from(shared.options.key_lifetime.as_millis()).unwrap_or(i64::MAX / 4);
         // The same request may be submitted again under its key, as long as the other side knows what it did under that.
-        let taken = format!(
-            "EXISTS (SELECT 1 {} AND b.id <> x.rid AND (b.fingerprint <> x.fingerprint \
-             OR (b.key_sent_at <= clock.moment - {lifetime} AND {MAY_HAVE_ACTED})))",
-            with_key_of("x")
-        );
+        let allowed = if rows.iter().any(|(_, row)| given_key(row).is_some()) {
+            format!(
+                "x.key_scope IS NULL OR NOT EXISTS (SELECT 1 {} AND b.id <> x.rid AND (b.fingerprint <> x.fingerprint \
+                 OR (b.key_sent_at <= clock.moment - {} AND {MAY_HAVE_ACTED})))",
+                with_key_of("x"),
+                key_lifetime(shared)
+            )
+        } else {
+            "true".to_owned()
+        };
         // Asked for once: of two moments the later one would lie ahead, should the clock be set back.
         let statement = format!(
             "INSERT INTO inflight_requests (id, submitter, session, run, task, call, account, mode, operation, method, path, \
@@ -77,7 +95,7 @@ impl Writes {
              owner, epoch, attempts) SELECT rid, $2, session, run, task, call, account, mode, operation, method, path, request, \
              fingerprint, idempotency_key, key_scope, lane, priority, moment, moment, deadline_ms, 'queued', {owner}, {epoch}, 0 \
              FROM {from} CROSS JOIN (SELECT {now} AS moment) AS clock \
-             WHERE x.key_scope IS NULL OR NOT {taken} ON CONFLICT DO NOTHING RETURNING id"
+             WHERE {allowed} ON CONFLICT DO NOTHING RETURNING id"
         );
         let new = rows.iter().filter(|(id, _)| !clashing.contains(id));
         let new = new.map(|(_, row)| row);
@@ -141,23 +159,27 @@ fn clashing(rows: &[&(RequestId, Value)]) -> HashSet<RequestId> {
     clashing
 }
 
-/// Lets no other process write a row with one of these keys before this transaction has ended. All take their keys in one order.
+/// How many locks there are for all keys: a server has a few thousand locks for everybody.
+const KEY_LOCKS: u128 = 256;
+
+/// Lets no other process write a row with one of these keys before this transaction has ended. All take their locks in one order.
 async fn lock_keys(
     connection: &mut AnyConnection,
     shared: &Shared,
     rows: &[&(RequestId, Value)],
 ) -> Result<(), sqlx::Error> {
-    let mut keys: Vec<_> = rows.iter().filter_map(|(_, row)| given_key(row)).collect();
-    if keys.is_empty() {
+    let lock_of = |key: [&str; 4]| {
+        let hash = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, key.join("\n").as_bytes());
+        hash.as_u128() % KEY_LOCKS
+    };
+    let locks: BTreeSet<_> = rows.iter().filter_map(|(_, row)| given_key(row).map(lock_of)).collect();
+    if locks.is_empty() {
         return Ok(());
     }
-    keys.sort_unstable();
-    keys.dedup();
-    let from = shared.dialect.rows(&[("taken", Type::Text)]);
-    let statement =
-        format!("SELECT COUNT(pg_advisory_xact_lock(hashtextextended(x.taken, 7241093))) AS keys FROM {from}");
-    let keys: Vec<_> = keys.iter().map(|key| json!({"taken": key.join("\n")})).collect();
-    fetch(connection, shared.dialect, &statement, &keys, None)
+    let locks: Vec<_> = locks.into_iter().map(|lock| json!({"lock": lock as u64})).collect();
+    let from = shared.dialect.rows(&[("lock", Type::Number)]);
+    let statement = format!("SELECT COUNT(pg_advisory_xact_lock(7241094, x.lock::int)) AS locks FROM {from}");
+    fetch(connection, shared.dialect, &statement, &locks, None)
         .await
         .map(drop)
 }

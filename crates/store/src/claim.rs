@@ -35,15 +35,27 @@ pub(crate) async fn run(
     accounts: Option<Accounts>,
     mut stopped: watch::Receiver<bool>,
 ) {
-    tokio::select! {
-        _ = stopped.changed() => {}
-        () = claim_for_ever(&shared, &registry, accounts.as_ref()) => {}
+    if shared.is_shared() {
+        // What the database claims for this process all the same is the others' when its lease ends.
+        let mut never = stopped.clone();
+        tokio::select! {
+            _ = stopped.changed() => {}
+            () = claim_until(&mut never, &shared, &registry, accounts.as_ref()) => {}
+        }
+    } else {
+        claim_until(&mut stopped, &shared, &registry, accounts.as_ref()).await;
     }
 }
 
-async fn claim_for_ever(shared: &Arc<Shared>, registry: &Registry, accounts: Option<&Accounts>) {
+/// A claim that has begun is carried out to its end.
+async fn claim_until(
+    stopped: &mut watch::Receiver<bool>,
+    shared: &Arc<Shared>,
+    registry: &Registry,
+    accounts: Option<&Accounts>,
+) {
     let mut connection = None;
-    loop {
+    while stopped.has_changed().is_ok() {
         let room = room(shared, registry);
         let claimed = if room == 0 {
             Ok(0)
@@ -62,11 +74,17 @@ async fn claim_for_ever(shared: &Arc<Shared>, registry: &Registry, accounts: Opt
                 );
             }
         }
-        if shared.is_shared() {
-            let _ = tokio::time::timeout(shared.options.poll, shared.room.notified()).await;
-        } else {
-            // What this process submits it sends by itself. Left over is only what a script has not named the key for yet.
-            tokio::time::sleep(shared.options.poll).await;
+        let news = async {
+            if shared.is_shared() {
+                shared.room.notified().await;
+            } else {
+                // What this process submits it sends by itself. Left over is only what a script has not named the key for yet.
+                std::future::pending().await
+            }
+        };
+        tokio::select! {
+            _ = stopped.changed() => {}
+            _ = tokio::time::timeout(shared.options.poll, news) => {}
         }
     }
 }

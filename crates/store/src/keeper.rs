@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::QueryError;
+use crate::append::key_lifetime;
 use crate::database::{Location, Type, execute};
 use crate::encode::outcome_of;
 use crate::lease::{heartbeat, lease_end};
@@ -159,13 +160,18 @@ async fn take_back(shared: &Shared, connection: &mut AnyConnection) -> Result<()
 ///
 /// The rows are looked for before the statement that deletes them, which holds up whoever writes.
 async fn sweep(shared: &Shared, connection: &mut AnyConnection, swept: &mut i64) -> Result<(), sqlx::Error> {
-    const OVER: &str = "ended_at IS NOT NULL AND effect <> 'unknown' AND run IS NULL";
     let retention = i64::try_from(shared.options.retention.as_millis()).unwrap_or(i64::MAX / 4);
     let now = sqlx::query(safe(&format!("SELECT {} AS now", shared.dialect.now())));
-    let until = now.fetch_one(&mut *connection).await?.try_get::<i64, _>("now")? - retention;
+    let now = now.fetch_one(&mut *connection).await?.try_get::<i64, _>("now")?;
+    let until = now - retention;
+    // What a key that was given was used for has to be known for as long as the other side knows the key.
+    let over = format!(
+        "ended_at IS NOT NULL AND effect <> 'unknown' AND run IS NULL AND (key_scope IS NULL OR ended_at < {})",
+        now - key_lifetime(shared)
+    );
     loop {
         let find = format!(
-            "SELECT seq FROM inflight_requests WHERE ended_at >= {swept} AND ended_at < {until} AND {OVER} LIMIT {SWEPT_AT_ONCE}"
+            "SELECT seq FROM inflight_requests WHERE ended_at >= {swept} AND ended_at < {until} AND {over} LIMIT {SWEPT_AT_ONCE}"
         );
         let rows = sqlx::query(safe(&find)).fetch_all(&mut *connection).await?;
         let found = rows.iter().map(|row| Ok(row.try_get::<i64, _>("seq")?.to_string()));
@@ -173,7 +179,7 @@ async fn sweep(shared: &Shared, connection: &mut AnyConnection, swept: &mut i64)
         if !found.is_empty() {
             // What someone has had sent again meanwhile stays.
             let delete = format!(
-                "DELETE FROM inflight_requests WHERE seq IN ({}) AND ended_at < {until} AND {OVER}",
+                "DELETE FROM inflight_requests WHERE seq IN ({}) AND ended_at < {until} AND {over}",
                 found.join(", ")
             );
             execute(connection, delete).await?;

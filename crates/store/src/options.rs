@@ -41,7 +41,7 @@ pub struct StoreOptions {
     /// order by its transport's policy.
     pub lane: Option<Lane>,
     /// Which of the other side's worlds this process talks to, such as `test` or `live`. It sends only what was submitted to the same one,
-    /// and keys are unique within one. By default the empty name.
+    /// and a key is used for one request within one. By default the empty name.
     pub mode: String,
 }
 

@@ -4,6 +4,7 @@ use inflight_core::{Effect, Failure, FailureKind, Kept, Outcome, RequestId, Requ
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
 
+use crate::append::{MAY_HAVE_ACTED, key_lifetime, with_key_of};
 use crate::database::{Dialect, damage, execute};
 use crate::encode::{outcome_text, priority_of};
 use crate::rows::{KEPT, kept_of};
@@ -190,7 +191,12 @@ impl DurableStore {
     /// # Errors
     /// [`QueryError`] where the store gives no answer.
     pub fn retry_request(&self, id: RequestId) -> Result<bool, QueryError> {
-        let lifetime = i64::try_from(self.shared.options.key_lifetime.as_millis()).unwrap_or(i64::MAX / 4);
+        let lifetime = key_lifetime(&self.shared);
+        // Nor is what was submitted again under its key meanwhile.
+        let done_since = format!(
+            "EXISTS (SELECT 1 {} AND b.id <> inflight_requests.id AND {MAY_HAVE_ACTED})",
+            with_key_of("inflight_requests")
+        );
         let key = "CASE WHEN effect = 'none' AND idempotency_key IS NOT NULL THEN idempotency_key || $2 ELSE idempotency_key END";
         let sent = "CASE WHEN effect = 'none' THEN NULL ELSE key_sent_at END";
         let attempts = "CASE WHEN effect = 'none' THEN 0 ELSE attempts END";
@@ -199,8 +205,8 @@ impl DurableStore {
             format!(
                 "idempotency_key = {key}, key_sent_at = {sent}, attempts = {attempts}, \
                  state = CASE WHEN effect = 'none' THEN 'queued' ELSE 'sent' END, owner = NULL, lease_until = NULL, \
-                 outcome = NULL, error = NULL, effect = NULL, ended_at = NULL WHERE id = $1 AND (effect = 'none' \
-                 OR (effect = 'unknown' AND COALESCE(key_sent_at, 0) > {{now}} - {lifetime})) AND outcome IS NOT NULL"
+                 outcome = NULL, error = NULL, effect = NULL, ended_at = NULL WHERE id = $1 AND ((effect = 'none' \
+                 AND NOT {done_since}) OR (effect = 'unknown' AND COALESCE(key_sent_at, 0) > {{now}} - {lifetime})) AND outcome IS NOT NULL"
             ),
             format!("/{}", &uuid::Uuid::new_v4().simple().to_string()[..8]),
         )

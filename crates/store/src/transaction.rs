@@ -7,7 +7,7 @@ use inflight_core::{RequestId, StoreError, Written};
 use serde_json::{Value, json};
 use sqlx::{AnyConnection, Connection as _, Row as _};
 
-use crate::append::{Append, MAY_HAVE_ACTED, with_key_of};
+use crate::append::{Append, key_lifetime, key_sent_at};
 use crate::database::{Dialect, Type};
 use crate::notify::{Notification, notify};
 use crate::pace::{self, Granted};
@@ -66,6 +66,8 @@ pub(crate) struct Found {
     /// Rows that were refused: their key may not be used for them.
     pub(crate) key_taken: HashSet<RequestId>,
     sent: HashSet<RequestId>,
+    /// Requests that may not be sent: their key is too old.
+    too_old: HashSet<RequestId>,
     /// Sent requests whose account has no tokens left, and when it will have.
     granted: Granted,
     ended: HashSet<RequestId>,
@@ -114,7 +116,8 @@ impl Writes {
     pub(crate) async fn write(&self, connection: &mut AnyConnection, shared: &Shared) -> Result<Found, Failed> {
         let begin = match shared.dialect {
             Dialect::Sqlite => "BEGIN IMMEDIATE",
-            Dialect::Postgres => "BEGIN",
+            // Whoever waits for a lock has to see what the one before has written.
+            Dialect::Postgres => "BEGIN ISOLATION LEVEL READ COMMITTED",
         };
         let mut written = Found::default();
         if let Some(pace) = shared.options.pace {
@@ -197,21 +200,27 @@ impl Writes {
             .filter(|sent| written.granted.allows(sent.id))
             .collect();
         let (now, from) = (shared.dialect.now(), shared.dialect.rows(SENT));
-        // A key that was given may have been sent with an earlier request.
-        let sent_before = format!(
-            "CASE WHEN r.idempotency_key <> r.id THEN (SELECT MIN(b.key_sent_at) {} AND {MAY_HAVE_ACTED}) END",
-            with_key_of("r")
+        let (sent_at, lifetime) = (key_sent_at("r"), key_lifetime(shared));
+        let is_ours =
+            "r.id = x.rid AND (r.owner || '') = $2 AND r.epoch = x.at_epoch AND r.state IN ('queued', 'sent')";
+        // A key that was given may have been sent with an earlier request, and the other side may have forgotten it since.
+        let is_fresh = format!(
+            "(r.idempotency_key IS NULL OR r.idempotency_key = r.id OR COALESCE({sent_at}, {now}) >= {now} - {lifetime})"
         );
         let statement = format!(
-            "UPDATE inflight_requests AS r SET state = 'sent', attempts = x.attempt, \
-             key_sent_at = COALESCE(key_sent_at, {sent_before}, {now}) FROM {from} WHERE r.id = x.rid AND (r.owner || '') = $2 AND r.epoch = x.at_epoch AND r.state IN ('queued', 'sent') \
-             RETURNING id"
+            "UPDATE inflight_requests AS r SET state = 'sent', attempts = x.attempt, key_sent_at = COALESCE({sent_at}, {now}) \
+             FROM {from} WHERE {is_ours} AND {is_fresh} RETURNING id"
         );
         let rows: Vec<_> = granted
             .iter()
             .map(|sent| json!({"rid": sent.id.to_string(), "at_epoch": sent.epoch, "attempt": sent.attempt}))
             .collect();
         written.sent = ids(connection, shared.dialect, &statement, &rows, Some(&shared.process)).await?;
+        if written.sent.len() < rows.len() {
+            let statement =
+                format!("SELECT id FROM inflight_requests AS r JOIN {from} ON {is_ours} WHERE NOT {is_fresh}");
+            written.too_old = ids(connection, shared.dialect, &statement, &rows, Some(&shared.process)).await?;
+        }
         Ok(())
     }
 
@@ -367,11 +376,14 @@ impl Writes {
                 waiting.push(sent);
                 continue;
             }
-            let is_ours = written.sent.contains(&sent.id);
-            if !is_ours {
+            if written.sent.contains(&sent.id) {
+                (sent.done)(Ok(()));
+            } else if written.too_old.contains(&sent.id) {
+                (sent.done)(Err(StoreError::key_taken(sent.id, 1)));
+            } else {
                 shared.let_go(sent.id, sent.epoch);
+                (sent.done)(Err(StoreError::lost()));
             }
-            (sent.done)(if is_ours { Ok(()) } else { Err(StoreError::lost()) });
         }
         if !written.sent.is_empty() {
             shared.room.notify_one();

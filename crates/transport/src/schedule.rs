@@ -351,6 +351,7 @@ impl Schedule {
     /// there.
     pub(crate) fn clear(&mut self, now: Instant) -> Cleared {
         self.stopping = true;
+        self.queue.retire();
         let mut cleared = Cleared::default();
         let mut all = Vec::new();
         let mut every = |_: &Work| true;

@@ -261,8 +261,8 @@ impl InflightBuilder {
     /// the options to open it with. What an earlier process has left there is sent as soon as the key that it needs is known here. By
     /// default requests end with the process.
     ///
-    /// A store that is open serves one [`Inflight`]: for a further one in the same process, drop all handles to the store with the first
-    /// one and open it again.
+    /// A store that is open serves one [`Inflight`] at a time: a further one is handed what the one before has left when that one has been
+    /// [shut down](Inflight::shutdown) or dropped.
     #[cfg(feature = "store")]
     #[must_use]
     pub fn store(mut self, store: DurableStore) -> Self {

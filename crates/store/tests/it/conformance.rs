@@ -361,9 +361,7 @@ fn what_a_worker_has_left_is_the_next_ones_also_in_the_same_process() {
         let called_back = first.registry.submit(post("Jug")).unwrap();
         // Where it is not known who has it, it is called back.
         first.registry.cancel(called_back).unwrap();
-        first.registry.close();
-        drop(in_flight);
-        first.die();
+        first.die_with(in_flight);
 
         let mut second = Process::on(store);
         for _ in [sent, queued] {

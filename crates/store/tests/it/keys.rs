@@ -5,7 +5,7 @@ use std::time::Duration;
 use inflight_core::{Effect, IdempotencyKey, Request, RequestStatus, Session};
 use inflight_store::StoreOptions;
 
-use crate::support::{PATIENCE, Place, Process, failure, post, quick, success};
+use crate::support::{PATIENCE, Place, Process, failure, post, quick, success, until};
 
 fn keyed(name: &str, key: &str) -> Request {
     post(name).idempotency_key(IdempotencyKey::Given(key.into()))
@@ -128,6 +128,45 @@ fn a_key_is_as_old_as_its_first_request() {
         let other = process.registry.submit(post("Mug")).unwrap();
         let _sent = process.next();
         assert!(process.kept(other).unwrap().sent_ago.is_some_and(|ago| ago < HOUR));
+    }
+}
+
+#[test]
+fn a_key_that_has_become_too_old_meanwhile_is_not_sent() {
+    for place in Place::durable() {
+        let mut process = Process::at(&place);
+        let first = process.registry.submit(keyed("Mug", "order-17")).unwrap();
+        process.next().complete(success("prod_1"));
+        process.registry.wait(first, Some(PATIENCE)).unwrap();
+        let session = process.registry.session();
+        let second = session.submit(keyed("Mug", "order-17")).unwrap();
+        inflight_core::block_on(session.recorded(second).unwrap());
+        place.execute("UPDATE inflight_requests SET key_sent_at = key_sent_at - 24 * 3600000");
+        let failed = until("it ends", || {
+            assert!(process.transport.try_next().is_none(), "it is sent");
+            session.result(second).ok()
+        });
+        let failed = failed.as_ref().as_ref().unwrap_err();
+        assert_eq!(
+            (failed.kind.as_str(), failed.effect),
+            ("idempotency_error", Effect::None)
+        );
+    }
+}
+
+#[test]
+fn many_keys_at_once_take_few_locks() {
+    const MANY: usize = 8_000;
+    let Some(place) = Place::postgres() else { return };
+    let process = Process::at(&place);
+    let all = (0..MANY).map(|n| keyed("Mug", &format!("order-{n}"))).collect();
+    let session = process.registry.session_with(inflight_core::SessionLimits {
+        pending: MANY,
+        unsent: MANY,
+    });
+    for id in session.submit_all(all).unwrap() {
+        inflight_core::block_on(session.recorded(id).unwrap());
+        assert_eq!(session.status(id), Some(RequestStatus::Pending));
     }
 }
 

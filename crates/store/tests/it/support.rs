@@ -228,6 +228,14 @@ impl Process {
         self.working = Some(self.store().start(&self.registry, None));
     }
 
+    /// Its worker stops with this in flight, and the process goes on.
+    pub(crate) fn die_with(self, in_flight: Sent) {
+        drop(self.transport);
+        drop(in_flight);
+        drop(self.working);
+        drop((self.registry, self.store));
+    }
+
     /// The process is gone from one moment to the next, as far as the store can tell.
     pub(crate) fn die(self) {
         drop(self.working);

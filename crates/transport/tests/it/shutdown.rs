@@ -298,9 +298,15 @@ fn what_a_store_keeps_goes_on_after_an_attempt_that_fails_while_the_worker_stops
         ..ShutdownReport::default()
     };
     assert_eq!(report, expected);
-    assert_eq!(store.record(unsent).unwrap().ended, None);
+    let record = store.record(unsent).unwrap();
+    assert_eq!((record.ended, record.left), (None, true), "it may be handed out again");
     let failure = registry.wait(id, Some(PATIENCE)).unwrap().as_ref().clone().unwrap_err();
     assert!(failure.message.contains("stays in the store"), "{}", failure.message);
     let record = store.record(id).unwrap();
-    assert_eq!((record.sent, record.ended), (1, None), "the next process asks again");
+    assert_eq!(
+        (record.sent, record.ended, record.left),
+        (1, None, true),
+        "the next process asks again"
+    );
+    assert_eq!(registry.queue_room(), 0);
 }
