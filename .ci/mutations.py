@@ -69,10 +69,31 @@ MUTATIONS = [
         ("inflight-core", "a_key_is_given_to_one_request_only"),
     ),
     (
+        "the store takes anything under a key",
+        "crates/store/src/append.rs",
+        '"x.key_scope IS NULL OR NOT EXISTS',
+        '"x.key_scope IS NULL OR 1 = 1 OR NOT EXISTS',
+        ("inflight-store", "the_same_may_be_submitted_again_under_its_key"),
+    ),
+    (
+        "the store forgets how old a key is",
+        "crates/store/src/transaction.rs",
+        '"(r.idempotency_key IS NULL OR r.idempotency_key = r.id',
+        '"(1 = 1 OR r.idempotency_key = r.id',
+        ("inflight-store", "a_key_that_has_become_too_old_meanwhile_is_not_sent"),
+    ),
+    (
+        "what a worker leaves stays with it",
+        "crates/core/src/entry.rs",
+        "if self.leave() && registry.queue_gone",
+        "if self.leave() && false && registry.queue_gone",
+        ("inflight-store", "what_a_worker_has_left_is_the_next_ones_also_in_the_same_process"),
+    ),
+    (
         "a job that is dropped ends nothing",
         "crates/core/src/queue.rs",
-        "        entry.left_cancelled();\n        if entry.leave() {\n            return;\n        }",
-        "        entry.left_cancelled();\n        if entry.leave() || true {\n            return;\n        }",
+        "        entry.left_cancelled();\n        if entry.give_up() {\n            return;\n        }",
+        "        entry.left_cancelled();\n        if entry.give_up() || true {\n            return;\n        }",
         ("inflight-core", "every_request_ends_exactly_once"),
     ),
 ]

@@ -1,6 +1,8 @@
-//! What a request takes in instructions, and in misses of caches, as valgrind counts them: the same on every machine, however busy.
+//! What a request takes in instructions, and in misses of caches, as valgrind counts them: hardly other on a busy machine than on an idle
+//! one.
 //!
-//! Two runs of a client differ by a known number of requests, and by what these take. What the kernel does is not in it.
+//! Two runs of a client differ by a known number of requests, and by what these take. What the kernel does is not in it. A client runs
+//! some forty times slower than by itself, so that the server is always ready, and more has come when it looks.
 
 use std::fmt::Write as _;
 use std::process::Command;

@@ -6,12 +6,12 @@ mod measure;
 mod page;
 
 use std::path::Path;
-use std::process::exit;
+use std::process::{Command, exit};
 use std::time::Duration;
 
 use inflight_benches::Options;
 use inflight_benches::loopback::{Server, itself, serve};
-use inflight_benches::page::{Part, load_average};
+use inflight_benches::page::{Part, load_average, said};
 
 use crate::clients::Client;
 use crate::measure::{Case, Measured, Pins, Results};
@@ -25,8 +25,8 @@ Creates products by Inflight and by other clients, in turns, against one server 
   --in-flight N,…  how many requests are under way at once (64,1000,10000)
   --seconds S      how long a client starts new requests (1)
   --limit S        how long a client may take for a run, until it is given up (120)
-  --count on|off   counts instructions and misses of a processor's caches instead, by valgrind and with 64 in flight: these
-                   are the same on every machine, however busy; of the clients in benches/peers only (off)
+  --count on|off   counts instructions and misses of a processor's caches instead, by valgrind, of the clients in
+                   benches/peers: hardly other on a busy machine than on an idle one. At 0 ms, once, 5 s, 64 in flight (off)
   --pin on|off     clients on the first core, the server on the last (on, where there are two and `taskset`)
   --write DOCS     writes what was seen into DOCS/benchmarks.md and DOCS/generated/benchmarks.svg (writes nothing)
 
@@ -70,12 +70,12 @@ fn main() {
     for (name, why) in &skipped {
         println!("{name}: skipped, {why}");
     }
-    if options.get("count", "off".to_owned()) == "on" {
-        return count(&options, &clients, &pins, limit);
-    }
     let load = load_average();
     let run = |client: &Client, url: &str, case, seconds| measure::run(client, url, case, seconds, limit, &pins);
     check(&clients, &pins, |client, url, case| run(client, url, case, 0.0));
+    if options.get("count", "off".to_owned()) == "on" {
+        return count(&options, &clients, &pins, limit);
+    }
     let results = compare(&clients, &cases, rounds, &pins, |client, url, case| {
         run(client, url, case, seconds)
     });
@@ -115,6 +115,10 @@ fn write_part(part: &Part<'_>, docs: &str) {
 
 /// Counts instead of measuring times.
 fn count(options: &Options, clients: &[Client], pins: &Pins, limit: Duration) {
+    if let Err(why) = said(Command::new("valgrind").arg("--version")) {
+        eprintln!("valgrind, which counts, cannot be started: {why}");
+        exit(2);
+    }
     let (in_flight, seconds) = (options.list("in-flight", "64"), options.get("seconds", 5.0));
     let server = server(pins, 0, false);
     let counted = count::count(clients, &server.url, &in_flight, seconds, limit);
