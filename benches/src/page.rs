@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, exit};
 
 /// What a program writes: its part of `benchmarks.md`, and perhaps a chart.
 #[derive(Debug)]
@@ -17,11 +17,19 @@ pub struct Part<'a> {
 }
 
 impl Part<'_> {
-    /// Writes it below this folder, in place of what stands there.
-    ///
-    /// # Errors
-    /// Where the files cannot be written, or the page has no place for it.
-    pub fn write(&self, docs: &Path) -> io::Result<()> {
+    /// Writes it below the folder that `--write` names, where it names one. Ends the program with 1 where that cannot be.
+    pub fn write(&self, docs: &str) {
+        if docs.is_empty() {
+            return;
+        }
+        self.replace_in(Path::new(docs)).unwrap_or_else(|error| {
+            eprintln!("{docs}: {error}");
+            exit(1);
+        });
+    }
+
+    /// Writes it in place of what stands there, and fails where the page has no place for it.
+    fn replace_in(&self, docs: &Path) -> io::Result<()> {
         let path = docs.join("benchmarks.md");
         let page = replace(&fs::read_to_string(&path)?, self.program, self.text)
             .ok_or_else(|| io::Error::other(format!("{} has no place for `{}`", path.display(), self.program)))?;

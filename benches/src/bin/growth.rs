@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
 use std::process::{Stdio, exit};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -120,17 +119,12 @@ fn compare(options: &Options) {
     let text = markdown(&seen, &load);
     println!("\n{text}");
     let write: String = options.get("write", String::new());
-    if !write.is_empty() {
-        let part = Part {
-            program: "growth",
-            text: &text,
-            chart: Some(("growth.svg", &svg(&seen))),
-        };
-        part.write(Path::new(&write)).unwrap_or_else(|error| {
-            eprintln!("{write}: {error}");
-            exit(1);
-        });
-    }
+    let part = Part {
+        program: "growth",
+        text: &text,
+        chart: Some(("growth.svg", &svg(&seen))),
+    };
+    part.write(&write);
     let point = |point: &Point| json!({ "at": point.at, "cpu_us": point.cpu, "mb": point.memory });
     let curve = |(index, points): &(usize, Vec<Point>)| {
         (CURVES[*index].0.to_owned(), points.iter().map(point).collect::<Value>())

@@ -185,14 +185,13 @@ impl DurableStore {
     }
 
     /// Has a request sent again that has ended: with its key where its effect is unknown, so that it is done once, and with a new one where
-    /// it had no effect. Gives `false` where it has not ended, was carried out, or is in doubt under a key that the other side may have
-    /// forgotten.
+    /// it had no effect. Gives `false` where it has not ended, was carried out, is in doubt under a key that the other side may have
+    /// forgotten, or had no effect and its key was used for it again since.
     ///
     /// # Errors
     /// [`QueryError`] where the store gives no answer.
     pub fn retry_request(&self, id: RequestId) -> Result<bool, QueryError> {
         let lifetime = key_lifetime(&self.shared);
-        // Nor is what was submitted again under its key meanwhile.
         let done_since = format!(
             "EXISTS (SELECT 1 {} AND b.id <> inflight_requests.id AND {MAY_HAVE_ACTED})",
             with_key_of("inflight_requests")

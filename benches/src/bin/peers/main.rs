@@ -5,7 +5,6 @@ mod count;
 mod measure;
 mod page;
 
-use std::path::Path;
 use std::process::{Command, exit};
 use std::time::Duration;
 
@@ -92,25 +91,16 @@ fn main() {
     };
     let text = comparison.markdown();
     println!("\n{text}");
-    if !write.is_empty() {
-        let part = Part {
-            program: "peers",
-            text: &text,
-            chart: Some(("benchmarks.svg", &comparison.svg())),
-        };
-        write_part(&part, &write);
-    }
+    let part = Part {
+        program: "peers",
+        text: &text,
+        chart: Some(("benchmarks.svg", &comparison.svg())),
+    };
+    part.write(&write);
     if results.failed() > 0 {
         eprintln!("{} runs failed", results.failed());
         exit(1);
     }
-}
-
-fn write_part(part: &Part<'_>, docs: &str) {
-    part.write(Path::new(docs)).unwrap_or_else(|error| {
-        eprintln!("{docs}: {error}");
-        exit(1);
-    });
 }
 
 /// Counts instead of measuring times.
@@ -124,15 +114,12 @@ fn count(options: &Options, clients: &[Client], pins: &Pins, limit: Duration) {
     let counted = count::count(clients, &server.url, &in_flight, seconds, limit);
     let text = counted.markdown();
     println!("\n{text}");
-    let write: String = options.get("write", String::new());
-    if !write.is_empty() {
-        let part = Part {
-            program: "peers --count on",
-            text: &text,
-            chart: None,
-        };
-        write_part(&part, &write);
-    }
+    let part = Part {
+        program: "peers --count on",
+        text: &text,
+        chart: None,
+    };
+    part.write(&options.get("write", String::new()));
     if counted.failed() > 0 {
         eprintln!("{} runs failed", counted.failed());
         exit(1);

@@ -155,6 +155,25 @@ fn a_key_that_has_become_too_old_meanwhile_is_not_sent() {
 }
 
 #[test]
+fn what_was_done_since_under_its_key_is_not_retried() {
+    for place in Place::durable() {
+        let mut process = Process::at(&place);
+        let session = process.registry.session();
+        let mut submit = |key: &str, outcome| {
+            let id = session.submit(keyed("Mug", key)).unwrap();
+            process.next().complete(outcome);
+            session.wait(id, Some(PATIENCE)).unwrap();
+            id
+        };
+        let failed = submit("order-17", Err(failure(Effect::None)));
+        submit("order-17", success("prod_1"));
+        let alone = submit("order-18", Err(failure(Effect::None)));
+        assert!(!process.store().retry_request(failed).unwrap());
+        assert!(process.store().retry_request(alone).unwrap());
+    }
+}
+
+#[test]
 fn many_keys_at_once_take_few_locks() {
     const MANY: usize = 8_000;
     let Some(place) = Place::postgres() else { return };
