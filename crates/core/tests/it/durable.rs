@@ -354,3 +354,19 @@ fn what_was_called_back_elsewhere_ends_here_too_though_it_was_sent_before() {
     assert_eq!((registry.len(), registry.unsent(), registry.in_flight()), (0, 0, 0));
     assert_eq!(transport.next_job().map(|job| job.request().operation.clone()), None);
 }
+
+#[test]
+fn who_only_waits_does_not_free_what_the_worker_still_sends() {
+    let store = Arc::new(inflight_core::MemoryStore::new());
+    let (registry, mut transport) = manual_with(Registry::builder().store(store.clone()));
+    let id = registry.submit(post()).unwrap();
+    let in_flight = transport.next();
+    // Its run is begun again meanwhile, and waits for it too.
+    registry.session().restore(kept(id, post()));
+    assert_eq!(registry.elsewhere(), [id]);
+    drop(transport);
+    registry.leave_elsewhere();
+    assert!(!store.record(id).unwrap().left);
+    in_flight.complete(success("prod_1"));
+    assert_eq!(store.record(id).unwrap().ended, Some(RequestStatus::Completed));
+}
