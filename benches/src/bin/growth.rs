@@ -8,22 +8,24 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use inflight::core::{Ended, Observer};
+use inflight::rhai::max_live_fibers;
 use inflight::stripe::CreateProduct;
 use inflight::stripe_rhai::ApiKey;
 use inflight::{Inflight, ScriptOptions};
 use inflight_benches::chart::{Chart, Curve};
 use inflight_benches::loopback::{Server, itself, runtime, serve};
 use inflight_benches::page::{Part, circumstances, load_average, thousands};
-use inflight_benches::{Options, processor_time, resident};
+use inflight_benches::{Options, median, processor_time, resident};
 use serde_json::{Value, json};
 
 const HELP: &str = "\
 Shows how the cost of a request and the memory grow with the number of requests and of scripts. Where nothing is wrong, the cost
-does not grow. Ends with one line of JSON.
+does not grow. Ends with one line of JSON. Takes some ten minutes.
 
   --only CURVE,…  loop, each, pending, scripts (all)
   --requests N    up to so many requests, at least 100 (1000000)
-  --scripts N     up to so many live scripts (20000)
+  --scripts N     up to so many live scripts, at most as many as can live at once (20000)
+  --rounds N      how often each curve is measured, in turns; medians count (3)
   --write DOCS    writes what was seen into DOCS/benchmarks.md and DOCS/generated/growth.svg (writes nothing)";
 
 /// The curves: a name, over what it goes, and what it shows.
@@ -53,8 +55,9 @@ const CURVES: [(&str, &str, &str); 4] = [
 const CONCURRENCY: usize = 64;
 /// What is not counted, so that connections are open and code and caches are warm.
 const WARM_UP: u64 = 1_000;
-/// How many requests are measured while so many scripts live.
-const OF_LIVE_SCRIPTS: u64 = 50_000;
+/// How many requests are measured while so many scripts live: ten of each where there are the most. The first ones of each are dearer
+/// than those that follow.
+const OF_LIVE_SCRIPTS: u64 = 200_000;
 
 fn main() {
     let role = std::env::args().nth(1).filter(|role| !role.starts_with("--"));
@@ -89,34 +92,31 @@ struct Point {
 fn compare(options: &Options) {
     let only: Vec<String> = options.list("only", "");
     let requests: u64 = options.get("requests", 1_000_000);
-    let scripts: u64 = options.get("scripts", 20_000);
-    let load = load_average();
-    let mut seen: Vec<(usize, Vec<Point>)> = Vec::new();
-    for (index, (name, over, what)) in CURVES.iter().enumerate() {
-        if !only.is_empty() && !only.iter().any(|only| only == name) {
-            continue;
-        }
-        println!("{name}: {what}");
-        let sizes = match *name {
-            "loop" | "each" => vec![requests],
-            "pending" => decades(100, requests),
-            _ => decades(1, scripts),
-        };
-        let mut points = Vec::new();
-        for most in sizes {
-            run(name, most, |point: Point| {
-                println!(
-                    "  {:>9} {over}: {:6.1} µs CPU each, {:7.1} MB",
-                    thousands(point.at),
-                    point.cpu,
-                    point.memory
-                );
-                points.push(point);
-            });
-        }
-        seen.push((index, points));
+
+    let rounds: usize = options.get("rounds", 3);
+    let can_live = max_live_fibers() as u64;
+    let scripts = options.get("scripts", can_live.min(20_000));
+    if requests < 100 || !(1..=can_live).contains(&scripts) || rounds == 0 {
+        eprintln!("--requests is at least 100, --scripts from 1 to {can_live}, --rounds at least 1");
+        exit(2);
     }
-    let text = markdown(&seen, &load);
+    if let Some(unknown) = only.iter().find(|only| CURVES.iter().all(|curve| curve.0 != *only)) {
+        let known = CURVES.map(|curve| curve.0).join(", ");
+        eprintln!("there is no curve {unknown}: there are {known}");
+        exit(2);
+    }
+    let load = load_average();
+    let wanted = |name: &str| only.is_empty() || only.iter().any(|only| only == name);
+    let curves: Vec<usize> = (0..CURVES.len()).filter(|index| wanted(CURVES[*index].0)).collect();
+    let mut runs = vec![Vec::new(); CURVES.len()];
+    for round in 1..=rounds {
+        for &index in &curves {
+            println!("[{round}/{rounds}] {}: {}", CURVES[index].0, CURVES[index].2);
+            runs[index].push(measure(CURVES[index], requests, scripts));
+        }
+    }
+    let seen: Vec<_> = curves.into_iter().map(|index| (index, medians(&runs[index]))).collect();
+    let text = markdown(&seen, rounds, &load);
     println!("\n{text}");
     let write: String = options.get("write", String::new());
     let part = Part {
@@ -137,6 +137,40 @@ fn compare(options: &Options) {
             .into_iter()
             .collect::<Value>()
     );
+}
+
+/// All points of a curve.
+fn measure((name, over, _): (&str, &str, &str), requests: u64, scripts: u64) -> Vec<Point> {
+    let sizes = match name {
+        "loop" | "each" => vec![requests],
+        "pending" => decades(100, requests),
+        _ => decades(1, scripts),
+    };
+    let mut points = Vec::new();
+    for most in sizes {
+        run(name, most, |point: Point| {
+            println!(
+                "  {:>9} {over}: {:6.1} µs CPU each, {:7.1} MB",
+                thousands(point.at),
+                point.cpu,
+                point.memory
+            );
+            points.push(point);
+        });
+    }
+    points
+}
+
+/// Point by point: every run of a curve has the same.
+fn medians(runs: &[Vec<Point>]) -> Vec<Point> {
+    let of =
+        |index: usize, field: fn(&Point) -> f64| median(&runs.iter().map(|run| field(&run[index])).collect::<Vec<_>>());
+    let point = |index: usize| Point {
+        at: runs[0][index].at,
+        cpu: of(index, |point| point.cpu),
+        memory: of(index, |point| point.memory),
+    };
+    (0..runs[0].len()).map(point).collect()
 }
 
 /// 1, 10, 100 and so on times `least`, and `most`.
@@ -169,8 +203,9 @@ fn run(curve: &str, most: u64, mut seen: impl FnMut(Point)) {
     }
 }
 
-fn markdown(seen: &[(usize, Vec<Point>)], load: &str) -> String {
-    let how = format!("one run; the server in a process of its own; load average before the run {load}");
+fn markdown(seen: &[(usize, Vec<Point>)], rounds: usize, load: &str) -> String {
+    let how =
+        format!("medians of {rounds} rounds; the server in a process of its own; load average before the run {load}");
     let mut text = circumstances("growth", &how);
     for (index, points) in seen {
         let (name, over, what) = CURVES[*index];
