@@ -43,8 +43,9 @@ pub struct LookUp {
 enum Place {
     /// The object that was changed.
     Changed,
-    /// The object that was deleted, by its id.
-    Deleted(String),
+    /// The object that was deleted, by its id. One that `stays` is there afterwards, such as a subscription that was canceled.
+    /// <https://docs.stripe.com/api/subscriptions/cancel>
+    Deleted { name: String, stays: bool },
     /// The list that holds what was created.
     List {
         created: Option<RangeInclusive<u64>>,
@@ -66,9 +67,15 @@ impl LookUp {
         let operation = operation_of(request).ok_or(ReconcileError::Impossible("its operation is not known"))?;
         let (target, place) = match request.method {
             Method::Delete => {
-                let object = object_path(operation, path).ok_or(ReconcileError::Impossible("it names no object"))?;
-                let name = object.rsplit('/').next().unwrap_or_default().to_owned();
-                (object, Place::Deleted(name))
+                // What belongs to an object, such as its discount, may be gone while the object is there.
+                let is_object =
+                    Operation::by_route(Method::Get, path).is_some_and(|(get, _)| get.answer == Answer::Object);
+                if !is_object {
+                    return Err(ReconcileError::Impossible("what it deletes cannot be asked for"));
+                }
+                let name = path.rsplit('/').next().unwrap_or_default().to_owned();
+                let stays = operation.answer == Answer::Object;
+                (path, Place::Deleted { name, stays })
             }
             _ if !request.body.as_ref().is_some_and(|body| is_tagged(body, id)) => {
                 return Err(ReconcileError::Impossible("it does not carry its id in its metadata"));
@@ -124,7 +131,7 @@ impl LookUp {
     pub fn accept(&mut self, answer: &Outcome) -> Result<Option<Seen>, Failure> {
         let success = match (answer, &self.place) {
             (Ok(success), _) => success,
-            (Err(failure), Place::Deleted(name)) if failure.status() == Some(404) => {
+            (Err(failure), Place::Deleted { name, .. }) if failure.status() == Some(404) => {
                 return Ok(Some(Seen::Done(Success {
                     object_id: Some(name.as_str().into()),
                     response: failure.response.clone().unwrap_or_default(),
@@ -142,9 +149,10 @@ impl LookUp {
                     None => Seen::Absent,
                 }))
             }
-            Place::Deleted(_) => {
+            Place::Deleted { stays, .. } => {
                 let object: Object<'_> = parse(body)?;
-                Ok(Some(if object.deleted {
+                let is_canceled = *stays && object.status.is_some_and(|status| status.get() == r#""canceled""#);
+                Ok(Some(if object.deleted || is_canceled {
                     Seen::Done(success.clone())
                 } else {
                     Seen::Absent
@@ -197,6 +205,8 @@ struct Object<'a> {
     id: Option<Cow<'a, str>>,
     #[serde(default)]
     deleted: bool,
+    #[serde(borrow, default)]
+    status: Option<&'a RawValue>,
     #[serde(borrow, default)]
     metadata: Option<HashMap<Cow<'a, str>, &'a RawValue>>,
 }

@@ -237,8 +237,31 @@ fn what_is_gone_was_deleted() {
 }
 
 #[test]
+fn what_was_deleted_is_looked_for_itself() {
+    // Its customer is there whether the card is or not.
+    let mut world = World::new(request(
+        "customer_payment_source.delete",
+        &["cus_1", "card_1"],
+        Params::new(),
+    ));
+    let card = r#"{"id":"card_1"}"#.to_owned();
+    let (settled, asked) = world.reconcile(IfAbsent::SettleAsNone, &[(200, card)]);
+    assert_eq!(
+        (settled.unwrap(), &*asked[0]),
+        (Settled::NotDone, "/v1/customers/cus_1/sources/card_1")
+    );
+    for (status, expected) in [("canceled", Settled::Done), ("active", Settled::NotDone)] {
+        let mut world = World::new(request("subscription.cancel", &["sub_1"], Params::new()));
+        let subscription = format!(r#"{{"id":"sub_1","status":"{status}"}}"#);
+        let (settled, asked) = world.reconcile(IfAbsent::SettleAsNone, &[(200, subscription)]);
+        assert_eq!((settled.unwrap(), &*asked[0]), (expected, "/v1/subscriptions/sub_1"));
+    }
+}
+
+#[test]
 fn what_cannot_be_found_out() {
     for in_doubt in [
+        request("subscription.delete_discount", &["sub_1"], Params::new()),
         request("payment_intent.confirm", &["pi_1"], Params::new()),
         Request::new(Method::Post, "/v1/widgets"),
         Request::new(Method::Post, "/v2/core/event_destinations"),
