@@ -244,8 +244,10 @@ impl Drop for Holding<'_> {
 mod tests {
     use super::*;
     use crate::Worker;
+    use crate::work::{Again, Progress, Stage};
     use inflight_core::{
-        FailedAttempt, Method, Outcome, PlainHttp, Policy, Registry, Request, Response, RetryDecision, SessionLimits,
+        Effect, FailedAttempt, Failure, FailureKind, Method, Outcome, PlainHttp, Policy, Registry, Request, Response,
+        RetryDecision, SessionLimits,
     };
     use std::task::Poll;
 
@@ -344,6 +346,53 @@ mod tests {
         assert!(histogram.iter().all(|count| (9..=91).contains(count)), "{histogram:?}");
         let spike = by_millisecond.values().max();
         assert!(spike.is_some_and(|spike| *spike <= 14), "two each, but once {spike:?}");
+    }
+
+    /// The calendar goes on while a machine sleeps, and the clock of deadlines does not.
+    #[tokio::test]
+    async fn a_key_that_was_forgotten_while_the_machine_slept_is_not_sent_again() {
+        struct Forgetful;
+        impl Policy for Forgetful {
+            fn classify(&self, request: &Request, response: Response) -> Outcome {
+                PlainHttp.classify(request, response)
+            }
+            fn repeatable_for(&self, _: &Request) -> Option<Duration> {
+                Some(Duration::from_secs(23 * 3600))
+            }
+        }
+        let (_, unused) = Registry::new();
+        let dispatch = Worker::builder()
+            .base_url("https://host.invalid")
+            .policy(Arc::new(Forgetful))
+            .dispatch()
+            .expect("the configuration is sound")(unused, Arc::new(Control::default()));
+        let (registry, mut queue) = Registry::new();
+        // Nothing could be sent: it would fail at once.
+        let request = Request::new(Method::Post, "no path");
+        let id = registry.submit(request).expect("there is room");
+        let mut in_flight = queue.pop().expect("it is queued").start().await.expect("it begins");
+        let now = Instant::now();
+        in_flight.wait(Effect::Unknown, now.into_std());
+        let slept = Duration::from_secs(24 * 3600);
+        let again = Again {
+            in_flight,
+            progress: Progress {
+                attempts: 1,
+                in_doubt: true,
+                first: std::time::SystemTime::now().checked_sub(slept),
+                ..Progress::default()
+            },
+            failure: Failure::new(FailureKind::Http, Effect::Unknown, "before the sleep"),
+            expires: now + slept,
+        };
+        let stage = Stage::Again(Box::new(again));
+        let report = dispatch.exchange.turn(stage, Duration::ZERO, dispatch.seeking()).await;
+        assert!(report.again.is_none());
+        let failed = registry
+            .take_result(id)
+            .expect("it has ended")
+            .expect_err("it has failed");
+        assert_eq!((&*failed.message, failed.effect), ("before the sleep", Effect::Unknown));
     }
 
     /// What was started counts until a connection writes it.

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use inflight_core::{
     AttemptResult, Effect, FailedAttempt, Failure, FailureKind, InFlight, Outcome, Policy, Request, Response,
@@ -90,7 +90,7 @@ impl Exchange {
                 };
                 (job.start().await, progress)
             }
-            Stage::Again(again) if again.expires <= began => {
+            Stage::Again(again) if again.expires <= began || self.has_outlived_its_key(&again) => {
                 again.expire(began);
                 return Report::nothing(began);
             }
@@ -101,6 +101,7 @@ impl Exchange {
         };
         in_flight.begin_attempt(limiter_wait);
         progress.attempts += 1;
+        progress.first.get_or_insert_with(SystemTime::now);
         let deadline = Instant::from_std(in_flight.deadline());
         let mut server = None;
         let end = self.attempt(&in_flight, deadline, seeking, &mut server).await;
@@ -195,11 +196,19 @@ impl Exchange {
     }
 
     fn expires(&self, in_flight: &InFlight, deadline: Instant) -> Instant {
-        let lifetime = self.guarded(|policy| policy.repeatable_for(in_flight.request()));
-        let end = lifetime
-            .flatten()
-            .and_then(|lifetime| Instant::from_std(in_flight.submitted()).checked_add(lifetime));
+        let lifetime = self.repeatable_for(in_flight);
+        let end = lifetime.and_then(|lifetime| Instant::from_std(in_flight.submitted()).checked_add(lifetime));
         end.map_or(deadline, |end| end.min(deadline))
+    }
+
+    fn has_outlived_its_key(&self, again: &Again) -> bool {
+        let lifetime = self.repeatable_for(&again.in_flight);
+        lifetime.is_some_and(|lifetime| again.progress.age() >= lifetime)
+    }
+
+    fn repeatable_for(&self, in_flight: &InFlight) -> Option<Duration> {
+        self.guarded(|policy| policy.repeatable_for(in_flight.request()))
+            .flatten()
     }
 
     async fn attempt(

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use inflight_core::{Effect, Failure, FailureKind, InFlight, Job, Request};
 use tokio::time::Instant;
@@ -69,6 +69,16 @@ pub(crate) struct Progress {
     pub(crate) repeated_at_once: bool,
     /// Whether one of them may have been carried out: a later refusal says nothing about that one.
     pub(crate) in_doubt: bool,
+    /// When the first of this worker was made, by the calendar.
+    pub(crate) first: Option<SystemTime>,
+}
+
+impl Progress {
+    /// How long ago that was. The calendar goes on while a machine sleeps, which the clock of deadlines need not do; one that was set back
+    /// says nothing.
+    pub(crate) fn age(&self) -> Duration {
+        self.first.and_then(|first| first.elapsed().ok()).unwrap_or_default()
+    }
 }
 
 /// What a request holds. Whoever has it owes it back to the schedule.
