@@ -97,7 +97,7 @@ impl Batch {
         self.group.progress()
     }
 
-    /// Calls back what was not sent; what was sent goes on. Gives how many were called back.
+    /// Calls back what was not sent; what was sent goes on. Gives how many are cancelled now: see [`Session::cancel`](crate::Session::cancel).
     pub fn cancel(&self) -> usize {
         self.group.stop()
     }

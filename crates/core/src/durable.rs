@@ -212,9 +212,10 @@ impl Entry {
     fn learn_cancelled(&self, outcome: Outcome) {
         let was_sent = self.handover.advance(Event::Wait(Effect::None)).is_ok();
         let ended = self.end_now(Event::Cancel, outcome);
-        if was_sent && matches!(ended, Ok(Transition::To(_))) {
+        let registry = &self.ledger.registry;
+        if was_sent && registry.counts_cancelled() && matches!(ended, Ok(Transition::To(_))) {
             // No job of it is in this process's queue, to be taken off again.
-            self.ledger.registry.cancelled_waiting.fetch_sub(1, Ordering::SeqCst);
+            registry.cancelled_waiting.fetch_sub(1, Ordering::SeqCst);
         }
     }
 }

@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 use crate::group::{Group, Member};
 use crate::handover::Handover;
 use crate::ledger::Ledger;
-use crate::observer::{AttemptBegan, AttemptEnded, AttemptResult, Ended, Settled, Submitted};
 use crate::queue::Job;
 use crate::state::{Event, InvalidEvent, RequestStatus, State, Transition};
-use crate::store::written;
+use crate::store::{Store, written};
 use crate::{Effect, Failure, FailureKind, Method, Outcome, Priority, Request, RequestId, StoreError, Success};
 
 /// A session that counts a request as its own and has not submitted it in this process.
@@ -109,6 +108,10 @@ impl Entry {
         self.accepted.load(Ordering::Acquire)
     }
 
+    pub(crate) fn note_accepted(&self) {
+        self.accepted.store(true, Ordering::Release);
+    }
+
     pub(crate) fn observe(&self) {
         self.observed.store(true, Ordering::Relaxed);
     }
@@ -179,11 +182,17 @@ impl Entry {
         self.handover.state().status()
     }
 
+    /// Whether it has ended, or the store is writing how.
+    pub(crate) fn is_over(&self) -> bool {
+        self.handover.state().is_ended() || self.handover.is_ending()
+    }
+
     /// A request that has just left the queue no longer counts as a cancelled one in it. Gives whether it did.
     pub(crate) fn left_cancelled(&self) -> bool {
-        let cancelled = self.handover.state() == State::Cancelled;
+        let registry = &self.ledger.registry;
+        let cancelled = self.handover.state() == State::Cancelled && registry.counts_cancelled();
         if cancelled {
-            self.ledger.registry.cancelled.fetch_sub(1, Ordering::Relaxed);
+            registry.cancelled.fetch_sub(1, Ordering::Relaxed);
         }
         cancelled
     }
@@ -221,23 +230,28 @@ impl Entry {
         }
     }
 
-    /// Calls the request back where it has not been sent. Gives whether it is cancelled now.
-    pub(crate) fn cancel(&self) -> bool {
+    /// Calls the request back where it has not been sent. Gives whether it is cancelled now: in a shared store that is told later, if it is.
+    pub(crate) fn cancel(self: &Arc<Self>) -> bool {
         let registry = &self.ledger.registry;
-        if let Some(store) = &registry.store
-            && registry.elsewhere.lock().contains_key(&self.id)
-        {
-            // Whether it has been sent only the store knows.
-            store.cancel(self.id);
-            return false;
-        }
-        // Counted before: the worker takes it off again as soon as it sees the cancelled job.
-        registry.cancelled.fetch_add(1, Ordering::Relaxed);
         let failure = Failure::new(
             FailureKind::Cancelled,
             Effect::None,
             "the request was cancelled before it was sent",
         );
+        if let Some(store) = registry.store.as_ref().filter(|store| store.is_shared()) {
+            if registry.elsewhere.lock().contains_key(&self.id) {
+                // Whether it has been sent only the store knows.
+                store.cancel(self.id);
+            } else if self.handover.begin_cancel() {
+                self.observe();
+                // It may be another process's by now, without this one knowing.
+                self.end_in_store(&**store, Event::Shutdown, Err(failure));
+                registry.notify();
+            }
+            return false;
+        }
+        // Counted before: the worker takes it off again as soon as it sees the cancelled job.
+        registry.cancelled.fetch_add(1, Ordering::Relaxed);
         if !matches!(self.end_now(Event::Cancel, Err(failure)), Ok(Transition::To(_))) {
             registry.cancelled.fetch_sub(1, Ordering::Relaxed);
             return false;
@@ -260,9 +274,13 @@ impl Entry {
             return;
         };
         // One ending is written, the first: a job that is dropped after it was cancelled or refused has nothing to add.
-        if !self.handover.begin_ending() {
-            return;
+        if self.handover.begin_ending() {
+            self.end_in_store(&**store, event, outcome);
         }
+    }
+
+    /// Ends the request once the store has written how.
+    fn end_in_store(self: &Arc<Self>, store: &dyn Store, event: Event, outcome: Outcome) {
         let status = match event {
             Event::Succeed => RequestStatus::Completed,
             Event::DeadlinePassed(_) => RequestStatus::Timeout,
@@ -284,6 +302,10 @@ impl Entry {
                     }
                     Err(error) => match kept {
                         Ok(success) => entry.end_now(Event::Fail(Effect::Done), Err(unkept_success(success, error))),
+                        // The store takes it for pending: whoever works on it next sends it, perhaps again.
+                        Err(failure) if failure.effect == Effect::None => {
+                            entry.end_now(Event::Left, Err(unkept_failure(failure, error)))
+                        }
                         Err(failure) => entry.end_now(event, Err(unkept_failure(failure, error))),
                     },
                 };
@@ -291,9 +313,13 @@ impl Entry {
         );
     }
 
-    /// Another process sends the request from now on: whoever waits here is told when that one is done.
+    /// Another process sends the request from now on: whoever waits here is told when that one is done, unless this one stops.
     pub(crate) fn lose(self: &Arc<Self>) {
         self.handover.give_up_ending();
+        if self.ledger.registry.queue_gone.load(Ordering::SeqCst) {
+            self.leave();
+            return;
+        }
         let was_sent = self.handover.state() == State::Sent;
         if was_sent && self.handover.advance(Event::Wait(Effect::Unknown)).is_ok() {
             self.ledger.unsent();
@@ -390,84 +416,6 @@ impl Entry {
         }
         Ok(transition)
     }
-
-    pub(crate) fn tell_submitted(&self) {
-        self.ledger.registry.observers.tell(|observer| {
-            observer.submitted(&Submitted {
-                id: self.id,
-                session: self.ledger.id,
-                operation: &self.operation,
-                method: self.method,
-                priority: self.priority,
-            });
-        });
-        self.accepted.store(true, Ordering::Release);
-    }
-
-    pub(crate) fn tell_attempt_began(&self, attempt: u32, queued: Duration, limiter_wait: Duration) {
-        self.ledger.registry.observers.tell(|observer| {
-            observer.attempt_began(&AttemptBegan {
-                id: self.id,
-                session: self.ledger.id,
-                operation: &self.operation,
-                method: self.method,
-                priority: self.priority,
-                attempt,
-                queued,
-                limiter_wait,
-            });
-        });
-    }
-
-    pub(crate) fn tell_attempt_ended(&self, attempt: u32, duration: Duration, result: AttemptResult<'_>) {
-        self.ledger.registry.observers.tell(|observer| {
-            observer.attempt_ended(&AttemptEnded {
-                id: self.id,
-                session: self.ledger.id,
-                operation: &self.operation,
-                method: self.method,
-                priority: self.priority,
-                attempt,
-                duration,
-                result,
-            });
-        });
-    }
-
-    fn tell_ended(&self, status: RequestStatus, outcome: &Outcome) {
-        let registry = &self.ledger.registry;
-        if registry.observers.is_empty() {
-            return;
-        }
-        let latency = registry.clock.now().saturating_duration_since(self.submitted);
-        registry.observers.tell(|observer| {
-            observer.ended(&Ended {
-                id: self.id,
-                session: self.ledger.id,
-                operation: &self.operation,
-                method: self.method,
-                priority: self.priority,
-                status,
-                latency,
-                outcome,
-            });
-        });
-    }
-
-    fn tell_settled(&self, before: State, after: State, outcome: &Outcome) {
-        self.ledger.registry.observers.tell(|observer| {
-            observer.settled(&Settled {
-                id: self.id,
-                session: self.ledger.id,
-                operation: &self.operation,
-                method: self.method,
-                priority: self.priority,
-                before,
-                after,
-                outcome,
-            });
-        });
-    }
 }
 
 /// What was carried out and cannot be written down: whoever waits learns both, with the answer.
@@ -485,9 +433,14 @@ fn unkept_success(success: Success, error: StoreError) -> Failure {
     failure
 }
 
-/// A failure that cannot be written down: it is still the one that whoever waits acts on.
+/// A failure that cannot be written down: it is still the one that whoever waits acts on. That nothing was done holds only until the store's
+/// next process sends the request.
 fn unkept_failure(mut failure: Failure, error: StoreError) -> Failure {
     failure.message = format!("{} (the store could not keep this ending: {error})", failure.message);
+    if failure.effect == Effect::None {
+        failure.effect = Effect::Unknown;
+        failure.needs_reconcile = false;
+    }
     failure.source.get_or_insert(Arc::new(error));
     failure
 }

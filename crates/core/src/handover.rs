@@ -102,6 +102,14 @@ impl Handover {
         !cell.state.is_ended() && !std::mem::replace(&mut cell.ending, true)
     }
 
+    /// The same for calling back a request that has not been sent, or that waits after attempts without an effect: from here on it is
+    /// not sent. Gives `false` for any other.
+    pub(crate) fn begin_cancel(&self) -> bool {
+        let mut cell = self.cell.lock();
+        let may = matches!(transition(cell.state, Event::Cancel), Ok(Transition::To(_)));
+        may && !std::mem::replace(&mut cell.ending, true)
+    }
+
     /// The store has not written the ending, and another one may come.
     pub(crate) fn give_up_ending(&self) {
         self.cell.lock().ending = false;
@@ -115,6 +123,9 @@ impl Handover {
     /// Applies an event that does not end the request.
     pub(crate) fn advance(&self, event: Event) -> Result<(Transition, Wake), InvalidEvent> {
         let mut cell = self.cell.lock();
+        if cell.ending && event == Event::Send {
+            return Err(InvalidEvent::Ended);
+        }
         let done = transition(cell.state, event)?;
         let mut woken = None;
         if let Transition::To(state) = done {

@@ -204,10 +204,10 @@ impl InFlight {
         Start::over()
     }
 
-    /// Whether the request has ended while it waited for a further attempt: it was cancelled.
+    /// Whether the request has ended while it waited for a further attempt, or the store is writing that it has: it was cancelled.
     #[must_use]
     pub fn is_ended(&self) -> bool {
-        self.entry.handover.state().is_ended()
+        self.entry.is_over()
     }
 
     /// Ends the request.

@@ -111,7 +111,8 @@ impl Ledger {
         if before == State::Sent {
             self.registry.sent.fetch_sub(1, Ordering::Relaxed);
         }
-        if matches!(before, State::Waiting(_)) && status == RequestStatus::Cancelled {
+        let is_cancelled = status == RequestStatus::Cancelled && self.registry.counts_cancelled();
+        if is_cancelled && matches!(before, State::Waiting(_)) {
             self.registry.cancelled_waiting.fetch_add(1, Ordering::SeqCst);
         }
         self.counters.ended(status);

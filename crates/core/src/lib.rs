@@ -57,6 +57,7 @@ mod state;
 mod store;
 mod submission;
 mod sync;
+mod telling;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod transport;

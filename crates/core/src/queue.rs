@@ -239,10 +239,10 @@ impl Job {
         )
     }
 
-    /// Whether the request has ended while it waited: it was cancelled.
+    /// Whether the request has ended while it waited, or the store is writing that it has: it was cancelled.
     #[must_use]
     pub fn is_ended(&self) -> bool {
-        self.entry().is_none_or(|entry| entry.handover.state().is_ended())
+        self.entry().is_none_or(|entry| entry.is_over())
     }
 
     /// Whether a durable store keeps the request, so that it goes on where this is dropped: in another process, or the next.
@@ -281,7 +281,7 @@ impl Job {
             return Start(StartState::Over);
         };
         entry.ledger.left_queue(entry.priority);
-        if entry.handover.state().is_ended() {
+        if entry.is_over() {
             entry.left_cancelled();
             return Start(StartState::Over);
         }

@@ -98,6 +98,12 @@ impl RegistryShared {
         self.notify();
     }
 
+    /// Whether what is cancelled in the queue is counted until the transport has dropped it. Of what a shared store has, the store decides
+    /// whether it is cancelled, and the transport may have dropped it before that is known.
+    pub(crate) fn counts_cancelled(&self) -> bool {
+        self.store.as_ref().is_none_or(|store| !store.is_shared())
+    }
+
     pub(crate) fn free_places(&self) -> usize {
         self.capacity.saturating_sub(self.unsent.load(Ordering::SeqCst))
     }

@@ -298,7 +298,9 @@ impl Session {
     }
 
     /// Calls a request back that has not been sent, or that was refused and waits to be sent again. Gives whether it is cancelled
-    /// now; what was sent otherwise goes on, since its effect may be real. `None` where the id is not known in this session.
+    /// now; what was sent otherwise goes on, since its effect may be real. Where other processes work on the same store, one of them
+    /// may have sent it: then `false` says nothing, and how it ends is told once the store knows. `None` where the id is not known in this
+    /// session.
     pub fn cancel(&self, id: RequestId) -> Option<bool> {
         let entry = self.entry(id)?;
         Some(entry.cancel())
@@ -322,7 +324,7 @@ impl Session {
         Some(())
     }
 
-    /// Calls back every request of the session that has not been sent. Gives how many. What another thread is about to submit meanwhile
+    /// Calls back every request of the session that has not been sent. Gives how many are cancelled now: see [`cancel`](Self::cancel). What another thread is about to submit meanwhile
     /// comes after it.
     pub fn cancel_unsent(&self) -> usize {
         let entries: Vec<_> = self.collect(|entry| entry.is_accepted() && !entry.handover.state().is_ended());

@@ -5,7 +5,7 @@ mod builder;
 use std::fmt;
 use std::sync::Arc;
 #[cfg(feature = "store")]
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use inflight_core::{Registry, Session};
@@ -177,17 +177,35 @@ impl Inflight {
     /// drives an async runtime: it waits.
     pub fn shutdown(&self, limit: Duration) -> ShutdownReport {
         self.close();
-        self.worker.shutdown(limit)
+        let report = self.worker.shutdown(limit);
+        self.leave_store();
+        report
     }
 
     /// Accepts no more requests and claims none. First of all that, so that no run writes down what its script is told from now on.
     fn close(&self) {
         self.registry.close();
         #[cfg(feature = "store")]
-        if let Some(durable) = &self.durable {
-            let working = durable.working.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(working) = self.working()
+            && let Some(working) = &*working
+        {
+            working.stop_claiming();
+        }
+    }
+
+    /// Until the worker has stopped, what it sends is this process's: its leases are renewed.
+    fn leave_store(&self) {
+        #[cfg(feature = "store")]
+        {
+            let working = self.working().and_then(|mut working| working.take());
             drop(working);
         }
+    }
+
+    #[cfg(feature = "store")]
+    fn working(&self) -> Option<MutexGuard<'_, Option<Working>>> {
+        let durable = self.durable.as_ref()?;
+        Some(durable.working.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

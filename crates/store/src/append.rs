@@ -11,7 +11,7 @@ use crate::notify::Notification;
 use crate::rows::APPENDED;
 use crate::statement::{fetch, ids, known, named};
 use crate::store::{FIRST_EPOCH, Shared};
-use crate::transaction::{Found, Writes};
+use crate::transaction::{Found, Writes, whose_runs};
 
 /// In SQL: requests `b` that have the same key. Those that older programs wrote have no scope, nor has a key that was made for its request.
 pub(crate) fn with_key_of(row: &str) -> String {
@@ -66,7 +66,18 @@ impl Writes {
         written: &mut Found,
         notifications: &mut Vec<Notification>,
     ) -> Result<(), sqlx::Error> {
-        let rows: Vec<_> = self.appends.iter().flat_map(|append| &append.rows).collect();
+        let mut rows: Vec<_> = self.appends.iter().flat_map(|append| &append.rows).collect();
+        // What a process submits for a run that it has lost would be taken for what the run's next process asks for in the same place.
+        let whose = whose_runs(
+            connection,
+            shared,
+            rows.iter().filter_map(|(_, row)| row["run"].as_str()),
+        )
+        .await?;
+        let is_lost = |row: &Value| row["run"].as_str().is_some_and(|run| whose.get(run) == Some(&false));
+        let lost = rows.iter().filter(|(_, row)| is_lost(row)).map(|(id, _)| *id);
+        written.of_lost_runs = lost.collect();
+        rows.retain(|(id, _)| !written.of_lost_runs.contains(id));
         if rows.is_empty() {
             return Ok(());
         }
@@ -101,13 +112,10 @@ impl Writes {
         let new = new.map(|(_, row)| row);
         let inserted = ids(connection, shared.dialect, &statement, new, Some(&shared.process)).await?;
         if inserted.len() < rows.len() {
-            let missing: Vec<_> = rows
-                .iter()
-                .map(|(id, _)| *id)
-                .filter(|id| !inserted.contains(id))
-                .collect();
-            let known = known(connection, shared, &missing).await?;
-            written.key_taken = missing.into_iter().filter(|id| !known.contains(id)).collect();
+            let missing: Vec<_> = rows.iter().filter(|(id, _)| !inserted.contains(id)).collect();
+            let known = known(connection, shared, missing.iter().map(|(_, row)| row)).await?;
+            let ids = missing.into_iter().map(|(id, _)| *id);
+            written.key_taken = ids.filter(|id| !known.contains(id)).collect();
             self.take_back(connection, shared, &written.key_taken, &inserted)
                 .await?;
         }

@@ -137,8 +137,14 @@ impl fmt::Display for Location {
             Self::Sqlite(file) => write!(f, "sqlite:{}", file.display()),
             Self::Postgres(url) => {
                 let rest = url.split_once("://").map_or("", |(_, rest)| rest);
-                let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
-                write!(f, "postgres://{}", rest.split(['?']).next().unwrap_or(rest))
+                let (address, query) = rest.split_once(['?', '#']).unwrap_or((rest, ""));
+                let address = match address.rsplit_once('@') {
+                    // What looks like an address may be the middle of a password that is not written as one has to be.
+                    _ if query.contains('@') => "…",
+                    Some((_, address)) => address,
+                    None => address,
+                };
+                write!(f, "postgres://{address}")
             }
         }
     }
@@ -234,7 +240,9 @@ pub(crate) struct Ownership {
 
 impl Ownership {
     pub(crate) fn take(database: &Path) -> Result<Self, OpenError> {
-        let mut name = database.as_os_str().to_owned();
+        // One file may have several names that lead to it. A new one has none yet.
+        let database = database.canonicalize().unwrap_or_else(|_| database.to_owned());
+        let mut name = database.into_os_string();
         name.push("-owner");
         let file = File::options()
             .create(true)
@@ -282,6 +290,13 @@ mod tests {
             Location::parse("postgres://shop:LEAKMARK@127.0.0.1:5432/shop?sslmode=disable&password=LEAKMARK").unwrap();
         assert_eq!(location.to_string(), "postgres://127.0.0.1:5432/shop");
         assert_eq!(format!("{location:?}"), "postgres://127.0.0.1:5432/shop");
+        for odd in [
+            "127.0.0.1/shop?user=a&password=LEAK@MARK",
+            "shop:LEAK@MARK?LEAK@127.0.0.1/shop",
+        ] {
+            let location = Location::parse(&format!("postgres://{odd}")).unwrap();
+            assert_eq!(location.to_string(), "postgres://…");
+        }
         assert_eq!(
             Location::parse("sqlite:a/b.db").unwrap(),
             Location::Sqlite("a/b.db".into())

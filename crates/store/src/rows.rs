@@ -18,6 +18,17 @@ fn clean(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
+/// PostgreSQL indexes no text of more than some 2,700 bytes. A lane is compared and never read, so a long one is kept as its hash.
+const LONGEST_LANE: usize = 255;
+
+fn lane_name(lane: &str) -> String {
+    if lane.len() <= LONGEST_LANE {
+        clean(lane)
+    } else {
+        uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, lane.as_bytes()).to_string()
+    }
+}
+
 pub(crate) const APPENDED: &[(&str, Type)] = &[
     ("rid", Type::Text),
     ("session", Type::Number),
@@ -65,7 +76,7 @@ pub(crate) fn appended(row: &Row, options: &StoreOptions) -> Value {
         "fingerprint": format!("{:032x}", request.fingerprint()),
         "idempotency_key": key,
         "key_scope": scope,
-        "lane": options.lane.as_ref().and_then(|lane| lane(request)).map(|lane| clean(&lane)),
+        "lane": options.lane.as_ref().and_then(|lane| lane(request)).map(|lane| lane_name(&lane)),
         "priority": priority_number(request.priority),
         "deadline_ms": i64::try_from(row.deadline.as_millis()).unwrap_or(i64::MAX / 4),
     })

@@ -45,15 +45,19 @@ pub(crate) async fn ids<'a>(
     Ok(ids)
 }
 
-/// Which of these requests are written.
-pub(crate) async fn known(
+/// Which of these rows are written already, as they are.
+pub(crate) async fn known<'a>(
     connection: &mut AnyConnection,
     shared: &Shared,
-    wanted: &[RequestId],
+    wanted: impl Iterator<Item = &'a Value>,
 ) -> Result<HashSet<RequestId>, sqlx::Error> {
-    let from = shared.dialect.rows(&[("rid", Type::Text)]);
-    let statement = format!("SELECT id FROM inflight_requests AS r JOIN {from} ON r.id = x.rid");
-    ids(connection, shared.dialect, &statement, &named(wanted), None).await
+    let from = shared.dialect.rows(&[("rid", Type::Text), ("fingerprint", Type::Text)]);
+    let statement =
+        format!("SELECT id FROM inflight_requests AS r JOIN {from} ON r.id = x.rid AND r.fingerprint = x.fingerprint");
+    let wanted: Vec<_> = wanted
+        .map(|row| json!({"rid": row["rid"], "fingerprint": row["fingerprint"]}))
+        .collect();
+    ids(connection, shared.dialect, &statement, &wanted, None).await
 }
 
 /// Rows that have an id and nothing else.

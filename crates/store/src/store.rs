@@ -139,6 +139,7 @@ impl DurableStore {
     #[must_use = "dropped, nothing further is claimed"]
     pub fn start(&self, registry: &Registry, accounts: Option<Accounts>) -> Working {
         let (stop, stopped) = watch::channel(false);
+        let (stop_claiming, claims_stopped) = watch::channel(false);
         let shared = &self.shared;
         let (alive, ended) = mpsc::channel();
         let is_first = shared.supplied().is_none();
@@ -146,7 +147,7 @@ impl DurableStore {
             *shared.supplied() = Some(registry.clone());
             self.spawn(
                 &alive,
-                claim::run(Arc::clone(shared), registry.clone(), accounts, stopped.clone()),
+                claim::run(Arc::clone(shared), registry.clone(), accounts, claims_stopped),
             );
             self.spawn(
                 &alive,
@@ -158,6 +159,7 @@ impl DurableStore {
         }
         Working {
             supplied: is_first.then(|| Arc::clone(shared)),
+            stop_claiming: Mutex::new(Some(stop_claiming)),
             stop: Some(stop),
             ended,
             thread: self.closing.id,
@@ -395,13 +397,27 @@ impl fmt::Debug for DurableStore {
 /// The store knows the registry while this lives, and the registry its store: dropped last, this keeps both from going.
 pub struct Working {
     supplied: Option<Arc<Shared>>,
+    stop_claiming: Mutex<Option<watch::Sender<bool>>>,
     stop: Option<watch::Sender<bool>>,
     ended: mpsc::Receiver<()>,
     thread: ThreadId,
 }
 
+impl Working {
+    /// Hands the registry nothing further, and tells whoever waits there for what other processes send that it leaves the store. What it
+    /// has stays its own until this is dropped: do that once its worker has stopped.
+    pub fn stop_claiming(&self) {
+        let stop = self.stop_claiming.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(stop);
+        if let Some(registry) = self.supplied.as_ref().and_then(|shared| shared.registry()) {
+            registry.leave_elsewhere();
+        }
+    }
+}
+
 impl Drop for Working {
     fn drop(&mut self) {
+        self.stop_claiming();
         drop(self.stop.take());
         if thread::current().id() != self.thread {
             // The tasks end at once. Then nothing of theirs keeps the store open.

@@ -1,6 +1,6 @@
 //! One group commit: everything that was asked for since the last one, in one transaction.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use inflight_core::{RequestId, StoreError, Written};
@@ -65,6 +65,8 @@ pub(crate) struct Writes {
 pub(crate) struct Found {
     /// Rows that were refused: their key may not be used for them.
     pub(crate) key_taken: HashSet<RequestId>,
+    /// Rows that were refused: their run is another process's by now.
+    pub(crate) of_lost_runs: HashSet<RequestId>,
     sent: HashSet<RequestId>,
     /// Requests that may not be sent: their key is too old.
     too_old: HashSet<RequestId>,
@@ -150,8 +152,10 @@ impl Writes {
         if self.journal.is_empty() {
             return Ok(());
         }
-        let owned = self.owned_runs(connection, shared).await?;
-        let (ours, lost): (Vec<_>, Vec<_>) = self.journal.iter().partition(|entry| owned.contains(entry.run.id()));
+        let runs = self.journal.iter().map(|entry| entry.run.id());
+        let whose = whose_runs(connection, shared, runs).await?;
+        let is_ours = |entry: &&Journalled| whose.get(entry.run.id()).is_some_and(|ours| *ours);
+        let (ours, lost): (Vec<_>, Vec<_>) = self.journal.iter().partition(is_ours);
         for entry in lost {
             entry.run.note_loss();
         }
@@ -164,25 +168,6 @@ impl Writes {
         fetch(connection, shared.dialect, &statement, rows, None)
             .await
             .map(drop)
-    }
-
-    /// Those of the journal's runs that this process still has. Nobody takes one over before this transaction ends.
-    async fn owned_runs(
-        &self,
-        connection: &mut AnyConnection,
-        shared: &Shared,
-    ) -> Result<HashSet<String>, sqlx::Error> {
-        let named: HashSet<&str> = self.journal.iter().map(|entry| entry.run.id()).collect();
-        if !shared.is_shared() {
-            return Ok(named.into_iter().map(str::to_owned).collect());
-        }
-        let from = shared.dialect.rows(&[("rid", Type::Text)]);
-        let statement = format!(
-            "SELECT u.id AS id FROM inflight_runs AS u JOIN {from} ON u.id = x.rid WHERE u.owner = $2 FOR SHARE OF u"
-        );
-        let rows: Vec<_> = named.iter().map(|id| json!({"rid": id})).collect();
-        let rows = fetch(connection, shared.dialect, &statement, &rows, Some(&shared.process)).await?;
-        rows.iter().map(|row| row.try_get("id")).collect()
     }
 
     async fn send(
@@ -203,10 +188,9 @@ impl Writes {
         let (sent_at, lifetime) = (key_sent_at("r"), key_lifetime(shared));
         let is_ours =
             "r.id = x.rid AND (r.owner || '') = $2 AND r.epoch = x.at_epoch AND r.state IN ('queued', 'sent')";
-        // A key that was given may have been sent with an earlier request, and the other side may have forgotten it since.
-        let is_fresh = format!(
-            "(r.idempotency_key IS NULL OR r.idempotency_key = r.id OR COALESCE({sent_at}, {now}) >= {now} - {lifetime})"
-        );
+        // The key may have been sent long ago, with this request or an earlier one, and the other side may have forgotten it since: this
+        // machine may have slept, or the database have been away.
+        let is_fresh = format!("(r.idempotency_key IS NULL OR COALESCE({sent_at}, {now}) >= {now} - {lifetime})");
         let statement = format!(
             "UPDATE inflight_requests AS r SET state = 'sent', attempts = x.attempt, key_sent_at = COALESCE({sent_at}, {now}) \
              FROM {from} WHERE {is_ours} AND {is_fresh} RETURNING id"
@@ -242,7 +226,7 @@ impl Writes {
             Dialect::Sqlite => "0",
             Dialect::Postgres => {
                 "CASE WHEN lane IS NOT NULL AND EXISTS (SELECT 1 FROM inflight_requests AS b WHERE b.lane = r.lane \
-                 AND b.seq > r.seq AND b.state IN ('queued', 'sent')) THEN 1::bigint ELSE 0 END"
+                 AND b.seq <> r.seq AND b.state IN ('queued', 'sent')) THEN 1::bigint ELSE 0 END"
             }
         };
         // Ended already by this process: the answer to that was lost on its way here.
@@ -362,6 +346,10 @@ impl Writes {
     /// Tells everyone how it went, after the commit. What has to wait for its account's pace is given back, with the time to wait.
     pub(crate) fn deliver(self, written: Found, shared: &Shared) -> Vec<Sent> {
         for append in self.appends {
+            if append.refused(&written.of_lost_runs).is_some() {
+                append.refuse(StoreError::new("another process has taken the run over"), shared);
+                continue;
+            }
             match append.refused(&written.key_taken) {
                 None => (append.done)(Ok(())),
                 Some(id) => {
@@ -400,6 +388,28 @@ impl Writes {
         shared.releases.end(self.releases.iter().map(|run| run.id()));
         waiting
     }
+}
+
+/// Which of these runs there are, and whether they are still this process's. Nobody takes one over before this transaction ends.
+pub(crate) async fn whose_runs<'a>(
+    connection: &mut AnyConnection,
+    shared: &Shared,
+    runs: impl Iterator<Item = &'a str>,
+) -> Result<HashMap<String, bool>, sqlx::Error> {
+    let named: HashSet<&str> = runs.collect();
+    if named.is_empty() || !shared.is_shared() {
+        return Ok(named.into_iter().map(|id| (id.to_owned(), true)).collect());
+    }
+    let from = shared.dialect.rows(&[("rid", Type::Text)]);
+    let statement = format!(
+        "SELECT u.id AS id, CASE WHEN u.owner = $2 THEN 1::bigint ELSE 0 END AS ours \
+         FROM inflight_runs AS u JOIN {from} ON u.id = x.rid FOR SHARE OF u"
+    );
+    let rows: Vec<_> = named.iter().map(|id| json!({"rid": id})).collect();
+    let rows = fetch(connection, shared.dialect, &statement, &rows, Some(&shared.process)).await?;
+    rows.iter()
+        .map(|row| Ok((row.try_get("id")?, row.try_get::<i64, _>("ours")? > 0)))
+        .collect()
 }
 
 pub(crate) const JOURNALLED: &[(&str, Type)] = &[

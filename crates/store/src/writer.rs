@@ -66,6 +66,34 @@ impl Writes {
             Order::Release(run) => self.releases.push(run),
         }
     }
+
+    /// In the order in which one transaction carries them out.
+    fn orders(self) -> impl Iterator<Item = Order> {
+        let appends = self.appends.into_iter().map(Order::Append);
+        let journal = self.journal.into_iter().map(Order::Journal);
+        let sents = self.sents.into_iter().map(Order::Sent);
+        let endeds = self.endeds.into_iter().map(Order::Ended);
+        let settleds = self.settleds.into_iter().map(Order::Settled);
+        let cancels = self.cancels.into_iter().map(Order::Cancel);
+        let lefts = self.lefts.into_iter().map(Order::Left);
+        let releases = self.releases.into_iter().map(Order::Release);
+        let written = appends.chain(journal).chain(sents).chain(endeds).chain(settleds);
+        written.chain(cancels).chain(lefts).chain(releases)
+    }
+
+    /// Tells all who wait that this is not written.
+    fn refuse(self, error: &sqlx::Error, shared: &Shared) {
+        let not_written = || StoreError::new(error.to_string());
+        for order in self.orders() {
+            match order {
+                Order::Append(append) => append.refuse(not_written(), shared),
+                Order::Journal(entry) => entry.run.note_trouble(error),
+                Order::Sent(sent) => (sent.done)(Err(not_written())),
+                Order::Ended(ended) | Order::Settled(ended) => (ended.done)(Err(not_written())),
+                Order::Cancel(_) | Order::Left(_) | Order::Release(_) => {}
+            }
+        }
+    }
 }
 
 /// The one task that writes.
@@ -156,8 +184,28 @@ impl Writer {
         }
     }
 
+    /// Writes a batch. Where the database does not take what one of its orders says, only that one is refused.
+    async fn write(&mut self, batch: Writes) {
+        let Some((batch, _)) = self.write_together(batch).await else {
+            return;
+        };
+        for order in batch.orders() {
+            let mut single = Writes::default();
+            single.push(order);
+            if let Some((single, error)) = self.write_together(single).await {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the store does not take what it was to write"
+                );
+                single.refuse(&error, &self.shared);
+            }
+        }
+    }
+
     /// Writes a batch. While the database is away, those that submit are told so at once, and all else is kept until it is back.
-    async fn write(&mut self, mut batch: Writes) {
+    ///
+    /// Gives it back, with the error, where it says something that the database does not take.
+    async fn write_together(&mut self, mut batch: Writes) -> Option<(Writes, sqlx::Error)> {
         let mut pause = SHORTEST_PAUSE;
         let mut may_be_written = false;
         let mut is_first = true;
@@ -166,9 +214,10 @@ impl Writer {
                 // Of two that waited for each other the database has chosen this one: it goes again at once.
                 Err(failed) if is_conflict(&failed.error) => continue,
                 Ok(found) => {
-                    self.paced = batch.deliver(found, &self.shared);
-                    return;
+                    self.paced.append(&mut batch.deliver(found, &self.shared));
+                    return None;
                 }
+                Err(failed) if is_about_content(&failed.error) => return Some((batch, failed.error)),
                 Err(failed) => {
                     // A row that may be there must not be called refused: it is written again, which finds out.
                     may_be_written |= failed.is_ambiguous;
@@ -185,7 +234,7 @@ impl Writer {
             }
             // Closed, it owes no more than that one try: what it has not written is the next process's.
             if batch.is_empty() || self.is_closed() {
-                return;
+                return None;
             }
             self.pause(&mut batch, pause, &error, may_be_written).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -239,4 +288,14 @@ impl Writer {
 fn is_conflict(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     matches!(code.as_deref(), Some("40P01" | "40001"))
+}
+
+/// Whether the database refuses what is written, whoever writes it and whenever: PostgreSQL's data exceptions (22) and exceeded limits
+/// (54), and SQLite's `SQLITE_TOOBIG`.
+fn is_about_content(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| match code.len() {
+        5 => code.starts_with("22") || code.starts_with("54"),
+        _ => code == "18",
+    })
 }

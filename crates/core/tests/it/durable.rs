@@ -185,6 +185,85 @@ fn what_was_taken_over_is_neither_sent_nor_ended_here() {
 }
 
 #[test]
+fn what_was_taken_over_is_not_cancelled_here() {
+    // In the queue, in the transport's hands, and waiting for a further attempt.
+    for steps in 0..3 {
+        let (registry, mut transport, store) = shared();
+        let id = registry.submit(post()).unwrap();
+        registry.take_in(store.claim());
+        let mut job = (steps > 0).then(|| transport.next_job().unwrap());
+        let mut waiting = None;
+        if steps == 2 {
+            let mut in_flight = inflight_core::block_on(job.take().unwrap().start()).unwrap();
+            in_flight.wait(Effect::None, std::time::Instant::now());
+            waiting = Some(in_flight);
+        }
+        store.lost.lock().unwrap().push(id);
+        assert_eq!(registry.cancel(id), Some(false), "only the store knows");
+        assert_eq!(registry.status(id), Some(RequestStatus::Pending), "{steps}");
+        assert!(job.is_none_or(|job| inflight_core::block_on(job.start()).is_none()));
+        assert!(waiting.is_none_or(|waiting| inflight_core::block_on(waiting.resume()).is_none()));
+        assert!(transport.try_next().is_none());
+        assert!(
+            registry.learn(id, RequestStatus::Completed, success("prod_2")),
+            "{steps}"
+        );
+        let outcome = registry.result(id).unwrap();
+        assert_eq!(outcome.as_ref().as_ref().unwrap().object_id.as_deref(), Some("prod_2"));
+        assert_eq!(
+            (registry.len(), registry.unsent(), registry.in_flight()),
+            (0, 0, 0),
+            "{steps}"
+        );
+    }
+}
+
+#[test]
+fn what_is_cancelled_in_a_shared_store_is_cancelled_once_that_is_written() {
+    for is_waiting in [false, true] {
+        let (registry, mut transport, store) = shared();
+        let id = registry.submit(post()).unwrap();
+        registry.take_in(store.claim());
+        let waiting = is_waiting.then(|| {
+            let mut in_flight = inflight_core::block_on(transport.next_job().unwrap().start()).unwrap();
+            in_flight.wait(Effect::None, std::time::Instant::now());
+            in_flight
+        });
+        assert_eq!(registry.cancel(id), Some(false));
+        assert_eq!(
+            registry.status(id),
+            Some(RequestStatus::Cancelled),
+            "this store writes at once"
+        );
+        assert!(waiting.as_ref().is_none_or(inflight_core::InFlight::is_ended));
+        drop(waiting);
+        assert!(transport.try_next().is_none());
+        assert_eq!(store.log().last().map(String::as_str), Some("cancelled"));
+        assert_eq!((registry.len(), registry.unsent(), registry.in_flight()), (0, 0, 0));
+        let queue = transport.queue();
+        assert_eq!(
+            (queue.cancelled(), queue.cancelled_waiting()),
+            (0, 0),
+            "nothing is left to be dropped"
+        );
+    }
+}
+
+#[test]
+fn who_waits_is_told_where_a_request_is_lost_to_another_process_while_this_one_stops() {
+    let (registry, mut transport, store) = shared();
+    let id = registry.submit(post()).unwrap();
+    registry.take_in(store.claim());
+    let sent = transport.next();
+    drop(transport);
+    store.lost.lock().unwrap().push(id);
+    sent.succeed("prod_1");
+    let outcome = registry.result(id).unwrap();
+    assert_eq!(outcome.as_ref().as_ref().unwrap_err().effect, Effect::Unknown);
+    assert!(registry.elsewhere().is_empty(), "nobody learns any more");
+}
+
+#[test]
 fn what_a_dead_process_had_sent_is_in_doubt_until_it_is_answered() {
     let (registry, mut transport, _store) = shared();
     let id = RequestId::random();
@@ -321,7 +400,7 @@ fn a_batch_that_stops_calls_back_nothing_that_was_sent() {
             join();
         }
         let batch = batch.unwrap();
-        assert_eq!(batch.cancel(), 1);
+        assert_eq!(batch.cancel(), 0, "the store is asked first");
         assert_eq!(run.status(nth(0)), Some(RequestStatus::Cancelled));
         assert_eq!(
             run.status(nth(1)),

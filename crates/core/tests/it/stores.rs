@@ -193,7 +193,8 @@ fn an_ending_that_cannot_be_written_is_told_with_what_is_known() {
         for (outcome, kind, effect) in [
             (crate::support::success("prod_1"), FailureKind::Store, Effect::Done),
             (Err(failure(Effect::Unknown)), FailureKind::Http, Effect::Unknown),
-            (Err(failure(Effect::None)), FailureKind::Http, Effect::None),
+            // The store's next process sends it.
+            (Err(failure(Effect::None)), FailureKind::Http, Effect::Unknown),
         ] {
             let (registry, mut transport, store) = with_store();
             let id = registry.submit(post()).unwrap();
@@ -216,6 +217,22 @@ fn an_ending_that_cannot_be_written_is_told_with_what_is_known() {
             }
             assert!(registry.is_empty() && store.is_idle());
         }
+    }
+}
+
+#[test]
+fn what_was_never_sent_is_in_doubt_where_the_store_still_has_it() {
+    for fail in failing() {
+        let clock = Arc::new(inflight_core::testing::ManualClock::new());
+        let store = Arc::new(ManualStore::default());
+        let (registry, mut transport) = manual_with(Registry::builder().store(store.clone()).clock(clock.clone()));
+        let id = registry.submit(post()).unwrap();
+        store.write();
+        transport.next_job().unwrap().expire();
+        fail(store.take().1);
+        let ended = registry.take_result(id).unwrap().unwrap_err();
+        assert_eq!((&ended.kind, ended.effect), (&FailureKind::Deadline, Effect::Unknown));
+        assert!(!ended.needs_reconcile, "it goes on by itself");
     }
 }
 

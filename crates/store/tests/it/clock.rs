@@ -134,6 +134,29 @@ fn a_key_is_sent_again_only_where_its_age_is_known() {
 }
 
 #[test]
+fn a_key_that_was_forgotten_while_the_machine_slept_is_not_sent_again() {
+    for place in Place::durable() {
+        let mut process = Process::at(&place);
+        let id = process.registry.submit(post("Mug")).unwrap();
+        let job = until("it comes", || process.transport.next_job());
+        let mut in_flight = inflight_core::block_on(job.start()).unwrap();
+        in_flight.wait(Effect::Unknown, std::time::Instant::now());
+        // The clock of deadlines has stood still meanwhile.
+        place.move_clock(24.0);
+        assert!(
+            inflight_core::block_on(in_flight.resume()).is_none(),
+            "it must not leave"
+        );
+        let (status, outcome) = until("it ends", || process.kept(id)?.ended);
+        assert_eq!(
+            (status, outcome.unwrap_err().effect),
+            (RequestStatus::Failed, Effect::Unknown)
+        );
+        assert!(process.transport.try_next().is_none());
+    }
+}
+
+#[test]
 fn the_pace_goes_on_after_the_clock_was_set_back() {
     for place in Place::durable() {
         let paced = StoreOptions {

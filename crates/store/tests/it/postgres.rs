@@ -91,6 +91,141 @@ fn a_process_that_was_frozen_neither_sends_nor_ends_what_another_took_over() {
 }
 
 #[test]
+fn a_process_that_was_frozen_cancels_nothing_that_another_took_over() {
+    let Some(place) = Place::postgres() else { return };
+    let mut frozen = Process::at(&place);
+    let id = frozen.registry.submit(post("Mug")).unwrap();
+    let job = until("it is claimed", || frozen.transport.next_job());
+    frozen.freeze();
+    let mut other = Process::at(&place);
+    other.next().succeed("prod_1");
+    until("it is written", || other.kept(id)?.ended.map(drop));
+    assert_eq!(frozen.registry.cancel(id), Some(false));
+    drop(job);
+    frozen.thaw();
+    let outcome = frozen.registry.wait(id, Some(PATIENCE)).unwrap();
+    let object = outcome.as_ref().as_ref().unwrap().object_id.clone();
+    assert_eq!(object.as_deref(), Some("prod_1"), "as the other one ended it");
+    assert_eq!(other.kept(id).unwrap().ended.unwrap().0, RequestStatus::Completed);
+}
+
+#[test]
+fn what_a_process_has_claimed_can_be_called_back_there() {
+    let Some(place) = Place::postgres() else { return };
+    let mut process = Process::at(&place);
+    let id = process.registry.submit(post("Mug")).unwrap();
+    let job = until("it is claimed", || process.transport.next_job());
+    assert_eq!(process.registry.cancel(id), Some(false), "that is to be written first");
+    assert!(inflight_core::block_on(job.start()).is_none(), "it must not leave");
+    let outcome = process.registry.wait(id, Some(PATIENCE)).unwrap();
+    let failed = outcome.as_ref().as_ref().unwrap_err();
+    assert_eq!((&failed.kind, failed.effect), (&FailureKind::Cancelled, Effect::None));
+    assert_eq!(process.kept(id).unwrap().ended.unwrap().0, RequestStatus::Cancelled);
+}
+
+#[test]
+fn a_process_that_claims_no_more_keeps_what_it_is_sending() {
+    let Some(place) = Place::postgres() else { return };
+    let mut stopping = Process::at(&place);
+    let id = stopping.registry.submit(post("Mug")).unwrap();
+    let sent = stopping.next();
+    stopping.stop_claiming();
+    let mut other = Process::at(&place);
+    let begun = Instant::now();
+    while begun.elapsed() < 4 * quick().lease {
+        assert!(other.transport.try_next().is_none(), "its leases are renewed");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let further = stopping.registry.submit(post("Cup")).unwrap();
+    assert_eq!(other.next().id(), further, "the other one has it");
+    assert!(stopping.transport.try_next().is_none());
+    sent.succeed("prod_1");
+    let outcome = stopping.registry.wait(id, Some(PATIENCE)).unwrap();
+    assert!(outcome.is_ok(), "{outcome:?}");
+}
+
+/// A text that no compression makes short.
+fn long(bytes: usize) -> String {
+    let mut text = String::new();
+    let mut random = 1_u64;
+    while text.len() < bytes {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        text.push_str(&format!("{:016x}", random.swap_bytes()));
+    }
+    text
+}
+
+#[test]
+fn a_lane_may_have_any_name() {
+    let Some(place) = Place::postgres() else { return };
+    let options = StoreOptions {
+        lane: Some(Arc::new(|_| Some(long(5_000).into()))),
+        ..quick()
+    };
+    let mut process = Process::with(&place, options);
+    let ids = ["Mug", "Cup"].map(|name| process.registry.submit(post(name)).unwrap());
+    let first = process.next();
+    assert!(process.transport.try_next().is_none(), "one at a time");
+    first.succeed("prod_1");
+    process.next().succeed("prod_2");
+    for id in ids {
+        assert!(process.registry.wait(id, Some(PATIENCE)).unwrap().is_ok());
+    }
+}
+
+#[test]
+fn what_the_database_does_not_take_is_refused_alone() {
+    let Some(place) = Place::postgres() else { return };
+    let mut process = Process::at(&place);
+    place.execute("CREATE INDEX short ON inflight_requests (operation)");
+    let session = process.registry.session();
+    let good = session.submit(post("Mug")).unwrap();
+    // No index takes a text of that length.
+    let bad = session.submit(post("Cup").operation(long(10_000))).unwrap();
+    let after = session.submit(post("Jug")).unwrap();
+    for _ in 0..2 {
+        process.next().succeed("prod_1");
+    }
+    let outcomes = [good, bad, after].map(|id| session.wait(id, Some(PATIENCE)).unwrap().as_ref().clone());
+    assert!(outcomes[0].is_ok() && outcomes[2].is_ok(), "{outcomes:?}");
+    let refused = outcomes[1].as_ref().unwrap_err();
+    assert_eq!((&refused.kind, refused.effect), (&FailureKind::Store, Effect::None));
+}
+
+#[test]
+fn an_older_request_of_a_lane_that_appears_later_waits_for_the_one_that_is_sent() {
+    let Some(place) = Place::postgres() else { return };
+    let options = StoreOptions {
+        lane: Some(Arc::new(|_| Some("cus_1".into()))),
+        poll: PATIENCE,
+        ..quick()
+    };
+    let mut process = Process::with(&place, options);
+    let old = process.registry.submit(post("Mug")).unwrap();
+    process.next().fail(crate::support::failure(Effect::None));
+    until("it is written", || process.kept(old)?.ended.map(drop));
+    let new = process.registry.submit(post("Cup")).unwrap();
+    let sent = process.next();
+    assert_eq!(sent.id(), new);
+    assert!(process.store().retry_request(old).unwrap());
+    let mut other = Process::at(&place);
+    let begun = Instant::now();
+    while begun.elapsed() < 5 * quick().poll {
+        assert!(
+            other.transport.try_next().is_none() && process.transport.try_next().is_none(),
+            "two at once"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    sent.succeed("prod_1");
+    let again = until("the older one comes", || {
+        process.transport.try_next().or_else(|| other.transport.try_next())
+    });
+    assert_eq!(again.id(), old);
+    again.succeed("prod_2");
+}
+
+#[test]
 fn requests_of_one_lane_run_one_after_another_over_all_processes() {
     const REQUESTS: usize = 30;
     let Some(place) = Place::postgres() else { return };

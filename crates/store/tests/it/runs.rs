@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use inflight_core::{Call, Calls, Effect, Journal, JournalEntry, RequestStatus, SessionLimits};
+use inflight_core::{Call, Calls, Effect, FailureKind, Journal, JournalEntry, RequestStatus, SessionLimits};
 use inflight_store::{QueryError, RunError, RunStart, RunState, StoredRun};
 
 use crate::support::{PATIENCE, Place, Process, failure, post, until};
@@ -341,6 +341,48 @@ fn a_run_stays_in_its_world() {
         let live = Process::with(&place, options);
         let begun = live.store().begin_run("nightly", "nightly.rhai");
         assert!(matches!(begun, Err(RunError::OtherMode { .. })), "{begun:?}");
+    }
+}
+
+#[test]
+fn a_process_that_was_frozen_submits_nothing_more_for_a_run() {
+    let Some(place) = Place::postgres() else { return };
+    let mut frozen = Process::at(&place);
+    let run = begun(&frozen);
+    let stale = session(&frozen);
+    frozen.freeze();
+    let mut other = Process::at(&place);
+    let taken_over = resumed(&other);
+    // Both come to the same place of the script, and ask for something else there.
+    let refused = stale.submit(post("Mug")).unwrap();
+    let outcome = stale.wait(refused, Some(PATIENCE)).unwrap();
+    let failed = outcome.as_ref().as_ref().unwrap_err();
+    assert_eq!((&failed.kind, failed.effect), (&FailureKind::Store, Effect::None));
+    let fresh = session(&other);
+    let asked = fresh.submit(post("Cup")).unwrap();
+    assert_eq!(asked, refused, "it is the same call of the same run");
+    let sent = other.next();
+    assert_eq!(sent.request().body, post("Cup").body);
+    sent.succeed("prod_1");
+    assert!(fresh.wait(asked, Some(PATIENCE)).unwrap().is_ok());
+    drop(run);
+    taken_over.finish(RunState::Completed, None).unwrap();
+}
+
+#[test]
+fn a_request_is_not_taken_for_another_one_of_the_same_id() {
+    for place in Place::durable() {
+        let mut process = Process::at(&place);
+        let run = begun(&process);
+        let first = session(&process).submit(post("Mug")).unwrap();
+        process.next().succeed("prod_1");
+        until("it is written", || process.kept(first)?.ended.map(drop));
+        // A session that was told nothing of the first one.
+        let again = session(&process);
+        let second = again.submit(post("Cup")).unwrap();
+        assert_eq!(second, first);
+        assert!(again.wait(second, Some(PATIENCE)).unwrap().is_err());
+        drop(run);
     }
 }
 

@@ -223,6 +223,11 @@ impl Process {
         self.working = None;
     }
 
+    /// It claims nothing further, and goes on with what it has.
+    pub(crate) fn stop_claiming(&self) {
+        self.working.as_ref().unwrap().stop_claiming();
+    }
+
     /// It is heard again.
     pub(crate) fn thaw(&mut self) {
         self.working = Some(self.store().start(&self.registry, None));
