@@ -227,8 +227,10 @@ async fn candidates(
     // A file's only process has all of a lane, and sends it in order itself. A later one may be under way already: its row was seen first,
     // or an operator has this one sent again.
     let is_next = if shared.is_shared() {
-        "AND (lane IS NULL OR NOT EXISTS (SELECT 1 FROM inflight_requests AS b WHERE b.lane = r.lane AND b.seq <> r.seq \
-         AND (b.seq < r.seq OR b.owner IS NOT NULL) AND b.state IN ('queued', 'sent')))"
+        "AND (lane IS NULL OR (lane NOT IN (SELECT b.lane FROM inflight_requests AS b \
+         WHERE b.owner IS NOT NULL AND b.lane IS NOT NULL AND b.state IN ('queued', 'sent')) \
+         AND NOT EXISTS (SELECT 1 FROM inflight_requests AS b WHERE b.lane = r.lane AND b.seq < r.seq \
+         AND b.state IN ('queued', 'sent'))))"
     } else {
         ""
     };
