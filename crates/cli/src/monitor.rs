@@ -309,6 +309,9 @@ impl Observer for Monitor {
     }
 
     fn ended(&self, ended: &Ended<'_>) {
+        if ended.left {
+            return;
+        }
         let failure = ended.outcome.as_ref().err();
         let status = ended.status.as_str();
         // What the end of the run abandoned says nothing about the server.
@@ -326,7 +329,9 @@ impl Observer for Monitor {
             failure: seen.clone(),
         };
         let state = &mut *self.state();
-        state.series.ended(failure.is_none(), measured.then_some(ended.latency));
+        if !ended.restored {
+            state.series.ended(failure.is_none(), measured.then_some(ended.latency));
+        }
         state.requests.ended(ended.id, ending);
         let Some(failure) = seen else { return };
         state.unknown += u64::from(failure.effect == Effect::Unknown.as_str());

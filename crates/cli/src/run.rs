@@ -143,15 +143,19 @@ pub(crate) fn run(arguments: &RunArguments, line: &[String]) -> Result<u8, Failu
             limit.as_secs()
         ));
     }
+    let seen = || {
+        monitor.sample(inflight.registry(), true);
+        (inflight.registry().counts(), monitor.record(inflight.registry()))
+    };
     // Before the shutdown, which counts as failed what it leaves to others.
-    let counts = (store.is_some() && limit.is_zero()).then(|| inflight.registry().counts());
+    let before = (store.is_some() && limit.is_zero()).then(seen);
     let left = runtime.block_on(shut_down(&inflight, limit, &mut signals, &mut interrupted));
     if store.is_some() && left > 0 {
         streams.stderr.write(&format!(
             "inflight: under way and not answered: {left}; what is in the store stays there, and the next process asks again\n"
         ));
     }
-    monitor.sample(inflight.registry(), true);
+    let (counts, record) = before.unwrap_or_else(seen);
     if let Some(dashboard) = dashboard {
         dashboard.run_ended();
     }
@@ -162,10 +166,10 @@ pub(crate) fn run(arguments: &RunArguments, line: &[String]) -> Result<u8, Failu
     let report = Report {
         plan: &plan,
         results: finished.results,
-        counts: counts.unwrap_or_else(|| inflight.registry().counts()),
+        counts,
         latencies: monitor.latencies(),
         wall_time: finished.wall_time,
-        record: monitor.record(inflight.registry()),
+        record,
     };
     if !arguments.quiet {
         text_stream.write(&table::render(&report, text_stream.has_colour()));

@@ -112,7 +112,7 @@ impl Session {
         } else {
             State::Queued
         };
-        let entry = Entry::in_state(
+        let mut entry = Entry::in_state(
             kept.id,
             Arc::clone(ledger),
             &kept.request,
@@ -121,6 +121,7 @@ impl Session {
             submitted,
             after,
         );
+        entry.restored = kept.ended.is_some();
         let entry = Arc::new(entry);
         ledger.places.take_beyond();
         ledger.counters.submitted();

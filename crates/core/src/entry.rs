@@ -1,7 +1,7 @@
 //! What the registry keeps of one request.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,10 @@ pub(crate) struct Entry {
     pub(crate) method: Method,
     pub(crate) priority: Priority,
     pub(crate) handover: Handover,
+    /// Whether it has ended in an earlier process.
+    pub(crate) restored: bool,
+    /// How often this process has lost it to another one while the transport had it.
+    losses: AtomicU32,
     /// Whether its submission was counted and told.
     accepted: AtomicBool,
     /// Whether anyone has looked at the ending.
@@ -88,6 +92,8 @@ impl Entry {
             method: request.method,
             priority: request.priority,
             handover: Handover::new(state),
+            restored: false,
+            losses: AtomicU32::new(0),
             accepted: AtomicBool::new(false),
             observed: AtomicBool::new(false),
             in_doubt: OnceLock::new(),
@@ -187,6 +193,11 @@ impl Entry {
         self.handover.state().is_ended() || self.handover.is_ending()
     }
 
+    /// How often it was lost so far: what the transport has of it from before a loss is not to be sent, even if it is handed out again.
+    pub(crate) fn losses(&self) -> u32 {
+        self.losses.load(Ordering::SeqCst)
+    }
+
     /// A request that has just left the queue no longer counts as a cancelled one in it. Gives whether it did.
     pub(crate) fn left_cancelled(&self) -> bool {
         let registry = &self.ledger.registry;
@@ -244,9 +255,7 @@ impl Entry {
                 store.cancel(self.id);
             } else if self.handover.begin_cancel() {
                 self.observe();
-                // It may be another process's by now, without this one knowing.
-                self.end_in_store(&**store, Event::Shutdown, Err(failure));
-                registry.notify();
+                self.call_back(&**store, failure);
             }
             return false;
         }
@@ -266,6 +275,22 @@ impl Entry {
         true
     }
 
+    /// Has a shared store write that the request, which is not sent from here on, is cancelled. It may be another process's by now, without
+    /// this one knowing: then that one is asked.
+    fn call_back(self: &Arc<Self>, store: &dyn Store, failure: Failure) {
+        let entry = Arc::clone(self);
+        self.write_ending(store, Event::Shutdown, Err(failure), move || {
+            entry.losses.fetch_add(1, Ordering::SeqCst);
+            entry.lose();
+            if let Some(store) = &entry.ledger.registry.store {
+                store.cancel(entry.id);
+            }
+        });
+        let registry = &self.ledger.registry;
+        registry.called_back.store(true, Ordering::SeqCst);
+        registry.notify();
+    }
+
     /// Ends the request, through the store where there is one.
     pub(crate) fn end(self: &Arc<Self>, event: Event, outcome: Outcome) {
         let Some(store) = &self.ledger.registry.store else {
@@ -275,12 +300,19 @@ impl Entry {
         };
         // One ending is written, the first: a job that is dropped after it was cancelled or refused has nothing to add.
         if self.handover.begin_ending() {
-            self.end_in_store(&**store, event, outcome);
+            let entry = Arc::clone(self);
+            self.write_ending(&**store, event, outcome, move || entry.lose());
         }
     }
 
-    /// Ends the request once the store has written how.
-    fn end_in_store(self: &Arc<Self>, store: &dyn Store, event: Event, outcome: Outcome) {
+    /// Ends the request once the store has written how. `lost` is called where it is another process's by now.
+    fn write_ending(
+        self: &Arc<Self>,
+        store: &dyn Store,
+        event: Event,
+        outcome: Outcome,
+        lost: impl FnOnce() + Send + 'static,
+    ) {
         let status = match event {
             Event::Succeed => RequestStatus::Completed,
             Event::DeadlinePassed(_) => RequestStatus::Timeout,
@@ -296,10 +328,7 @@ impl Entry {
             written(move |result| {
                 let _ = match result {
                     Ok(()) => entry.end_now(event, kept),
-                    Err(error) if error.is_lost() => {
-                        entry.lose();
-                        return;
-                    }
+                    Err(error) if error.is_lost() => return lost(),
                     Err(error) => match kept {
                         Ok(success) => entry.end_now(Event::Fail(Effect::Done), Err(unkept_success(success, error))),
                         // The store takes it for pending: whoever works on it next sends it, perhaps again.
@@ -320,8 +349,12 @@ impl Entry {
             self.leave();
             return;
         }
-        let was_sent = self.handover.state() == State::Sent;
-        if was_sent && self.handover.advance(Event::Wait(Effect::Unknown)).is_ok() {
+        let before = self.handover.state();
+        if before.is_ended() {
+            return;
+        }
+        // What the other process has sent of it, this one does not know.
+        if self.handover.advance(Event::Wait(Effect::Unknown)).is_ok() && before == State::Sent {
             self.ledger.unsent();
         }
         let replaced = self.ledger.registry.elsewhere.lock().insert(self.id, Arc::clone(self));
@@ -394,7 +427,7 @@ impl Entry {
                     adopted.ended(after.status());
                 }
                 self.free_places();
-                self.tell_ended(after.status(), outcome);
+                self.tell_ended(after.status(), outcome, left);
             } else {
                 ledger.moved(before.status(), after.status());
                 if let Some(adopted) = self.adopted.get() {

@@ -21,6 +21,8 @@ pub struct InFlight {
     /// When the next attempt is due.
     due: Instant,
     phase: Phase,
+    /// How often the request had been lost before it left the queue.
+    losses: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +35,7 @@ enum Phase {
 }
 
 impl InFlight {
-    pub(crate) fn new(entry: Arc<Entry>, request: Box<Request>, attempts: u32) -> Self {
+    pub(crate) fn new(entry: Arc<Entry>, request: Box<Request>, attempts: u32, losses: u32) -> Self {
         Self {
             due: entry.submitted,
             entry,
@@ -41,13 +43,23 @@ impl InFlight {
             attempts,
             began: None,
             phase: Phase::Unsent,
+            losses,
         }
+    }
+
+    /// Whether the request was lost to another process since: then this neither sends nor ends it.
+    fn is_stale(&self) -> bool {
+        self.entry.losses() != self.losses
     }
 
     /// `None` where the request was cancelled meanwhile.
     pub(crate) fn send(mut self) -> Option<Self> {
         if self.phase != Phase::Unsent {
             return self.leave_queue().then_some(self);
+        }
+        if self.is_stale() {
+            self.request = None;
+            return None;
         }
         match self.entry.handover.advance(Event::Send) {
             Ok(_) => {
@@ -75,6 +87,9 @@ impl InFlight {
             _ => Effect::None,
         };
         self.leave_queue();
+        if self.is_stale() {
+            return;
+        }
         if error.is_lost() {
             return self.entry.lose();
         }
@@ -207,19 +222,22 @@ impl InFlight {
     /// Whether the request has ended while it waited for a further attempt, or the store is writing that it has: it was cancelled.
     #[must_use]
     pub fn is_ended(&self) -> bool {
-        self.entry.is_over()
+        self.is_stale() || self.entry.is_over()
     }
 
     /// Ends the request.
     pub fn complete(mut self, outcome: Outcome) {
         self.end_attempt_as(&outcome);
         let request = self.request.take();
+        self.leave_queue();
+        if self.is_stale() {
+            return;
+        }
         if let (Some(request), Err(failure)) = (request, &outcome)
             && failure.effect == Effect::Unknown
         {
             self.entry.keep_in_doubt(request);
         }
-        self.leave_queue();
         self.entry.end(event_of(&outcome), outcome);
     }
 
@@ -231,6 +249,9 @@ impl InFlight {
         self.phase = Phase::Sent;
         let ledger = &self.entry.ledger;
         ledger.left_queue_again(self.entry.priority);
+        if self.is_stale() {
+            return false;
+        }
         let goes_on = self.entry.handover.advance(Event::Send).is_ok();
         if goes_on {
             ledger.sent();
@@ -261,7 +282,7 @@ impl Drop for InFlight {
             error: Some(&FailureKind::Shutdown),
             ..AttemptResult::default()
         });
-        if self.entry.give_up() {
+        if self.is_stale() || self.entry.give_up() {
             return;
         }
         let (event, failure) = if self.phase == Phase::Sent {

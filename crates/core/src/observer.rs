@@ -56,6 +56,8 @@ pub struct Submitted<'a> {
     pub method: Method,
     /// Which requests it goes before.
     pub priority: Priority,
+    /// Whether it has ended in an earlier process, and is made known again: [`ended`](Observer::ended) follows at once.
+    pub restored: bool,
 }
 
 /// An attempt that begins.
@@ -134,8 +136,12 @@ pub struct Ended<'a> {
     pub priority: Priority,
     /// How it ended.
     pub status: RequestStatus,
-    /// The time from submission to the ending.
+    /// The time from submission to the ending. Of one that was `restored`, the time since it was first sent.
     pub latency: Duration,
+    /// Whether it ended in an earlier process.
+    pub restored: bool,
+    /// Whether it has ended here only: it stays in the durable store, and another process or the next goes on with it.
+    pub left: bool,
     /// How it ended, in full.
     pub outcome: &'a Outcome,
 }

@@ -32,6 +32,8 @@ pub struct Queue {
     waiting: [VecDeque<Job>; 3],
     /// No waiting job is due before this.
     next_deadline: Option<Instant>,
+    /// Whether anything was called back that has not been cleared out here.
+    called_back: bool,
     takes: u32,
     shared: Arc<RegistryShared>,
 }
@@ -42,6 +44,7 @@ impl Queue {
             receivers,
             waiting: Default::default(),
             next_deadline: None,
+            called_back: false,
             takes: 0,
             shared,
         }
@@ -92,6 +95,14 @@ impl Queue {
         self.shared.cancelled_waiting.load(Ordering::SeqCst)
     }
 
+    /// Whether anything was called back since the last call that a shared store has: the transport may hold it, with what it keeps for it,
+    /// and should drop it.
+    pub fn called_back(&mut self) -> bool {
+        let called_back = self.shared.called_back.swap(false, Ordering::SeqCst);
+        self.called_back |= called_back;
+        called_back
+    }
+
     /// Whether there is no room for further requests.
     #[must_use]
     pub fn is_full(&self) -> bool {
@@ -113,7 +124,9 @@ impl Queue {
         let due = self.next_deadline.is_some_and(|next| next <= now);
         let cancelled = self.cancelled();
         let full = self.is_full();
-        if due || cancelled * 2 > length || (full && cancelled > 0) {
+        self.called_back();
+        let called_back = std::mem::take(&mut self.called_back);
+        if due || called_back || cancelled * 2 > length || (full && cancelled > 0) {
             self.clear_out(now);
         }
         self.next_deadline
@@ -182,6 +195,8 @@ pub struct Job {
     inner: Option<(Arc<Entry>, Box<Request>)>,
     /// How many attempts another process has made.
     attempts: u32,
+    /// How often the request had been lost before.
+    losses: u32,
 }
 
 impl Job {
@@ -192,9 +207,15 @@ impl Job {
     /// A job of a request of which so many attempts were made before, by a process that is gone.
     pub(crate) fn after(entry: Arc<Entry>, request: Box<Request>, attempts: u32) -> Self {
         Self {
+            losses: entry.losses(),
             inner: Some((entry, request)),
             attempts,
         }
+    }
+
+    /// Whether the request was lost to another process since.
+    fn is_stale(&self) -> bool {
+        self.entry().is_some_and(|entry| entry.losses() != self.losses)
     }
 
     /// Hands the request over to whoever works on the store.
@@ -242,7 +263,7 @@ impl Job {
     /// Whether the request has ended while it waited, or the store is writing that it has: it was cancelled.
     #[must_use]
     pub fn is_ended(&self) -> bool {
-        self.entry().is_none_or(|entry| entry.is_over())
+        self.is_stale() || self.entry().is_none_or(|entry| entry.is_over())
     }
 
     /// Whether a durable store keeps the request, so that it goes on where this is dropped: in another process, or the next.
@@ -260,13 +281,13 @@ impl Job {
     pub fn refuse(self, mut failure: Failure) {
         failure.effect = self.effect();
         failure.needs_reconcile = failure.effect == Effect::Unknown;
-        if let Some(entry) = self.entry() {
+        if let Some(entry) = self.entry().filter(|_| !self.is_stale()) {
             entry.end(Event::Fail(self.effect()), Err(failure));
         }
     }
 
     fn end_overdue(&self) {
-        if let Some(entry) = self.entry() {
+        if let Some(entry) = self.entry().filter(|_| !self.is_stale()) {
             entry.end(Event::DeadlinePassed(self.effect()), Err(overdue(self.effect())));
         }
     }
@@ -276,12 +297,12 @@ impl Job {
     /// Without a store the future is ready at once. `None` where the request has ended meanwhile: cancelled, overdue, or
     /// refused by the store.
     pub fn start(mut self) -> Start {
-        let effect = self.effect();
+        let (effect, is_over) = (self.effect(), self.is_ended());
         let Some((entry, request)) = self.inner.take() else {
             return Start(StartState::Over);
         };
         entry.ledger.left_queue(entry.priority);
-        if entry.is_over() {
+        if is_over {
             entry.left_cancelled();
             return Start(StartState::Over);
         }
@@ -289,7 +310,7 @@ impl Job {
             entry.end(Event::DeadlinePassed(effect), Err(overdue(effect)));
             return Start(StartState::Over);
         }
-        Start::of(InFlight::new(entry, request, self.attempts))
+        Start::of(InFlight::new(entry, request, self.attempts, self.losses))
     }
 }
 
@@ -328,11 +349,11 @@ impl Start {
 
 impl Drop for Job {
     fn drop(&mut self) {
-        let effect = self.effect();
+        let (effect, is_stale) = (self.effect(), self.is_stale());
         let Some((entry, _)) = self.inner.take() else { return };
         entry.ledger.left_queue(entry.priority);
         entry.left_cancelled();
-        if entry.give_up() {
+        if is_stale || entry.give_up() {
             return;
         }
         let failure = Failure::new(

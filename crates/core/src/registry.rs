@@ -74,6 +74,8 @@ pub(crate) struct RegistryShared {
     pub(crate) cancelled: AtomicUsize,
     /// Of those, the ones that waited for a further attempt.
     pub(crate) cancelled_waiting: AtomicUsize,
+    /// Whether anything in a shared store was called back that the transport may have, and has not dropped.
+    pub(crate) called_back: AtomicBool,
     /// Who waits for room in the queue.
     pub(crate) room: WaiterList,
     /// Who waits for room of any kind and wants to know when there will be none.
@@ -506,6 +508,7 @@ impl RegistryBuilder {
             waiting: AtomicUsize::new(0),
             cancelled: AtomicUsize::new(0),
             cancelled_waiting: AtomicUsize::new(0),
+            called_back: AtomicBool::new(false),
             room: WaiterList::default(),
             closing: WaiterList::default(),
             admission: WaiterList::default(),

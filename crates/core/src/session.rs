@@ -331,6 +331,13 @@ impl Session {
         entries.iter().filter(|entry| entry.cancel()).count()
     }
 
+    /// The requests that were called back and of which a shared store is writing that.
+    #[must_use]
+    pub fn being_called_back(&self) -> Vec<RequestId> {
+        let entries = self.collect(|entry| entry.handover.is_ending() && entry.handover.state() != State::Sent);
+        entries.iter().map(|entry| entry.id).collect()
+    }
+
     /// Ends a request that was sent: for a transport that learns of outcomes elsewhere, and for answers that come after the
     /// request had ended with its effect unknown.
     ///

@@ -235,10 +235,10 @@ fn send(entry: &Arc<Entry>, job: Job, shared: bool) {
 
 /// Ends a request that the store has not written.
 fn refuse(entry: &Arc<Entry>, job: Job, error: &Arc<StoreError>) {
-    let known = entry.ledger.registry.elsewhere.lock().remove(&entry.id);
-    drop(known);
     let mut failure = Failure::new(error.failure_kind(), Effect::None, error.to_string());
     failure.source = Some(Arc::clone(error) as _);
     let _ = entry.end_now(Event::NotRecorded, Err(failure));
-    drop(job);
+    // Who calls it back from now on finds it ended.
+    let known = entry.ledger.registry.elsewhere.lock().remove(&entry.id);
+    drop((known, job));
 }

@@ -16,6 +16,7 @@ impl Entry {
                 operation: &self.operation,
                 method: self.method,
                 priority: self.priority,
+                restored: self.restored,
             });
         });
         self.note_accepted();
@@ -51,7 +52,7 @@ impl Entry {
         });
     }
 
-    pub(crate) fn tell_ended(&self, status: RequestStatus, outcome: &Outcome) {
+    pub(crate) fn tell_ended(&self, status: RequestStatus, outcome: &Outcome, left: bool) {
         let registry = &self.ledger.registry;
         if registry.observers.is_empty() {
             return;
@@ -66,6 +67,8 @@ impl Entry {
                 priority: self.priority,
                 status,
                 latency,
+                restored: self.restored,
+                left,
                 outcome,
             });
         });

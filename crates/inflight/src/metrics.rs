@@ -379,6 +379,9 @@ impl Observer for Metrics {
     }
 
     fn ended(&self, ended: &Ended<'_>) {
+        if ended.left {
+            return;
+        }
         let (label, route) = self.route(ended.operation, ended.method);
         let at = outcome_index(ended.status, ended.outcome);
         let (count, latency) = route.ended[at].get_or_init(|| {
@@ -394,8 +397,11 @@ impl Observer for Metrics {
                 )
             })
         });
-        count.increment(1);
-        latency.record(ended.latency);
+        // What ended in an earlier process was counted there, and may be in doubt still.
+        if !ended.restored {
+            count.increment(1);
+            latency.record(ended.latency);
+        }
         if is_unknown(ended.outcome) {
             self.unknown.increment(1.0);
         }

@@ -22,6 +22,9 @@ use crate::metrics::CountedRun;
 /// How long requests that are under way may take to finish after their script was cancelled.
 const FINISH_AFTER_CANCEL: Duration = Duration::from_secs(10);
 
+/// How long a store is waited for that is asked whether what was called back had been sent.
+const CALLING_BACK: Duration = Duration::from_secs(2);
+
 /// What one run of a script is given.
 #[derive(Clone, Default)]
 pub struct ScriptOptions {
@@ -355,6 +358,15 @@ async fn finish_requests(session: &Session, limit: Option<Duration>, cancel: &Ca
         }
     }
     session.cancel_unsent();
+    // Where processes share a store, it is asked whether they were sent.
+    let _ = tokio::time::timeout(CALLING_BACK, async {
+        for id in session.being_called_back() {
+            if let Ok(ending) = session.wait_async(id) {
+                ending.await;
+            }
+        }
+    })
+    .await;
     session.pending()
 }
 

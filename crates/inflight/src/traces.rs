@@ -38,6 +38,9 @@ impl Traces {
 
 impl Observer for Traces {
     fn submitted(&self, submitted: &Submitted<'_>) {
+        if submitted.restored {
+            return;
+        }
         let request = info_span!(
             parent: None,
             "request",

@@ -41,6 +41,8 @@ pub(crate) fn key_lifetime(shared: &Shared) -> i64 {
 /// Rows to be written, all or none, and who waits for them.
 pub(crate) struct Append {
     pub(crate) rows: Vec<(RequestId, Value)>,
+    /// Those that this process holds from before they are written.
+    pub(crate) held: Vec<RequestId>,
     pub(crate) done: Written,
 }
 
@@ -51,7 +53,7 @@ impl Append {
     }
 
     pub(crate) fn refuse(self, error: StoreError, shared: &Shared) {
-        for (id, _) in &self.rows {
+        for id in &self.held {
             shared.let_go(*id, FIRST_EPOCH);
         }
         (self.done)(Err(error));

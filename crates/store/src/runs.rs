@@ -1,7 +1,7 @@
 //! Runs of scripts that survive the process: their journal, their requests, their ends.
 
 use std::fmt;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use inflight_core::{Journal, JournalEntry, Kept, StoreError};
@@ -106,6 +106,8 @@ pub(crate) struct RunShared {
     starts: i64,
     next: AtomicI64,
     trouble: Mutex<Option<String>>,
+    /// Whether the database did not take an entry: none that follows may be written.
+    is_cut: AtomicBool,
 }
 
 impl RunShared {
@@ -113,6 +115,16 @@ impl RunShared {
     pub(crate) fn note_trouble(&self, error: &sqlx::Error) {
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         trouble.get_or_insert_with(|| error.to_string());
+    }
+
+    /// An entry is not written: nor is any that follows, though it be on its way.
+    pub(crate) fn cut(&self, error: &sqlx::Error) {
+        self.is_cut.store(true, Ordering::SeqCst);
+        self.note_trouble(error);
+    }
+
+    pub(crate) fn is_cut(&self) -> bool {
+        self.is_cut.load(Ordering::SeqCst)
     }
 
     /// The run is another process's by now.
@@ -148,6 +160,7 @@ impl StoredRun {
             starts,
             next: AtomicI64::new(i64::try_from(entries.len()).unwrap_or(i64::MAX)),
             trouble: Mutex::default(),
+            is_cut: AtomicBool::new(false),
         };
         Self {
             store,

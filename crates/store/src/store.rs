@@ -326,14 +326,19 @@ impl Store for Handle {
     fn append(&self, all: Vec<Row>, done: Written) {
         let options = &self.0.options;
         let rows: Vec<_> = all.iter().map(|row| (row.id, rows::appended(row, options))).collect();
-        if !self.0.is_shared() {
-            // At once: it may be called back before it is written, and that is to be written too.
-            for (id, row) in &rows {
-                self.0
-                    .hold(*id, FIRST_EPOCH, row["account"].as_str().unwrap_or_default());
-            }
+        // At once: it may be called back before it is written, and that is to be written too. Who holds a request of that id already does so
+        // from an earlier submission.
+        let new = rows
+            .iter()
+            .filter(|(id, _)| !self.0.is_shared() && self.0.held(*id).is_none());
+        let held: Vec<_> = new
+            .map(|(id, row)| (*id, row["account"].as_str().unwrap_or_default()))
+            .collect();
+        for (id, account) in &held {
+            self.0.hold(*id, FIRST_EPOCH, account);
         }
-        self.0.order(Order::Append(Append { rows, done }));
+        let held = held.into_iter().map(|(id, _)| id).collect();
+        self.0.order(Order::Append(Append { rows, held, done }));
     }
 
     fn sent(&self, id: RequestId, attempt: u32, done: Written) {

@@ -164,7 +164,7 @@ impl Writes {
             "INSERT INTO inflight_journal (run, position, task, call, operation, arguments, answer) \
              SELECT run, position, task, call, operation, arguments, answer FROM {from} WHERE true ON CONFLICT DO NOTHING"
         );
-        let rows = ours.iter().map(|entry| &entry.row);
+        let rows = ours.iter().filter(|entry| !entry.run.is_cut()).map(|entry| &entry.row);
         fetch(connection, shared.dialect, &statement, rows, None)
             .await
             .map(drop)

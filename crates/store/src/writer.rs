@@ -87,9 +87,13 @@ impl Writes {
         for order in self.orders() {
             match order {
                 Order::Append(append) => append.refuse(not_written(), shared),
-                Order::Journal(entry) => entry.run.note_trouble(error),
+                Order::Journal(entry) => entry.run.cut(error),
                 Order::Sent(sent) => (sent.done)(Err(not_written())),
-                Order::Ended(ended) | Order::Settled(ended) => (ended.done)(Err(not_written())),
+                Order::Ended(ended) => {
+                    shared.let_go(ended.id, ended.epoch);
+                    (ended.done)(Err(not_written()));
+                }
+                Order::Settled(settled) => (settled.done)(Err(not_written())),
                 Order::Cancel(_) | Order::Left(_) | Order::Release(_) => {}
             }
         }
@@ -186,13 +190,13 @@ impl Writer {
 
     /// Writes a batch. Where the database does not take what one of its orders says, only that one is refused.
     async fn write(&mut self, batch: Writes) {
-        let Some((batch, _)) = self.write_together(batch).await else {
+        let Some((batch, _)) = self.write_together(batch, false).await else {
             return;
         };
         for order in batch.orders() {
             let mut single = Writes::default();
             single.push(order);
-            if let Some((single, error)) = self.write_together(single).await {
+            if let Some((single, error)) = self.write_together(single, true).await {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
                     "the store does not take what it was to write"
@@ -204,8 +208,9 @@ impl Writer {
 
     /// Writes a batch. While the database is away, those that submit are told so at once, and all else is kept until it is back.
     ///
-    /// Gives it back, with the error, where it says something that the database does not take.
-    async fn write_together(&mut self, mut batch: Writes) -> Option<(Writes, sqlx::Error)> {
+    /// Gives it back, with the error, where it says something that the database does not take. What comes meanwhile is not added to one
+    /// that is `closed`.
+    async fn write_together(&mut self, mut batch: Writes, closed: bool) -> Option<(Writes, sqlx::Error)> {
         let mut pause = SHORTEST_PAUSE;
         let mut may_be_written = false;
         let mut is_first = true;
@@ -236,7 +241,7 @@ impl Writer {
             if batch.is_empty() || self.is_closed() {
                 return None;
             }
-            self.pause(&mut batch, pause, &error, may_be_written).await;
+            self.pause(&mut batch, pause, &error, closed || may_be_written).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }

@@ -294,7 +294,8 @@ impl Schedule {
         let many = cancelled * 2 > self.len() + self.queue.len() || (cancelled > 0 && self.queue.is_full());
         let overdue = self.next_expiry.is_some_and(|next| next <= now);
         // What was cancelled between two attempts may hold a lane that others wait for.
-        if overdue || (many && self.len() > 0) || self.queue.cancelled_waiting() > 0 {
+        let holding = self.queue.cancelled_waiting() > 0 || self.queue.called_back();
+        if overdue || (many && self.len() > 0) || holding {
             self.sweep(now);
         }
         let queue = self.queue.tend().map(Instant::from_std);

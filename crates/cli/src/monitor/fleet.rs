@@ -82,8 +82,9 @@ impl Fleet {
             state.origin = overview.now;
         }
         for ended in &overview.ended {
-            let took = Duration::from_millis(ended.took_ms);
-            state.series.ended(ended.is_completed, Some(took));
+            // One that was never sent says nothing of how long requests take.
+            let took = (ended.attempts > 0).then(|| Duration::from_millis(ended.took_ms));
+            state.series.ended(ended.is_completed, took);
             (1..ended.attempts).for_each(|_| state.series.retried());
         }
         let gauges = Gauges {

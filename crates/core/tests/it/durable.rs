@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use inflight_core::testing::ManualTransport;
 use inflight_core::{
-    BatchOptions, Call, Calls, Effect, IdempotencyKey, Kept, Outcome, Registry, Request, RequestId, RequestStatus, Row,
-    Session, SessionLimits, State, Store, StoreError, SubmitErrorKind, Written,
+    BatchOptions, Call, Calls, Effect, Ended, IdempotencyKey, Kept, Observer, Outcome, Registry, Request, RequestId,
+    RequestStatus, Row, Session, SessionLimits, State, Store, StoreError, SubmitErrorKind, Written,
 };
 
 use crate::support::{Polled, failure, manual_with, post, success};
@@ -161,6 +161,29 @@ fn what_another_process_did_is_learned() {
 }
 
 #[test]
+fn observers_are_told_what_ended_before_and_what_ends_here_only() {
+    #[derive(Default)]
+    struct Seen(Mutex<Vec<(bool, bool)>>);
+    impl Observer for Seen {
+        fn ended(&self, ended: &Ended<'_>) {
+            self.0.lock().unwrap().push((ended.restored, ended.left));
+        }
+    }
+    let seen = Arc::new(Seen::default());
+    let store = Arc::new(Shared::default());
+    let (registry, transport) = manual_with(Registry::builder().store(store).observer(seen.clone()));
+    let run = of_run(&registry);
+    run.restore(Kept {
+        ended: Some((RequestStatus::Completed, success("prod_1"))),
+        ..sent_before(kept(nth(0), post()))
+    });
+    run.restore(kept(nth(1), post()));
+    registry.take_in(kept(nth(1), post()));
+    drop(transport);
+    assert_eq!(*seen.0.lock().unwrap(), [(true, false), (false, true)]);
+}
+
+#[test]
 fn what_was_taken_over_is_neither_sent_nor_ended_here() {
     for steps in 0..2 {
         let (registry, mut transport, store) = shared();
@@ -216,6 +239,61 @@ fn what_was_taken_over_is_not_cancelled_here() {
             "{steps}"
         );
     }
+}
+
+#[test]
+fn what_was_lost_while_the_transport_had_it_is_sent_once_when_it_is_handed_out_again() {
+    // Not begun, and waiting for a further attempt.
+    for is_waiting in [false, true] {
+        let (registry, mut transport, store) = shared();
+        let id = registry.submit(post()).unwrap();
+        registry.take_in(store.claim());
+        let mut job = Some(transport.next_job().unwrap());
+        let waiting = is_waiting.then(|| {
+            let mut in_flight = inflight_core::block_on(job.take().unwrap().start()).unwrap();
+            in_flight.wait(Effect::None, std::time::Instant::now());
+            in_flight
+        });
+        store.lost.lock().unwrap().push(id);
+        assert_eq!(registry.cancel(id), Some(false));
+        assert_eq!(
+            store.log().last().map(String::as_str),
+            Some("cancel"),
+            "whoever has it is asked"
+        );
+        // Nobody has begun it, and this process claims it again.
+        store.lost.lock().unwrap().clear();
+        registry.take_in(sent_before(kept(id, post())));
+        let again = transport.next();
+        assert!(job.is_none_or(|job| job.is_ended() && inflight_core::block_on(job.start()).is_none()));
+        assert!(
+            waiting.is_none_or(|waiting| waiting.is_ended() && inflight_core::block_on(waiting.resume()).is_none())
+        );
+        assert_eq!(
+            registry.status(id),
+            Some(RequestStatus::Pending),
+            "the new attempt alone ends it"
+        );
+        again.succeed("prod_1");
+        assert_eq!(registry.status(id), Some(RequestStatus::Completed));
+        assert_eq!((registry.len(), registry.unsent(), registry.in_flight()), (0, 0, 0));
+    }
+}
+
+#[test]
+fn what_is_called_back_in_a_shared_store_leaves_the_queue_at_once() {
+    let (registry, mut transport, store) = shared();
+    let ids = [(); 3].map(|()| registry.submit(post()).unwrap());
+    for _ in ids {
+        registry.take_in(store.claim());
+    }
+    transport.queue().tend();
+    assert_eq!(transport.queue().len(), 3);
+    registry.cancel(ids[1]);
+    assert!(transport.queue().called_back());
+    transport.queue().tend();
+    assert!(!transport.queue().called_back(), "once");
+    assert_eq!((transport.queue().len(), registry.unsent()), (2, 2));
 }
 
 #[test]
