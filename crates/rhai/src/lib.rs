@@ -85,7 +85,7 @@ pub use error::{
 pub use fiber::{
     DEFAULT_HEAP_BYTES, DEFAULT_STACK_BYTES, Fiber, Limits, STACK_BYTES_PER_HEAP_BYTE, current_deadline, current_locals,
 };
-pub use heap::{ScriptAllocator, uncharged};
+pub use heap::{ScriptAllocator, uncharged, uncharged_unless_err};
 pub use locals::{Locals, Output};
 pub use modules::{ConfinedModules, ModuleFolder};
 pub use object::from_json;

@@ -10,6 +10,7 @@ use std::task::{Poll, Waker};
 use rhai::{Dynamic, Engine, EvalAltResult, Module, ModuleResolver, Position, Scope, Shared};
 
 use crate::coroutine::running;
+use crate::heap::uncharged;
 use crate::outside::{OutsideCall, end_run};
 use crate::wait::wait;
 
@@ -79,7 +80,8 @@ impl Loaded {
         if loading.iter().any(|(_, path)| path == file) {
             return None;
         }
-        loading.push((coroutine, file.to_owned()));
+        // Also asked where one waits, which is the host's to pay.
+        uncharged(|| loading.push((coroutine, file.to_owned())));
         Some(Begun::Loading)
     }
 
@@ -112,15 +114,14 @@ impl Loaded {
 
     /// The module is loaded, or has failed to.
     fn end(&self, coroutine: usize, file: PathBuf, module: Option<Shared<Module>>) {
-        self.loading
-            .borrow_mut()
-            .retain(|(of, path)| !(*of == coroutine && *path == file));
+        uncharged(|| {
+            let mut loading = self.loading.borrow_mut();
+            loading.retain(|(of, path)| !(*of == coroutine && *path == file));
+        });
         if let Some(module) = module {
             self.modules.borrow_mut().insert(file, module);
         }
-        for waker in self.waiting.take() {
-            waker.wake();
-        }
+        uncharged(|| self.waiting.take().into_iter().for_each(Waker::wake));
     }
 }
 

@@ -11,7 +11,7 @@ use rhai::{Engine, Position};
 use crate::callbacks::Callbacks;
 use crate::collect::Collection;
 use crate::error::ScriptError;
-use crate::heap::HeapState;
+use crate::heap::{HeapState, uncharged};
 use crate::locals::Locals;
 use crate::modules::Loaded;
 use crate::replay::Replay;
@@ -195,9 +195,8 @@ impl ScriptState {
     }
 
     fn wake_deferred(&self) {
-        for waker in self.deferred.take() {
-            waker.wake();
-        }
+        // The host has put them there, also where the script's own coroutine takes them.
+        uncharged(|| self.deferred.take().into_iter().for_each(Waker::wake));
     }
 
     /// Whether this coroutine may run. All may where the script is to stop.

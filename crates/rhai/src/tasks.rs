@@ -162,9 +162,8 @@ impl Tasks {
         if let Some((_value, Some(failure))) = unwanted {
             script.warn(unjoined(id, &failure));
         }
-        for waker in woken {
-            waker.wake();
-        }
+        // Those who wait have left them, which the host pays for.
+        uncharged(|| woken.into_iter().for_each(Waker::wake));
     }
 
     /// The script has no handle to the task any more.
