@@ -69,6 +69,7 @@ mod ticker;
 mod unordered;
 mod vm;
 mod wait;
+mod wakers;
 mod wakeups;
 
 pub use admission::{FiberCounts, fiber_counts, max_live_fibers, set_max_live_fibers};

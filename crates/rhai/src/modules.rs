@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::future::poll_fn;
 use std::path::{Component, Path, PathBuf};
-use std::task::{Poll, Waker};
+use std::task::Poll;
 
 use rhai::{Dynamic, Engine, EvalAltResult, Module, ModuleResolver, Position, Scope, Shared};
 
@@ -13,6 +13,7 @@ use crate::coroutine::running;
 use crate::heap::uncharged;
 use crate::outside::{OutsideCall, end_run};
 use crate::wait::wait;
+use crate::wakers::Wakers;
 
 /// A larger file is no module: compiling is native work that cannot be preempted.
 const LARGEST: u64 = 64 * 1024;
@@ -41,7 +42,7 @@ pub(crate) struct Loaded {
     /// What each coroutine of the script is loading, the innermost last.
     loading: RefCell<Vec<(usize, PathBuf)>>,
     /// Coroutines that wait for another one's module.
-    waiting: RefCell<Vec<Waker>>,
+    waiting: RefCell<Wakers>,
 }
 
 impl Loaded {
@@ -65,7 +66,7 @@ impl Loaded {
         wait(poll_fn(|cx| match self.begin_now(coroutine, file) {
             Some(begun) => Poll::Ready(Some(begun)),
             None => {
-                self.waiting.borrow_mut().push(cx.waker().clone());
+                self.waiting.borrow_mut().add(cx.waker());
                 Poll::Pending
             }
         }))
@@ -121,7 +122,7 @@ impl Loaded {
         if let Some(module) = module {
             self.modules.borrow_mut().insert(file, module);
         }
-        uncharged(|| self.waiting.take().into_iter().for_each(Waker::wake));
+        self.waiting.take().wake();
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use rhai::Shared;
 use rhai::{
@@ -26,6 +26,7 @@ use crate::replay::Replay;
 use crate::state::ScriptState;
 use crate::stored_call::StoredCall;
 use crate::wait::within;
+use crate::wakers::Wakers;
 
 /// How many tasks of one script may run at once: each has a stack.
 const MAX_TASKS: usize = 1000;
@@ -71,7 +72,7 @@ struct TaskResult {
     joined: bool,
     /// Whether the script has let go of its handle.
     forgotten: bool,
-    waiting: Vec<Waker>,
+    waiting: Wakers,
 }
 
 /// A task as a future, for the script's fiber to drive.
@@ -162,8 +163,7 @@ impl Tasks {
         if let Some((_value, Some(failure))) = unwanted {
             script.warn(unjoined(id, &failure));
         }
-        // Those who wait have left them, which the host pays for.
-        uncharged(|| woken.into_iter().for_each(Waker::wake));
+        woken.wake();
     }
 
     /// The script has no handle to the task any more.
@@ -198,7 +198,7 @@ impl Tasks {
                 Poll::Ready(true)
             }
             Some(result) => {
-                result.waiting.push(cx.waker().clone());
+                result.waiting.add(cx.waker());
                 Poll::Pending
             }
         }
