@@ -449,6 +449,17 @@ fn what_is_in_doubt_is_not_offered_again() {
 }
 
 #[test]
+fn all_that_may_be_sent_again_is_offered_however_many_failures_are_told_of() {
+    assert_eq!(
+        value(
+            r#"let r = each(0..10_010, |i| throw `no`, #{ on_failure: "carry_on" });
+                 [r.failed, r.failures.len(), r.further_failures, r.to_resubmit.len(), r.to_resubmit[10_009]]"#
+        ),
+        "[10010, 10000, 10, 10010, 10009]"
+    );
+}
+
+#[test]
 fn limits_hold_within_each() {
     let endless = |limits| {
         run_within("each(|| 1, |i| thing(`t`))", 100, limits, answer)
