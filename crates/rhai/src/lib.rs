@@ -69,6 +69,7 @@ mod ticker;
 mod unordered;
 mod vm;
 mod wait;
+mod waits;
 mod wakers;
 mod wakeups;
 

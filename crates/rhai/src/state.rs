@@ -18,6 +18,7 @@ use crate::replay::Replay;
 use crate::run::Run;
 use crate::tasks::Tasks;
 use crate::ticker;
+use crate::waits::Waits;
 
 /// Further warnings of one script are not kept: it could make them without end.
 const MOST_WARNINGS: usize = 100;
@@ -53,6 +54,7 @@ pub(crate) struct ScriptState {
     pub(crate) tasks: Tasks,
     pub(crate) callbacks: Callbacks,
     pub(crate) modules: Loaded,
+    pub(crate) waits: Waits,
     /// Where the script stands in its journal, if it is a run that has one.
     pub(crate) replay: Option<Replay>,
     /// What takes the next request instead of the queue.
@@ -94,6 +96,7 @@ impl ScriptState {
             tasks: Tasks::default(),
             callbacks: Callbacks::default(),
             modules: Loaded::default(),
+            waits: Waits::default(),
             replay,
             collection: RefCell::default(),
             stop: Cell::new(None),
