@@ -224,7 +224,9 @@ fn is_host_here(host: Host<&str>) -> bool {
 /// A database's address may name its host in the query too, and that is the one which counts. A folder is one of sockets.
 fn is_database_here(address: &str) -> bool {
     let Ok(url) = Url::parse(address) else { return false };
-    let hosts = url.query_pairs().filter(|(name, _)| name == "host" || name == "hostaddr");
+    let hosts = url
+        .query_pairs()
+        .filter(|(name, _)| name == "host" || name == "hostaddr");
     let hosts: Vec<_> = hosts.map(|(_, host)| host).collect();
     let all_folders = hosts.iter().all(|host| host.starts_with('/'));
     all_folders && url.host().map_or(!hosts.is_empty(), is_host_here)

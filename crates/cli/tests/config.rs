@@ -136,7 +136,10 @@ fn a_file_that_is_found_may_name_a_store_on_this_machine() {
         ("postgres://localhost/test", "postgres://localhost/test"),
         ("postgres://shop@127.0.0.1:5432/test", "postgres://127.0.0.1:5432/test"),
         ("postgresql://[::1]/test", "postgresql://[::1]/test"),
-        ("postgres://localhost/test?host=/run/postgresql", "postgres://localhost/test"),
+        (
+            "postgres://localhost/test?host=/run/postgresql",
+            "postgres://localhost/test",
+        ),
         ("postgres:///test?host=/run/postgresql", "postgres:///test"),
     ] {
         let folder = Folder::new(&format!("[run]\nstore = \"{store}\"\n"));
@@ -151,7 +154,12 @@ fn what_needs_a_store_finds_it_in_the_file() {
     let output = folder.run(&["run", "--quiet", "--run-id", "a", "--store-pace", "90", "a.rhai"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let listed = folder.run(&["runs", "list", "--json", "--store", "sqlite:shop.db"]);
-    assert!(stdout(&listed).contains("\"a\""), "{}{}", stdout(&listed), stderr(&listed));
+    assert!(
+        stdout(&listed).contains("\"a\""),
+        "{}{}",
+        stdout(&listed),
+        stderr(&listed)
+    );
 }
 
 #[test]

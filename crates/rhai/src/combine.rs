@@ -223,7 +223,10 @@ fn await_any(ctx: &NativeCallContext, ids: &Dynamic, limit: Option<Duration>) ->
     if !in_time {
         return Err(out_of_time(limit));
     }
-    let failures = outcomes.iter().flatten().filter_map(|outcome| (**outcome).as_ref().err());
+    let failures = outcomes
+        .iter()
+        .flatten()
+        .filter_map(|outcome| (**outcome).as_ref().err());
     let errors: Vec<Map> = failures.map(failure_map).collect();
     if errors.is_empty() {
         return Err(invalid_argument("there is no request to wait for"));

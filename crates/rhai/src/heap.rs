@@ -340,7 +340,8 @@ mod tests {
             });
             assert!(!has_room_for(900), "the error is charged");
             error.map_err(free).expect_err("an error");
-            let _ = std::panic::catch_unwind(|| uncharged_unless_err(|| -> Result<(), ()> { panic!("the host fails") }));
+            let _ =
+                std::panic::catch_unwind(|| uncharged_unless_err(|| -> Result<(), ()> { panic!("the host fails") }));
             assert!(!has_room_for(1_001), "the script is charged again");
             uncharged_unless_err(|| Ok::<_, ()>(made())).expect("made")
         });

@@ -64,8 +64,9 @@ impl StripeCall<'_> {
         call_request(ctx, Self::request(make, ctx, host)?, whole_object)
     }
 
+    /// The request, which is the host's, and so is all that `make` gives: it is to copy what the script has. An error is the script's.
     // Parameters nest as deep as the bindings let them, which the host's stack is made for.
-    fn request(
+    pub(crate) fn request(
         make: impl FnOnce() -> Answer<Self>,
         ctx: &NativeCallContext,
         host: &StripeHost,

@@ -153,7 +153,8 @@ impl Walk {
             }
             Some(Fetch::InTurn(session)) => {
                 let session = session.clone();
-                let request = uncharged_unless_err(|| pages.next_request()).map_err(|error| self.error(&error.into()))?;
+                let request =
+                    uncharged_unless_err(|| pages.next_request()).map_err(|error| self.error(&error.into()))?;
                 let Some(request) = request else { return Ok(false) };
                 let body = call_for_text(&session, request).map_err(|error| self.with_cursor(error))?;
                 self.pages.accept(body.as_bytes())
