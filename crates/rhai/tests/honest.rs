@@ -7,10 +7,10 @@ use inflight_core::{
 };
 use inflight_rhai::{
     FiberEngine, InflightPackage, Limits, Locals, ModuleFolder, RunOptions, ScriptAllocator, ScriptErrorKind,
-    call_request, submit_request, uncharged, value_text,
+    call_request, register_async_fn, submit_request, uncharged, value_text,
 };
 use rhai::packages::Package;
-use rhai::{Dynamic, Engine, ImmutableString, NativeCallContext, Scope};
+use rhai::{Dynamic, Engine, EvalAltResult, ImmutableString, Map, NativeCallContext, Position, Scope};
 
 #[global_allocator]
 static ALLOCATOR: ScriptAllocator = ScriptAllocator::system();
@@ -63,6 +63,10 @@ const LOOPS: &[(&str, &str)] = &[
         "import",
         "for i in 0..3000 { try { import `LONG/bad` as m; } catch {} }",
     ),
+    (
+        "async functions",
+        "for i in 0..100 { answer(`x`); try { answer(``); } catch {} }",
+    ),
     ("print", "for i in 0..3000 { print(i); }"),
 ];
 
@@ -75,6 +79,20 @@ fn engine() -> FiberEngine {
     });
     engine.register_fn("submit", move |ctx: NativeCallContext, name: ImmutableString| {
         submit_request(&ctx, request(&name))
+    });
+    register_async_fn(&mut engine, "answer", |text: ImmutableString| async move {
+        tokio::task::yield_now().await;
+        let long = || Dynamic::from("x".repeat(10_000));
+        match text.as_str() {
+            "" => Err(Box::new(EvalAltResult::ErrorRuntime(long(), Position::NONE))),
+            name => {
+                let map = Map::from([
+                    (name.into(), vec![long()].into()),
+                    ("blob".into(), Dynamic::from_blob(vec![0; 10_000])),
+                ]);
+                Ok(Dynamic::from(map))
+            }
+        }
     });
     FiberEngine::new(engine)
 }
