@@ -127,7 +127,7 @@ pub(crate) struct RunArguments {
     pub(crate) store: Option<String>,
 
     /// Make the scripts a run of this name, which goes on where it was when it is started again: nothing is sent or printed twice
-    #[arg(long, value_name = "ID", requires = "store", value_parser = parse_run_id)]
+    #[arg(long, value_name = "ID", value_parser = parse_run_id)]
     pub(crate) run_id: Option<String>,
 
     /// Show neither progress nor the table, only the scripts' own output

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
@@ -195,7 +195,7 @@ impl Settings {
 fn needs_a_named_file(setting: &str, value: &str) -> Option<&'static str> {
     let what = match setting {
         "base-url" if !is_this_machine(value) => "send requests elsewhere",
-        "store" if !value.starts_with("sqlite:") && !is_this_machine(value) => "keep data elsewhere",
+        "store" if !value.starts_with("sqlite:") && !is_database_here(value) => "keep data elsewhere",
         "metrics" | "dashboard" | "listen" if value.parse::<SocketAddr>().is_ok_and(|at| !at.ip().is_loopback()) => {
             "open a port to others"
         }
@@ -209,13 +209,27 @@ fn needs_a_named_file(setting: &str, value: &str) -> Option<&'static str> {
 }
 
 fn is_this_machine(url: &str) -> bool {
-    let url = Url::parse(url).ok();
-    match url.as_ref().and_then(Url::host) {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
+    Url::parse(url).is_ok_and(|url| url.host().is_some_and(is_host_here))
+}
+
+fn is_host_here(host: Host<&str>) -> bool {
+    match host {
+        // For a database's scheme an address is a name too.
+        Host::Domain(name) => name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()),
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
     }
+}
+
+/// A database's address may name its host in the query too, and that is the one which counts. A folder is one of sockets.
+fn is_database_here(address: &str) -> bool {
+    let Ok(url) = Url::parse(address) else { return false };
+    let hosts = url
+        .query_pairs()
+        .filter(|(name, _)| name == "host" || name == "hostaddr");
+    let hosts: Vec<_> = hosts.map(|(_, host)| host).collect();
+    let all_folders = hosts.iter().all(|host| host.starts_with('/'));
+    all_folders && url.host().map_or(!hosts.is_empty(), is_host_here)
 }
 
 /// One setting as it is in effect.

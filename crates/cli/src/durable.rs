@@ -32,6 +32,24 @@ impl StoreError {
     }
 }
 
+/// What has a meaning with a store alone was given without one.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} needs --store, or `store` beside it in the settings' file")]
+pub(crate) struct NoStore(&'static str);
+
+/// Whether there is a store where it is needed. Not for the command line's definition to say: the store may come from the file.
+///
+/// # Errors
+/// Where there is none.
+pub(crate) fn check_store(arguments: &RunArguments) -> Result<(), NoStore> {
+    match arguments {
+        RunArguments { store: Some(_), .. } => Ok(()),
+        RunArguments { run_id: Some(_), .. } => Err(NoStore("--run-id")),
+        _ if arguments.sending.store_pace.is_some() => Err(NoStore("--store-pace")),
+        _ => Ok(()),
+    }
+}
+
 /// The store that the command line names, to send from.
 pub(crate) fn open(
     url: Option<&str>,

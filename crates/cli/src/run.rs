@@ -49,6 +49,7 @@ type Failure = Box<dyn std::error::Error>;
 
 /// Runs the scripts and gives the exit status. `line` is the command line that asks for it.
 pub(crate) fn run(arguments: &RunArguments, line: &[String]) -> Result<u8, Failure> {
+    durable::check_store(arguments)?;
     let target = Target::of(&arguments.sending, arguments.sim_latency)?;
     let store = durable::open(arguments.store.as_deref(), &arguments.sending, &target)?;
     let plan = Plan::new(

@@ -92,6 +92,19 @@ fn a_mistake_in_the_file_is_named_with_the_file() {
             "[run]\nstore = \"postgres://192.0.2.1/test\"\n",
             "may not keep data elsewhere",
         ),
+        (
+            "[run]\nstore = \"postgres://localhost/test?host=db.evil.example\"\n",
+            "may not keep data elsewhere",
+        ),
+        (
+            "[run]\nstore = \"postgres://localhost/test?%68ostaddr=192.0.2.1\"\n",
+            "may not keep data elsewhere",
+        ),
+        (
+            "[run]\nstore = \"postgres://localhost/test?host=/run/postgresql&host=db.evil.example\"\n",
+            "may not keep data elsewhere",
+        ),
+        ("[run]\nstore = \"postgres:///test\"\n", "may not keep data elsewhere"),
         ("[run]\nmetrics = \"0.0.0.0:9464\"\n", "may not open a port to others"),
         ("[sim]\nlisten = \"0.0.0.0:12111\"\n", "may not open a port to others"),
         ("[run]\njson = \"results.json\"\n", "may not overwrite files"),
@@ -114,6 +127,58 @@ fn a_mistake_in_the_file_is_named_with_the_file() {
     let output = Folder::new("").run(&["--config", "missing.toml", "run", "a.rhai"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("missing.toml"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_file_that_is_found_may_name_a_store_on_this_machine() {
+    for (store, shown) in [
+        ("sqlite:shop.db", "sqlite:shop.db"),
+        ("postgres://localhost/test", "postgres://localhost/test"),
+        ("postgres://shop@127.0.0.1:5432/test", "postgres://127.0.0.1:5432/test"),
+        ("postgresql://[::1]/test", "postgresql://[::1]/test"),
+        (
+            "postgres://localhost/test?host=/run/postgresql",
+            "postgres://localhost/test",
+        ),
+        ("postgres:///test?host=/run/postgresql", "postgres:///test"),
+    ] {
+        let folder = Folder::new(&format!("[run]\nstore = \"{store}\"\n"));
+        let expected = format!("store = \"{shown}\" # inflight.toml");
+        assert_eq!(folder.setting(&[], &[], "store ="), expected, "{store}");
+    }
+}
+
+#[test]
+fn what_needs_a_store_finds_it_in_the_file() {
+    let folder = Folder::new("[run]\nstore = \"sqlite:shop.db\"\n");
+    let output = folder.run(&["run", "--quiet", "--run-id", "a", "--store-pace", "90", "a.rhai"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let listed = folder.run(&["runs", "list", "--json", "--store", "sqlite:shop.db"]);
+    assert!(
+        stdout(&listed).contains("\"a\""),
+        "{}{}",
+        stdout(&listed),
+        stderr(&listed)
+    );
+}
+
+#[test]
+fn what_needs_a_store_is_refused_without_one() {
+    for (file, line, says) in [
+        ("", &["--run-id", "a"][..], "--run-id"),
+        ("", &["--store-pace", "90"], "--store-pace"),
+        ("[run]\nrun-id = \"a\"\n", &[], "--run-id"),
+        ("[run]\nstore-pace = 90\n", &[], "--store-pace"),
+    ] {
+        let output = Folder::new(file).run(&[&["run"], line, &["a.rhai"]].concat());
+        assert_eq!(output.status.code(), Some(2), "{file} {line:?}: {}", stderr(&output));
+        let error = stderr(&output);
+        assert!(
+            error.contains(says) && error.contains("needs --store"),
+            "{file} {line:?}: {error}"
+        );
+        assert_eq!(stdout(&output), "", "{file} {line:?}");
+    }
 }
 
 /// One that is found may say that they go to standard output.

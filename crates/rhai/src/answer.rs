@@ -40,7 +40,10 @@ impl Told {
     }
 
     pub(crate) fn into_value(self) -> Dynamic {
-        self.value
+        let Self { value, text } = self;
+        // The host's, and often the last that holds it.
+        uncharged(|| drop(text));
+        value
     }
 }
 
@@ -60,9 +63,10 @@ pub(crate) fn write_down(engine: &rhai::Engine, operation: &str, told: Answer<To
         Ok(bytes) => (bytes, told.map(Told::into_value)),
         Err(what) => {
             let message = format!("what `{operation}` gave cannot be written to the run's journal: {what}");
-            let error = script_error("not_replayable", &message);
-            let bytes = uncharged(|| encode(&Err(error))).unwrap_or_default();
-            (bytes, Err(script_error("not_replayable", &message)))
+            uncharged(|| drop(what));
+            let error = Err(script_error("not_replayable", &message));
+            let bytes = uncharged(|| encode(&error)).unwrap_or_default();
+            (bytes, error.map(Told::into_value))
         }
     }
 }

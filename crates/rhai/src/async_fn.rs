@@ -2,10 +2,17 @@
 
 use std::future::Future;
 
-use rhai::{Dynamic, Engine, EvalAltResult, FuncRegistration, Module, NativeCallContext};
+use rhai::{Array, Dynamic, Engine, EvalAltResult, FuncRegistration, ImmutableString, Map, Module, NativeCallContext};
 
+use crate::answer::Told;
+use crate::coroutine::running;
+use crate::heap::uncharged;
 use crate::outside::OutsideCall;
+use crate::package::Answer;
 use crate::wait::wait;
+
+/// How deeply what a function gives is copied text by text.
+const MAX_DEPTH: usize = 100;
 
 #[cfg(not(feature = "sync"))]
 mod bound {
@@ -49,8 +56,9 @@ macro_rules! async_fn {
                             let call = OutsideCall::new(&ctx, &name).waits();
                             $(let call = call.value_of(&$arg);)*
                             call.answer(|| {
-                                let given = wait(self($($arg),*))?.map_err(Into::into)?;
-                                Ok(Dynamic::from(given).into())
+                                let given = wait(self($($arg),*))?;
+                                let given = uncharged(|| given.map(Dynamic::from).map_err(Into::into));
+                                taken_over(given).map(Told::from)
                             })
                         }
                     },
@@ -67,6 +75,52 @@ async_fn!(A, B, C);
 async_fn!(A, B, C, D);
 async_fn!(A, B, C, D, G);
 async_fn!(A, B, C, D, G, H);
+
+/// What a future has given, as the script's own: what is allocated while a future is polled is not charged, and what the script lets
+/// go of would be its credit.
+// Apart: what it needs of the stack, every script would hold while it waits.
+#[inline(never)]
+fn taken_over(given: Answer<Dynamic>) -> Answer<Dynamic> {
+    if running().is_none() {
+        return given;
+    }
+    match given {
+        Ok(value) => {
+            let own = copied(&value, 0);
+            uncharged(|| drop(value));
+            Ok(own)
+        }
+        Err(error) => match &*error {
+            EvalAltResult::ErrorRuntime(value, position) => {
+                let own = EvalAltResult::ErrorRuntime(copied(value, 0), *position);
+                uncharged(|| drop(error));
+                Err(Box::new(own))
+            }
+            _ => Err(error),
+        },
+    }
+}
+
+/// A copy that shares no text with the value. Below what a host's values nest to, as Rhai copies: that takes less of the stack.
+fn copied(value: &Dynamic, depth: usize) -> Dynamic {
+    if depth < MAX_DEPTH && !value.is_shared() {
+        if let Some(text) = value.read_lock::<ImmutableString>() {
+            return text.as_str().into();
+        }
+        if let Some(array) = value.read_lock::<Array>() {
+            return array
+                .iter()
+                .map(|item| copied(item, depth + 1))
+                .collect::<Array>()
+                .into();
+        }
+        if let Some(map) = value.read_lock::<Map>() {
+            let items = map.iter().map(|(name, item)| (name.clone(), copied(item, depth + 1)));
+            return items.collect::<Map>().into();
+        }
+    }
+    value.clone()
+}
 
 /// Registers an asynchronous Rust function as a script function: the script that calls it is suspended until the future is
 /// ready, and only that script.

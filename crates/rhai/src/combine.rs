@@ -14,7 +14,7 @@ use rhai::{Array, Dynamic, EvalAltResult, INT, ImmutableString, Map, Module, Nat
 use crate::answer::Told;
 use crate::argument::{invalid_argument, text_argument, wrong_type};
 use crate::error::{error_map, error_text, failure_map, thrown};
-use crate::heap::uncharged;
+use crate::heap::{uncharged, uncharged_unless_err};
 use crate::object::result_value;
 use crate::outside::OutsideCall;
 use crate::package::{Answer, duration, function, known, locals_of, look_again, ran_out, unknown};
@@ -103,8 +103,8 @@ impl Together {
             Ok(Numbered(index, session.wait_async(request).ok_or_else(unknown)?))
         });
         Ok(Self {
-            // Freed by polls, which are the host's, and with this.
-            endings: uncharged(|| endings.collect::<Answer<FuturesUnordered<_>>>())?,
+            // Freed by polls, which are the host's, and with this. What it fails with is the script's.
+            endings: uncharged_unless_err(|| endings.collect::<Answer<FuturesUnordered<_>>>())?,
             names,
         })
     }
@@ -205,38 +205,40 @@ fn ended_map(ended: Answer<Dynamic>) -> Dynamic {
 /// The result of the first to succeed. Where all fail, that is an error with all of theirs in the field `errors`.
 fn await_any(ctx: &NativeCallContext, ids: &Dynamic, limit: Option<Duration>) -> Answer<Dynamic> {
     let mut together = Together::of(ctx, ids)?;
-    let mut errors: Vec<(usize, Map)> = Vec::new();
+    // Polls are the host's: the maps of the failures, which are the script's, are made after them.
+    let mut outcomes: Vec<Option<Arc<Outcome>>> = vec![None; together.names.len()];
     let mut first = None;
-    let in_time = together.gather(limit, |index, outcome| match &**outcome {
-        Ok(_) => {
-            first = Some((index, Arc::clone(outcome)));
-            true
+    let in_time = together.gather(limit, |index, outcome| {
+        outcomes[index] = Some(Arc::clone(outcome));
+        if outcome.is_ok() {
+            first = Some(index);
         }
-        Err(failure) => {
-            errors.push((index, failure_map(failure)));
-            false
-        }
+        outcome.is_ok()
     })?;
-    if let Some((index, outcome)) = first
-        && let Ok(success) = &*outcome
+    if let Some(index) = first
+        && let Some(Ok(success)) = outcomes[index].as_deref()
     {
         return Ok(together.take_names().one(index, result_value(success)?));
     }
     if !in_time {
         return Err(out_of_time(limit));
     }
+    let failures = outcomes
+        .iter()
+        .flatten()
+        .filter_map(|outcome| (**outcome).as_ref().err());
+    let errors: Vec<Map> = failures.map(failure_map).collect();
     if errors.is_empty() {
         return Err(invalid_argument("there is no request to wait for"));
     }
-    errors.sort_by_key(|(index, _)| *index);
-    let texts: Vec<String> = errors.iter().filter_map(|(_, error)| error_text(error)).collect();
+    let texts: Vec<String> = errors.iter().filter_map(error_text).collect();
     let mut error = error_map(
         "all_failed",
         &format!("every request failed: {}", texts.join("; ")),
         Effect::None,
         false,
     );
-    let values = errors.into_iter().map(|(_, error)| Dynamic::from(error)).collect();
+    let values = errors.into_iter().map(Dynamic::from).collect();
     error.insert("errors".into(), together.take_names().all(values));
     Err(thrown(error))
 }

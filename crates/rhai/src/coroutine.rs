@@ -33,7 +33,7 @@ const POOLED_STACKS: usize = 20_000;
 const KEPT_STACK: usize = 32 * 1024;
 
 /// What a coroutine does for its script.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Role {
     /// Runs the script, and its callbacks.
     Main,

@@ -343,13 +343,14 @@ impl Each<'_, '_> {
             id,
             mut error,
         } = failed;
-        if self.failures.len() >= DEFAULT_KEPT_FAILURES {
-            self.further += 1;
-            return;
-        }
+        // All of them, however many failures are told of: what is not here is not sent again.
         let effect = error.get("effect").map(ToString::to_string);
         if effect.as_deref() == Some(Effect::None.as_str()) {
             self.to_resubmit.push(item.clone());
+        }
+        if self.failures.len() >= DEFAULT_KEPT_FAILURES {
+            self.further += 1;
+            return;
         }
         error.insert("index".into(), number(index));
         error.insert("item".into(), item);

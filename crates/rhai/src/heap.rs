@@ -183,6 +183,25 @@ pub fn uncharged<R>(body: impl FnOnce() -> R) -> R {
     body()
 }
 
+/// As [`uncharged`], for what may fail: an error is the script's, which catches it and lets go of it.
+pub fn uncharged_unless_err<R, E>(body: impl FnOnce() -> Result<R, E>) -> Result<R, E> {
+    /// Puts the script's meter back, on every path.
+    struct Aside(Before);
+    impl Drop for Aside {
+        fn drop(&mut self) {
+            leave(&self.0);
+        }
+    }
+    let aside = Aside(enter(HeapState::with_limit(None)));
+    let result = body();
+    let held = METER.with(|meter| meter.used.get());
+    drop(aside);
+    if result.is_err() {
+        charge(|| held);
+    }
+    result
+}
+
 /// A value of the host's in a script's hands: what it holds is not charged, however it goes. Boxed, so that it takes little of the
 /// script's stack.
 #[derive(Debug)]
@@ -305,6 +324,29 @@ mod tests {
         assert_eq!(after.used, 0, "freed what was not charged, and the other way round");
         hosted.push(3);
         assert_eq!(hosted.into_inner(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn what_fails_leaves_the_script_its_error() {
+        let layout = Layout::from_size_align(100, 8).expect("a layout");
+        // SAFETY: as above.
+        let made = || unsafe { ALLOCATOR.alloc(layout) };
+        // SAFETY: as above.
+        let free = |pointer| unsafe { ALLOCATOR.dealloc(pointer, layout) };
+        let (kept, after) = metered(1_000, || {
+            let error = uncharged_unless_err(|| {
+                free(made());
+                Err::<(), _>(made())
+            });
+            assert!(!has_room_for(900), "the error is charged");
+            error.map_err(free).expect_err("an error");
+            let _ =
+                std::panic::catch_unwind(|| uncharged_unless_err(|| -> Result<(), ()> { panic!("the host fails") }));
+            assert!(!has_room_for(1_001), "the script is charged again");
+            uncharged_unless_err(|| Ok::<_, ()>(made())).expect("made")
+        });
+        assert_eq!(after.used, 0);
+        free(kept);
     }
 
     #[test]

@@ -69,6 +69,8 @@ mod ticker;
 mod unordered;
 mod vm;
 mod wait;
+mod waits;
+mod wakers;
 mod wakeups;
 
 pub use admission::{FiberCounts, fiber_counts, max_live_fibers, set_max_live_fibers};
@@ -85,7 +87,7 @@ pub use error::{
 pub use fiber::{
     DEFAULT_HEAP_BYTES, DEFAULT_STACK_BYTES, Fiber, Limits, STACK_BYTES_PER_HEAP_BYTE, current_deadline, current_locals,
 };
-pub use heap::{ScriptAllocator, uncharged};
+pub use heap::{ScriptAllocator, uncharged, uncharged_unless_err};
 pub use locals::{Locals, Output};
 pub use modules::{ConfinedModules, ModuleFolder};
 pub use object::from_json;

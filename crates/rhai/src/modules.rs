@@ -5,13 +5,16 @@ use std::collections::HashMap;
 use std::fs;
 use std::future::poll_fn;
 use std::path::{Component, Path, PathBuf};
-use std::task::{Poll, Waker};
+use std::task::Poll;
 
 use rhai::{Dynamic, Engine, EvalAltResult, Module, ModuleResolver, Position, Scope, Shared};
 
-use crate::coroutine::running;
+use crate::coroutine::{Context, Role, running};
+use crate::heap::uncharged;
 use crate::outside::{OutsideCall, end_run};
 use crate::wait::wait;
+use crate::waits::Awaited;
+use crate::wakers::Wakers;
 
 /// A larger file is no module: compiling is native work that cannot be preempted.
 const LARGEST: u64 = 64 * 1024;
@@ -37,10 +40,10 @@ pub struct ConfinedModules;
 #[derive(Default)]
 pub(crate) struct Loaded {
     modules: RefCell<HashMap<PathBuf, Shared<Module>>>,
-    /// What each coroutine of the script is loading, the innermost last.
-    loading: RefCell<Vec<(usize, PathBuf)>>,
+    /// What the coroutines of the script are loading, each by one of them.
+    loading: RefCell<Vec<(Role, PathBuf)>>,
     /// Coroutines that wait for another one's module.
-    waiting: RefCell<Vec<Waker>>,
+    waiting: RefCell<Wakers>,
 }
 
 impl Loaded {
@@ -54,24 +57,34 @@ impl Loaded {
 }
 
 impl Loaded {
-    /// Begins to load a module, or gives it, as soon as no other coroutine is loading it. `None` where this one is doing so
-    /// already: the module imports itself.
-    fn begin(&self, coroutine: usize, file: &Path) -> Result<Option<Begun>, Box<EvalAltResult>> {
-        let own = |loading: &[(usize, PathBuf)]| loading.iter().any(|(of, path)| *of == coroutine && path == file);
-        if own(&self.loading.borrow()) {
+    /// Who is loading the module in this file.
+    pub(crate) fn loader(&self, file: &Path) -> Option<Role> {
+        let loading = self.loading.borrow();
+        loading.iter().find(|(_, path)| path == file).map(|(loader, _)| *loader)
+    }
+
+    /// Begins to load a module, or gives it, as soon as no other coroutine is loading it. `None` where that would never be: the module
+    /// imports itself.
+    fn begin(&self, context: &Context, file: &Path) -> Result<Option<Begun>, Box<EvalAltResult>> {
+        if let Some(begun) = self.begin_now(context.role, file) {
+            return Ok(Some(begun));
+        }
+        let waits = &context.script.waits;
+        let imports_itself = |loader| waits.lead(loader, context.role, self);
+        if self.loader(file).is_some_and(imports_itself) {
             return Ok(None);
         }
-        wait(poll_fn(|cx| match self.begin_now(coroutine, file) {
+        wait(poll_fn(|cx| match self.begin_now(context.role, file) {
             Some(begun) => Poll::Ready(Some(begun)),
             None => {
-                self.waiting.borrow_mut().push(cx.waker().clone());
+                self.waiting.borrow_mut().add(cx.waker());
                 Poll::Pending
             }
         }))
     }
 
-    /// `None` where another coroutine is loading the module.
-    fn begin_now(&self, coroutine: usize, file: &Path) -> Option<Begun> {
+    /// `None` where the module is being loaded.
+    fn begin_now(&self, who: Role, file: &Path) -> Option<Begun> {
         if let Some(module) = self.modules.borrow().get(file) {
             return Some(Begun::Loaded(module.clone()));
         }
@@ -79,7 +92,8 @@ impl Loaded {
         if loading.iter().any(|(_, path)| path == file) {
             return None;
         }
-        loading.push((coroutine, file.to_owned()));
+        // Also asked where one waits, which is the host's to pay.
+        uncharged(|| loading.push((who, file.to_owned())));
         Some(Begun::Loading)
     }
 
@@ -87,21 +101,25 @@ impl Loaded {
     /// loading is waited for.
     fn begin_in_turn(
         &self,
-        coroutine: usize,
+        context: &Context,
         file: &Path,
         path: &str,
         position: Position,
     ) -> Result<Option<Begun>, Box<EvalAltResult>> {
         let mut begun = None;
-        let turn = OutsideCall::at(position, "import").text(path).waits().answered(|| {
-            begun = self.begin(coroutine, file)?;
-            Ok(Dynamic::from(begun.is_some()).into())
+        let call = OutsideCall::at(position, "import").text(path).waits();
+        let awaited = Awaited::Module(file.to_owned());
+        let turn = context.script.waits.during(context.role, awaited, || {
+            call.answered(|| {
+                begun = self.begin(context, file)?;
+                Ok(Dynamic::from(begun.is_some()).into())
+            })
         });
         let went_on = turn.answer?.as_bool().unwrap_or(false);
         if turn.replayed.is_none() || !went_on {
             return Ok(begun);
         }
-        match self.begin_now(coroutine, file) {
+        match self.begin_now(context.role, file) {
             Some(begun) => Ok(Some(begun)),
             None => Err(end_run(
                 "the modules are not loaded in the order of the first run",
@@ -111,16 +129,12 @@ impl Loaded {
     }
 
     /// The module is loaded, or has failed to.
-    fn end(&self, coroutine: usize, file: PathBuf, module: Option<Shared<Module>>) {
-        self.loading
-            .borrow_mut()
-            .retain(|(of, path)| !(*of == coroutine && *path == file));
+    fn end(&self, file: PathBuf, module: Option<Shared<Module>>) {
+        uncharged(|| self.loading.borrow_mut().retain(|(_, path)| *path != file));
         if let Some(module) = module {
             self.modules.borrow_mut().insert(file, module);
         }
-        for waker in self.waiting.take() {
-            waker.wake();
-        }
+        self.waiting.take().wake();
     }
 }
 
@@ -149,13 +163,13 @@ impl ModuleResolver for ConfinedModules {
             .ok_or_else(|| failed("this script has no folder to import modules from".into()))?;
         let file = confined(&folder.0, path).map_err(failed)?;
         let loaded = &context.script.modules;
-        match loaded.begin_in_turn(context.id(), &file, path, position)? {
+        match loaded.begin_in_turn(&context, &file, path, position)? {
             Some(Begun::Loaded(module)) => return Ok(module),
             Some(Begun::Loading) => {}
             None => return Err(failed(format!("the module `{path}` imports itself"))),
         }
         let module = load(engine, &file, path, position);
-        loaded.end(context.id(), file, module.as_ref().ok().cloned());
+        loaded.end(file, module.as_ref().ok().cloned());
         module
     }
 }

@@ -5,6 +5,7 @@ use rhai::{Dynamic, EvalAltResult, ImmutableString, Map};
 
 use crate::answer::Told;
 use crate::error::{error_map, thrown};
+use crate::heap::uncharged;
 
 /// What `get_result` gives: the object's id, or the whole answer where it is not about one object (a list).
 pub(crate) fn result_value(success: &Success) -> Result<Dynamic, Box<EvalAltResult>> {
@@ -31,7 +32,7 @@ pub(crate) fn object_told(success: &Success) -> Result<Told, Box<EvalAltResult>>
         return Ok(Dynamic::UNIT.into());
     }
     match serde_json::from_slice::<Dynamic>(body) {
-        Ok(value) => Ok(Told::json(value, body.clone())),
+        Ok(value) => Ok(Told::json(value, uncharged(|| body.clone()))),
         Err(error) => match std::str::from_utf8(body) {
             Ok(text) if !text.trim_start().starts_with(['{', '[']) => {
                 Ok(Dynamic::from(ImmutableString::from(text)).into())

@@ -10,6 +10,7 @@ use rhai::{Dynamic, EvalAltResult, FuncRegistration, INT, ImmutableString, Modul
 use crate::answer::Told;
 use crate::error::{result_error, script_error};
 use crate::fiber::{current_deadline, current_locals};
+use crate::heap::uncharged;
 use crate::locals::Locals;
 use crate::object::{object_told, response_value, result_told};
 use crate::outside::{OutsideCall, is_run};
@@ -139,7 +140,9 @@ fn register_questions(module: &mut Module) {
         |ctx: NativeCallContext, id: ImmutableString| -> Answer<Dynamic> {
             OutsideCall::new(&ctx, "cancel").text(&id).answer(|| {
                 let (session, id) = known(&ctx, &id)?;
-                session.cancel(id).map(Told::from).ok_or_else(unknown)
+                // Its ending is the session's, and whoever waits for it is woken.
+                let cancelled = uncharged(|| session.cancel(id));
+                cancelled.map(Told::from).ok_or_else(unknown)
             })
         },
     );

@@ -11,13 +11,14 @@ use rhai::{Engine, Position};
 use crate::callbacks::Callbacks;
 use crate::collect::Collection;
 use crate::error::ScriptError;
-use crate::heap::HeapState;
+use crate::heap::{HeapState, uncharged};
 use crate::locals::Locals;
 use crate::modules::Loaded;
 use crate::replay::Replay;
 use crate::run::Run;
 use crate::tasks::Tasks;
 use crate::ticker;
+use crate::waits::Waits;
 
 /// Further warnings of one script are not kept: it could make them without end.
 const MOST_WARNINGS: usize = 100;
@@ -53,6 +54,7 @@ pub(crate) struct ScriptState {
     pub(crate) tasks: Tasks,
     pub(crate) callbacks: Callbacks,
     pub(crate) modules: Loaded,
+    pub(crate) waits: Waits,
     /// Where the script stands in its journal, if it is a run that has one.
     pub(crate) replay: Option<Replay>,
     /// What takes the next request instead of the queue.
@@ -94,6 +96,7 @@ impl ScriptState {
             tasks: Tasks::default(),
             callbacks: Callbacks::default(),
             modules: Loaded::default(),
+            waits: Waits::default(),
             replay,
             collection: RefCell::default(),
             stop: Cell::new(None),
@@ -195,9 +198,8 @@ impl ScriptState {
     }
 
     fn wake_deferred(&self) {
-        for waker in self.deferred.take() {
-            waker.wake();
-        }
+        // The host has put them there, also where the script's own coroutine takes them.
+        uncharged(|| self.deferred.take().into_iter().for_each(Waker::wake));
     }
 
     /// Whether this coroutine may run. All may where the script is to stop.

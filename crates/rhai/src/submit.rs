@@ -65,9 +65,10 @@ fn submit_when_room(session: &Session, request: Hosted<Request>) -> Answer<Resul
 // Apart: what it needs of the stack, the many that need not wait for room would hold too.
 #[inline(never)]
 fn submit_later(session: &Session, request: Hosted<Request>) -> Answer<Result<RequestId, SubmitErrorKind>> {
-    let submitted = wait(uncharged(|| {
-        Box::pin(numbered(session.submit_when_room(request.into_inner())))
-    }))?;
+    let mut submission = uncharged(|| Box::pin(numbered(session.submit_when_room(request.into_inner()))));
+    let submitted = wait(submission.as_mut());
+    uncharged(|| drop(submission));
+    let submitted = submitted?;
     Ok(uncharged(|| submitted.map_err(|refused| refused.kind())))
 }
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use rhai::Shared;
 use rhai::{
@@ -26,6 +26,8 @@ use crate::replay::Replay;
 use crate::state::ScriptState;
 use crate::stored_call::StoredCall;
 use crate::wait::within;
+use crate::waits::Awaited;
+use crate::wakers::Wakers;
 
 /// How many tasks of one script may run at once: each has a stack.
 const MAX_TASKS: usize = 1000;
@@ -57,8 +59,6 @@ pub(crate) struct Tasks {
     running: Cell<usize>,
     /// Tasks that were started and have not run yet.
     new: RefCell<Vec<RunningTask>>,
-    /// Which task waits for which other one without a time limit.
-    joins: RefCell<HashMap<u64, u64>>,
     results: RefCell<HashMap<u64, TaskResult>>,
 }
 
@@ -71,7 +71,7 @@ struct TaskResult {
     joined: bool,
     /// Whether the script has let go of its handle.
     forgotten: bool,
-    waiting: Vec<Waker>,
+    waiting: Wakers,
 }
 
 /// A task as a future, for the script's fiber to drive.
@@ -162,9 +162,7 @@ impl Tasks {
         if let Some((_value, Some(failure))) = unwanted {
             script.warn(unjoined(id, &failure));
         }
-        for waker in woken {
-            waker.wake();
-        }
+        woken.wake();
     }
 
     /// The script has no handle to the task any more.
@@ -199,7 +197,7 @@ impl Tasks {
                 Poll::Ready(true)
             }
             Some(result) => {
-                result.waiting.push(cx.waker().clone());
+                result.waiting.add(cx.waker());
                 Poll::Pending
             }
         }
@@ -210,20 +208,6 @@ impl Tasks {
         if let Some(result) = self.results.borrow_mut().get_mut(&id) {
             result.joined = true;
         }
-    }
-
-    /// Whether `task` waits, itself or through those it waits for, for `joiner`: then the two would wait for ever.
-    fn waits_for(&self, task: u64, joiner: u64) -> bool {
-        let joins = self.joins.borrow();
-        let mut at = task;
-        // No circle is ever closed, so the walk ends.
-        while at != joiner {
-            match joins.get(&at) {
-                Some(next) => at = *next,
-                None => return false,
-            }
-        }
-        true
     }
 
     /// What the task gave, when it has ended.
@@ -372,36 +356,26 @@ fn join(ctx: &NativeCallContext, task: &Task, seconds: Option<f64>) -> Answer<Dy
     let limit = seconds.map(|seconds| duration(seconds, "the timeout")).transpose()?;
     let context = running().ok_or_else(|| script_error("no_fiber", "this task belongs to no script that runs here"))?;
     let script = &context.script;
-    let joiner = match context.role {
-        Role::Task(joiner) => Some(joiner),
-        Role::Main | Role::Closing => None,
-    };
-    if let Some(joiner) = joiner
-        && script.tasks.waits_for(id, joiner)
-    {
+    if script.waits.lead(Role::Task(id), context.role, &script.modules) {
         return Err(script_error(
             "deadlock",
             "the task that is to be joined waits for the one that joins it: neither would ever end",
         ));
     }
-    let unlimited = joiner.filter(|_| limit.is_none());
-    if let Some(joiner) = unlimited {
-        uncharged(|| script.tasks.joins.borrow_mut().insert(joiner, id));
-    }
-    let joined = OutsideCall::new(ctx, "join")
-        .number(id)
-        .limit(limit)
-        .waits()
-        .answered(|| match within(limit, poll_fn(|cx| script.tasks.poll_ended(id, cx)))? {
+    let call = OutsideCall::new(ctx, "join").number(id).limit(limit).waits();
+    let wait = || {
+        call.answered(|| match within(limit, poll_fn(|cx| script.tasks.poll_ended(id, cx)))? {
             Some(_) => Ok(Dynamic::UNIT.into()),
             None => Err(script_error(
                 "wait_timeout",
                 "the task has not ended in that time; it goes on, and can be joined again",
             )),
-        });
-    if let Some(joiner) = unlimited {
-        script.tasks.joins.borrow_mut().remove(&joiner);
-    }
+        })
+    };
+    let joined = match limit {
+        None => script.waits.during(context.role, Awaited::Task(id), wait),
+        Some(_) => wait(),
+    };
     joined.answer.map(|_| ())?;
     if joined.replayed.is_some() {
         script.tasks.note_joined(id);

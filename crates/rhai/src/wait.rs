@@ -22,6 +22,9 @@ thread_local! {
 /// In a fiber the script is suspended and its thread goes on with others. On a plain thread the thread is parked. On a thread
 /// that drives a tokio runtime, parking would stop the runtime and with it what is waited for: that is an error.
 ///
+/// What is allocated while the future is polled is not charged to the script, nor is what it gives: make the script's value of that after
+/// the wait, and let go of the rest [`uncharged`](crate::uncharged()), or it is a credit with which the script can hold more than it may.
+///
 /// # Errors
 /// Where the script is to stop (cancelled, out of time): give the error on, a script cannot catch it. And on a tokio thread
 /// outside a fiber, as said; while a batch takes a request; and in a [`Run`](crate::Run), except from within

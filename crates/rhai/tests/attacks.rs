@@ -191,6 +191,11 @@ const ATTACKS: &[(&str, &str, &str)] = &[
     ("return_closure", "DEEP_CLOSURE v", ""),
     ("throw_closure", "DEEP_CLOSURE throw v", "Fn"),
     ("recursion", "fn f(x) { f(x + 1) + 1 } f(0)", "which is the limit"),
+    (
+        "recursion_caught",
+        "fn f(x) { f(x + 1) + 1 } try { f(0) } catch { 1 }",
+        "which is the limit",
+    ),
     ("recursion_in_map", "fn f(x) { [x].map(|y| f(y + 1)) } f(0)", "limit"),
     (
         "recursion_in_sort",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use inflight_core::testing::{ManualTransport, Sent};
 use inflight_core::{Effect, Failure, FailureKind, Method, Registry, Request, Session, SessionLimits};
-use inflight_rhai::{FiberEngine, InflightPackage, Limits, Locals, RunOptions, ScriptAllocator};
+use inflight_rhai::{FiberEngine, InflightPackage, Limits, Locals, ModuleFolder, RunOptions, ScriptAllocator};
 use rhai::packages::Package;
 use rhai::{Dynamic, Engine, EvalAltResult, ImmutableString, NativeCallContext};
 
@@ -81,6 +81,14 @@ fn run_within(script: &str, limit: usize, limits: Limits, answer: impl Fn(Sent))
     let locals = Locals::for_session(session).with_output(Arc::new(move |line: &str| {
         output.lock().unwrap().push(line.to_owned());
     }));
+    let folder = tempfile::tempdir().unwrap();
+    for (name, module) in [
+        ("things.rhai", "fn named(n) { thing(`t${n}`) }"),
+        ("waits.rhai", "sleep(1);"),
+    ] {
+        std::fs::write(folder.path().join(name), module).unwrap();
+    }
+    locals.set(ModuleFolder::new(folder.path()));
     let engine = engine();
     let compiled = engine
         .compile(script)
@@ -445,6 +453,27 @@ fn what_is_in_doubt_is_not_offered_again() {
                  [r.failures.map(|f| f.effect), r.to_resubmit]"#
         ),
         r#"[["unknown", "none"], ["bad"]]"#
+    );
+}
+
+#[test]
+fn what_makes_a_request_may_import() {
+    let each = "each(0..2, |i| { import `things` as t; t::named(i) }).completed";
+    assert_eq!(value(&format!("import `things` as t; {each}")), "2");
+    // Loaded there, too, unless that waits.
+    assert_eq!(value(each), "2");
+    let error = error("each(0..2, |i| { import `waits` as w; thing(`t`) })");
+    assert!(error.contains("nothing can be waited for"), "{error}");
+}
+
+#[test]
+fn all_that_may_be_sent_again_is_offered_however_many_failures_are_told_of() {
+    assert_eq!(
+        value(
+            r#"let r = each(0..10_010, |i| throw `no`, #{ on_failure: "carry_on" });
+                 [r.failed, r.failures.len(), r.further_failures, r.to_resubmit.len(), r.to_resubmit[10_009]]"#
+        ),
+        "[10010, 10000, 10, 10010, 10009]"
     );
 }
 

@@ -419,6 +419,42 @@ fn modules_lie_in_the_scripts_own_folder() {
     }
 }
 
+#[test]
+fn modules_that_wait_for_one_another_are_told() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let setup = Setup::new();
+    let write = |name: &str, text: &str| fs::write(setup.folder.path().join(name), text).unwrap();
+    write("a.rhai", "sleep(10); import `b` as b;");
+    write("b.rhai", "sleep(10); import `a` as a;");
+    write("joins.rhai", "join(start(|| { import `joins` as j; }));");
+    // The task waits for the module before the module would wait for the task.
+    write(
+        "late.rhai",
+        "let t = start(|| { import `late` as l; }); sleep(1); try { join(t) } catch (error) { print(error.kind); }",
+    );
+    let run = |script: &str| {
+        let ended = async { tokio::time::timeout(Duration::from_secs(60), setup.fiber(script)).await };
+        let ended = runtime.block_on(ended).unwrap_or_else(|_| panic!("{script} hangs"));
+        ended.map_err(|error| error.to_string())
+    };
+    for (script, module) in [
+        (
+            "let t = start(|| { import `a` as a; }); let u = start(|| { import `b` as b; }); join(t); join(u);",
+            "a",
+        ),
+        ("import `joins` as j;", "joins"),
+    ] {
+        let error = run(script).unwrap_err();
+        let expected = format!("the module `{module}` imports itself");
+        assert!(error.contains(&expected), "{script}: {error}");
+    }
+    assert_eq!(run("import `late` as l; 1").as_deref(), Ok("1"));
+    assert_eq!(setup.lines(), ["deadlock"]);
+}
+
 /// An engine without requests, on a runtime with real time: for what depends on time slices.
 fn runs(script: &str, limits: Limits) -> (Result<String, ScriptErrorKind>, Vec<String>) {
     let runtime = tokio::runtime::Builder::new_current_thread()

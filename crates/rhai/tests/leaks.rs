@@ -1,10 +1,12 @@
-//! Nothing leaks: fibers that are started and dropped, at every stage of their lives, leave no memory behind.
+//! Nothing leaks: fibers that are started and dropped, at every stage of their lives, leave no memory behind, and those that live for
+//! long do not grow.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicIsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use inflight_rhai::{Fiber, FiberEngine, InflightPackage};
+use inflight_rhai::{Fiber, FiberEngine, InflightPackage, Locals, ModuleFolder, RunOptions};
 use rhai::Engine;
 use rhai::packages::Package;
 
@@ -31,6 +33,9 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+/// What one test holds, another one would see.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// Pages that this process has in memory; 0 where the operating system does not say.
 fn resident_pages() -> usize {
     std::fs::read_to_string("/proc/self/statm")
@@ -41,6 +46,7 @@ fn resident_pages() -> usize {
 
 #[test]
 fn a_hundred_thousand_fibers_leave_nothing_behind() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut engine = Engine::new();
     InflightPackage::new().register_into_engine(&mut engine);
     let engine = FiberEngine::new(engine);
@@ -79,4 +85,34 @@ fn a_hundred_thousand_fibers_leave_nothing_behind() {
         resident_after < resident + 2_000,
         "{resident} pages grew to {resident_after}"
     );
+}
+
+/// A main coroutine that waits for a task or for a module is polled whenever any other of the script's coroutines is woken.
+#[test]
+fn who_waits_for_long_is_noted_once() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut engine = Engine::new();
+    InflightPackage::new().register_into_engine(&mut engine);
+    engine.register_fn("held", || HELD.load(Ordering::Relaxed) as i64);
+    let engine = FiberEngine::new(engine);
+    let folder = tempfile::tempdir().unwrap();
+    // Once around before, so that all tables have grown.
+    let busy = "for i in 0..100 { join(start(|| 0)); } let before = held(); for i in 0..20000 { join(start(|| 0)); }";
+    let module = format!("{busy} export const GREW = held() - before;");
+    std::fs::write(folder.path().join("busy.rhai"), module).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    for script in [
+        format!("join(start(|| {{ {busy} held() - before }}))"),
+        "let t = start(|| { import `busy` as b; b::GREW }); sleep(1); import `busy` as b; b::GREW".to_owned(),
+    ] {
+        let locals = Locals::new();
+        locals.set(ModuleFolder::new(folder.path()));
+        let script = engine.compile(&script).unwrap();
+        let grew: i64 = runtime.block_on(script.run(RunOptions::new(locals))).unwrap();
+        // A waker takes 16 bytes.
+        assert!(grew < 100_000, "{grew} bytes");
+    }
 }

@@ -2,7 +2,8 @@
 
 use inflight_core::{Priority, Request};
 use inflight_rhai::{
-    Locals, batch_priority, call_request, invalid_argument, locals_of, on_hosts_stack, submit_request, uncharged,
+    Locals, batch_priority, call_request, invalid_argument, locals_of, on_hosts_stack, submit_request,
+    uncharged_unless_err,
 };
 use inflight_stripe::{Method, Operation, Params, RequestOptions, raw};
 use rhai::{Dynamic, ImmutableString, NativeCallContext};
@@ -63,14 +64,15 @@ impl StripeCall<'_> {
         call_request(ctx, Self::request(make, ctx, host)?, whole_object)
     }
 
+    /// The request, which is the host's, and so is all that `make` gives: it is to copy what the script has. An error is the script's.
     // Parameters nest as deep as the bindings let them, which the host's stack is made for.
-    fn request(
+    pub(crate) fn request(
         make: impl FnOnce() -> Answer<Self>,
         ctx: &NativeCallContext,
         host: &StripeHost,
     ) -> Answer<Box<Request>> {
         let (locals, priority) = (locals_of(ctx)?, batch_priority());
-        uncharged(|| on_hosts_stack(|| make()?.request_for(&locals, host, priority).map(Box::new)))
+        uncharged_unless_err(|| on_hosts_stack(|| make()?.request_for(&locals, host, priority).map(Box::new)))
     }
 
     fn request_for(self, locals: &Locals, host: &StripeHost, batch: Option<Priority>) -> Answer<Request> {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use inflight_rhai::{invalid_argument, text_argument, wrong_type};
+use inflight_core::Request;
+use inflight_rhai::{call_request, invalid_argument, submit_request, text_argument, wrong_type};
 use inflight_stripe::pages::Pages;
 use inflight_stripe::{Method, Operation, Params, RequestOptions, nearest, operations, resources};
 use rhai::{Dynamic, FuncRegistration, ImmutableString, Map, Module, NativeCallContext, RhaiFunc, Shared};
@@ -74,9 +75,7 @@ fn add_operation(module: &mut Module, operation: &'static Operation, host: &Arc<
     let ids = operation.path_params.len();
     let now = Arc::clone(host);
     add(module, operation.verb(), ids, ids + 2, move |ctx, args| {
-        let given = arguments(operation, &now, args, options_of(operation))?;
-        let ids: Vec<&str> = given.ids.iter().map(ImmutableString::as_str).collect();
-        StripeCall::wait(|| Ok(given.parts.call(operation, &ids)), ctx, &now, true)
+        call_request(ctx, request(operation, ctx, &now, args)?, true)
     });
     if Pages::gives(operation) {
         add_pages(module, operation, host);
@@ -84,10 +83,20 @@ fn add_operation(module: &mut Module, operation: &'static Operation, host: &Arc<
     let later = Arc::clone(host);
     let name = format!("{}{ASYNC}", operation.verb());
     add(module, &name, ids, ids + 2, move |ctx, args| {
-        let given = arguments(operation, &later, args, options_of(operation))?;
-        let ids: Vec<&str> = given.ids.iter().map(ImmutableString::as_str).collect();
-        StripeCall::submit(|| Ok(given.parts.call(operation, &ids)), ctx, &later).map(Dynamic::from)
+        submit_request(ctx, request(operation, ctx, &later, args)?).map(Dynamic::from)
     });
+}
+
+/// The request of this operation. What it is made of is the script's, which lets go of it before it waits.
+fn request(
+    operation: &'static Operation,
+    ctx: &NativeCallContext,
+    host: &StripeHost,
+    args: &mut [&mut Dynamic],
+) -> Answer<Box<Request>> {
+    let given = arguments(operation, host, args, options_of(operation))?;
+    let ids: Vec<&str> = given.ids.iter().map(ImmutableString::as_str).collect();
+    StripeCall::request(|| Ok(given.parts.call(operation, &ids)), ctx, host)
 }
 
 /// `list_all(ids, params, options)`, and `search_all`: all pages of it, for a `for` loop. Its options are those of the iteration and
@@ -116,23 +125,24 @@ fn add_pages(module: &mut Module, operation: &'static Operation, host: &Arc<Stri
 fn add_raw(module: &mut Module, host: &Arc<StripeHost>) {
     let now = Arc::clone(host);
     add(module, "raw", 2, 4, move |ctx, args| {
-        let (method, path, params, options) = raw_arguments(&now, args)?;
-        StripeCall::wait(|| Ok(raw(method, &path, params, options)), ctx, &now, true)
+        call_request(ctx, raw_request(ctx, &now, args)?, true)
     });
     let later = Arc::clone(host);
     add(module, "raw_async", 2, 4, move |ctx, args| {
-        let (method, path, params, options) = raw_arguments(&later, args)?;
-        StripeCall::submit(|| Ok(raw(method, &path, params, options)), ctx, &later).map(Dynamic::from)
+        submit_request(ctx, raw_request(ctx, &later, args)?).map(Dynamic::from)
     });
 }
 
-fn raw(method: Method, path: &str, params: Params, options: RequestOptions) -> StripeCall<'_> {
-    StripeCall::Raw {
+/// As [`request`].
+fn raw_request(ctx: &NativeCallContext, host: &StripeHost, args: &mut [&mut Dynamic]) -> Answer<Box<Request>> {
+    let (method, path, params, options) = raw_arguments(host, args)?;
+    let call = || StripeCall::Raw {
         method,
-        path,
-        params,
-        options,
-    }
+        path: &path,
+        params: params.clone(),
+        options: options.clone(),
+    };
+    StripeCall::request(|| Ok(call()), ctx, host)
 }
 
 /// One function for every number of arguments from the one to the other. They are of any type, so that a wrong one is answered in
@@ -179,13 +189,13 @@ struct Parts {
 }
 
 impl Parts {
-    fn call<'a>(self, operation: &'static Operation, ids: &'a [&'a str]) -> StripeCall<'a> {
+    fn call<'a>(&self, operation: &'static Operation, ids: &'a [&'a str]) -> StripeCall<'a> {
         StripeCall::Known {
             operation,
             ids,
-            params: self.params,
-            options: self.options,
-            token: self.token,
+            params: self.params.clone(),
+            options: self.options.clone(),
+            token: self.token.clone(),
         }
     }
 }

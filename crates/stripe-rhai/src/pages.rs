@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use inflight_core::Session;
 use inflight_rhai::{
     batch_priority, call_for_text, failure_error, invalid_argument, locals_of, script_error, session_of, uncharged,
-    wait,
+    uncharged_unless_err, wait,
 };
 use inflight_stripe::pages::{FetchError, PageError, PageFetch, Pages};
 use inflight_stripe::{Operation, Params, RequestOptions, Resource};
@@ -138,9 +138,14 @@ impl Walk {
             None => return Ok(false),
             Some(Fetch::Ahead(fetch)) => {
                 // Requests and answers come from and go to other threads: they are not the script's memory. What is kept of them is.
-                let fetched = wait(poll_fn(|cx| uncharged(|| fetch.poll(pages, cx))))?;
-                let Some(body) = fetched.map_err(|error| self.error(&error))? else {
-                    return Ok(false);
+                let body = match wait(poll_fn(|cx| uncharged(|| fetch.poll(pages, cx))))? {
+                    Ok(Some(body)) => body,
+                    Ok(None) => return Ok(false),
+                    Err(error) => {
+                        let thrown = self.error(&error);
+                        uncharged(|| drop(error));
+                        return Err(thrown);
+                    }
                 };
                 let accepted = self.pages.accept(&body);
                 uncharged(|| drop(body));
@@ -148,7 +153,8 @@ impl Walk {
             }
             Some(Fetch::InTurn(session)) => {
                 let session = session.clone();
-                let request = uncharged(|| pages.next_request()).map_err(|error| self.error(&error.into()))?;
+                let request =
+                    uncharged_unless_err(|| pages.next_request()).map_err(|error| self.error(&error.into()))?;
                 let Some(request) = request else { return Ok(false) };
                 let body = call_for_text(&session, request).map_err(|error| self.with_cursor(error))?;
                 self.pages.accept(body.as_bytes())

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use inflight_core::Request;
 use inflight_rhai::{
     batch_priority, call_request, from_json, invalid_argument, journalled, locals_of, script_error, submit_request,
-    text_argument, wrong_type,
+    text_argument, uncharged_unless_err, wrong_type,
 };
 use inflight_stripe::webhook::{
     DEFAULT_TOLERANCE, Event, EventNotification, SignatureError, Webhook, WebhookError, WebhookSecret,
@@ -192,8 +192,7 @@ fn request(
         options.stripe_account = None;
         options.stripe_context = None;
     }
-    fetch(&notification, &options)
-        .transpose()
+    uncharged_unless_err(|| fetch(&notification, &options).transpose())
         .map_err(|error| invalid_argument(&error.to_string()))
 }
 

@@ -50,7 +50,7 @@ pub(crate) struct SendingArguments {
     pub(crate) lease: Duration,
 
     /// How many attempts a second the account may make, over all processes on the store
-    #[arg(long, value_name = "N", requires = "store", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) store_pace: Option<u32>,
 }
 

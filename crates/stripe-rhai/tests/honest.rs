@@ -1,0 +1,125 @@
+//! As `inflight-rhai`'s test of that name, for what scripts call by Stripe's names: what is allocated for a script is charged and freed
+//! on the same account.
+
+use inflight_core::testing::{ManualTransport, Sent};
+use inflight_core::{Effect, Failure, FailureKind, Registry, Response, SessionLimits, Success};
+use inflight_rhai::{FiberEngine, Limits, Locals, RunOptions, ScriptAllocator, ScriptErrorKind};
+use inflight_stripe_rhai::{ApiKey, HostOptions, StripeHost, StripePackage};
+use rhai::{Engine, Scope};
+
+#[global_allocator]
+static ALLOCATOR: ScriptAllocator = ScriptAllocator::system();
+
+const HEAP: usize = 2_000_000;
+
+/// A little more than the limit, to be held at once.
+const TOO_MUCH: &str = "let all = []; for i in 0..21 { all.push(blob(100_000)); }";
+
+/// Loops that hold little at a time.
+const LOOPS: &[(&str, &str)] = &[
+    (
+        "refused parameters",
+        "for i in 0..3000 { try { stripe::product::create(#{ nonsense: 1 }); } catch {} }",
+    ),
+    ("lists", "for i in 0..100 { stripe::product::list(#{ limit: 100 }); }"),
+    (
+        "pages",
+        "for i in 0..100 { for product in stripe::product::list_all() { product.id; } }",
+    ),
+    (
+        "pages that fail",
+        "for i in 0..200 { try { for price in stripe::price::list_all() {} } catch {} }",
+    ),
+    ("builders", "for i in 0..2000 { new_product().name(long).create(); }"),
+    (
+        "functions",
+        "for i in 0..2000 { stripe::product::create(#{ name: long }); }",
+    ),
+    (
+        "raw",
+        "for i in 0..2000 { stripe::raw(`POST`, `/v1/products`, #{ name: long }); }",
+    ),
+    (
+        "notifications",
+        "let event = #{ object: `v2.core.event`, id: `evt_${long.sub_string(0, 150)}`, type: `v1.billing.meter.no_meter_found` };
+         for i in 0..5000 { stripe::webhook::fetch_event(event); }",
+    ),
+];
+
+/// Products are listed and created, prices are not.
+fn answer(sent: Sent) {
+    let (target, body) = (sent.request().target.clone(), "x".repeat(20_000));
+    if target.starts_with("/v1/prices") {
+        let mut failure = Failure::new(FailureKind::Named("card_error".into()), Effect::None, "no".repeat(100));
+        failure.response = Some(Response::new(402, body));
+        return sent.fail(failure);
+    }
+    if sent.request().body.is_some() || target.starts_with("/v2/core/events") {
+        return sent.succeed("prod_1");
+    }
+    let list = format!(
+        r#"{{"object":"list","has_more":false,"url":"/v1/products","data":[{{"id":"prod_1","object":"product","name":"{body}"}}]}}"#
+    );
+    sent.complete(Ok(Success {
+        object_id: None,
+        response: Response::new(200, list),
+    }));
+}
+
+/// Runs the loop and then what comes after it, within the heap limit.
+fn run(script: &str, after: &str) -> Result<(), ScriptErrorKind> {
+    let (registry, queue) = Registry::new();
+    let host = StripeHost::new(HostOptions {
+        api_key: Some(ApiKey::new("sk_test_marked4242424242").unwrap()),
+        ..HostOptions::default()
+    });
+    let mut engine = Engine::new();
+    StripePackage::install(&host, &mut engine);
+    let engine = FiberEngine::new(engine);
+    let limits = SessionLimits {
+        pending: 100,
+        unsent: 100,
+    };
+    let locals = Locals::for_session(registry.session_with(limits));
+    let limits = Limits {
+        heap_bytes: Some(HEAP),
+        ..Limits::default()
+    };
+    let text = format!("let long = ``; long.pad(1000, `x`); {script} {after}");
+    let script = engine.compile(&text).unwrap();
+    let mut fiber = script.run_then(RunOptions::new(locals).limits(limits), Scope::new(), |_, _| Ok(()));
+    let mut transport = ManualTransport::new(queue);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let ended = runtime.block_on(async {
+        loop {
+            tokio::select! {
+                biased;
+                ended = &mut fiber => return ended,
+                () = tokio::task::yield_now() => {}
+            }
+            if let Some(sent) = transport.try_next() {
+                answer(sent);
+            }
+        }
+    });
+    ended.map_err(|error| error.kind())
+}
+
+/// The loops that do not end so.
+fn others(after: &str, ending: Result<(), ScriptErrorKind>) -> Vec<(&'static str, Result<(), ScriptErrorKind>)> {
+    let ended = LOOPS.iter().map(|(name, script)| (*name, run(script, after)));
+    ended.filter(|(_, ended)| *ended != ending).collect()
+}
+
+#[test]
+fn what_is_freed_is_no_longer_charged() {
+    assert_eq!(others("", Ok(())), []);
+}
+
+#[test]
+fn what_the_host_has_allocated_is_no_credit() {
+    assert_eq!(others(TOO_MUCH, Err(ScriptErrorKind::HeapLimit)), []);
+}
