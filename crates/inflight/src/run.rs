@@ -361,7 +361,7 @@ async fn finish_requests(session: &Session, limit: Option<Duration>, cancel: &Ca
     // Where processes share a store, it is asked whether they were sent.
     let _ = tokio::time::timeout(CALLING_BACK, async {
         for id in session.being_called_back() {
-            if let Ok(ending) = session.wait_async(id) {
+            if let Some(ending) = session.wait_async(id) {
                 ending.await;
             }
         }
