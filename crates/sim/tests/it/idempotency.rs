@@ -72,7 +72,7 @@ fn failures_after_the_beginning_are_saved_and_refusals_before_are_not() {
 }
 
 #[test]
-fn keys_count_on_post_only_and_have_a_length() {
+fn keys_do_nothing_on_other_methods_of_version_one_and_have_a_length() {
     let (_simulator, mut client) = simulator();
     let id = client.call(post("/v1/products", "name=Mug").key("k")).id().to_owned();
     client.ok(get(format!("/v1/products/{id}")).key("k"));
@@ -86,6 +86,20 @@ fn keys_count_on_post_only_and_have_a_length() {
         400
     );
     assert_eq!(client.call(post("/v1/products", "name=x").key("")).status, 400);
+}
+
+#[test]
+fn keys_count_on_deletions_of_version_two() {
+    let (simulator, mut client) = simulator();
+    let hook = r#"{"name":"Hook","type":"webhook_endpoint","event_payload":"thin","enabled_events":["*"]}"#;
+    let hook = client.call(post("/v2/core/event_destinations", hook).header("Content-Type", "application/json"));
+    let path = format!("/v2/core/event_destinations/{}", hook.id());
+    let first = client.call(delete(path.clone()).key("k"));
+    let again = client.call(delete(path.clone()).key("k"));
+    assert_eq!((first.status, again.status, &again.body), (200, 200, &first.body));
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    assert_eq!(simulator.effect_of_key("k"), Some(true));
+    assert_eq!(client.call(delete(path).key("other")).status, 404);
 }
 
 /// The server asks the clock; here the test is the clock.

@@ -341,7 +341,10 @@ fn metadata_keeps_keys_that_are_numbers() {
     let changed = client.ok(post(path, "metadata[1002]=c&metadata[0]="));
     assert_eq!(changed["metadata"], json!({"1001": "a", "1002": "c"}));
     let price = "currency=usd&unit_amount=5&product_data[name]=Mug&product_data[metadata][1001]=a";
-    let product = client.ok(post("/v1/prices", price))["product"].as_str().unwrap().to_owned();
+    let product = client.ok(post("/v1/prices", price))["product"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let product = client.ok(get(format!("/v1/products/{product}")));
     assert_eq!(product["metadata"], json!({"1001": "a"}));
 }

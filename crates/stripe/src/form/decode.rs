@@ -170,7 +170,10 @@ mod tests {
             ("a%5Bb%5D=1", json!({"a": {"b": "1"}})),
             ("a=%F0%9F%92%B3+%2B", json!({"a": "💳 +"})),
             ("a[x]=1&a[0]=2", json!({"a": {"x": "1", "0": "2"}})),
-            ("metadata[7]=x&metadata[8][0]=y", json!({"metadata": {"7": "x", "8": {"0": "y"}}})),
+            (
+                "metadata[7]=x&metadata[8][0]=y",
+                json!({"metadata": {"7": "x", "8": {"0": "y"}}}),
+            ),
             ("a[0][metadata][7]=x", json!({"a": [{"metadata": {"7": "x"}}]})),
         ] {
             assert_eq!(Value::Map(decode(form).unwrap()), Value::from(expected), "{form}");
