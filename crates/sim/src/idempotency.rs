@@ -165,5 +165,9 @@ mod tests {
                 "{method} {path} {form}"
             );
         }
+        assert_ne!(
+            of("POST", "/a", "x[0][0]=1&x[0][1]=2"),
+            of("POST", "/a", "x[0][0]=1&x[1]=2")
+        );
     }
 }
