@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use hyper::Uri;
 use hyper::header::{HOST, HeaderMap, ORIGIN};
 use hyper::http::uri::Authority;
 use serde_json::json;
@@ -39,20 +38,16 @@ pub(crate) fn control(request: &ApiRequest<'_>) -> Option<Result<Control, ApiErr
 ///
 /// A browser sends a page's `Origin` with everything but plain reading. To read, a page must have its own name point to this
 /// machine, so names that someone may own are refused. Addresses, `localhost` and names without a dot (a container's) are nobody's.
-pub(crate) fn check_caller(headers: &HeaderMap, uri: &Uri) -> Result<(), ApiError> {
+pub(crate) fn check_caller(headers: &HeaderMap) -> Result<(), ApiError> {
     let refused = |why: &str| {
         Err(ApiError::invalid(format!("The simulator's own routes are not for web pages: {why}")).status(403))
     };
     if headers.contains_key(ORIGIN) {
         return refused("send no Origin.");
     }
-    // HTTP/2 has the host in the URI.
-    let host = match (uri.authority(), headers.get(HOST)) {
-        (Some(authority), _) => Some(authority.clone()),
-        (None, Some(host)) => Authority::try_from(host.as_bytes()).ok(),
-        (None, None) => return Ok(()),
-    };
-    let is_safe = host.is_some_and(|host| {
+    // HTTP/2 has none, and no browser speaks that without TLS.
+    let Some(host) = headers.get(HOST) else { return Ok(()) };
+    let is_safe = Authority::try_from(host.as_bytes()).is_ok_and(|host| {
         let name = host.host();
         !name.contains('.') || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
     });

@@ -199,7 +199,7 @@ async fn respond(shared: &Shared, request: Request<Incoming>) -> Result<Response
     };
     let response = match control(&request) {
         Some(asked) => {
-            let asked = control::check_caller(&head.headers, &head.uri).and(asked);
+            let asked = control::check_caller(&head.headers).and(asked);
             control::answer(asked.and_then(|asked| shared.control(asked)))
         }
         None => shared.api().handle(&request, Instant::now()),
