@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use inflight_stripe::{API_VERSION, Method, Value};
+use inflight_stripe::{API_VERSION, Method};
 
 use crate::auth::authenticate;
 use crate::error::ApiError;
@@ -400,18 +400,7 @@ impl Api {
         let Some(data) = self.accounts.get_mut(account) else {
             return Err(ApiError::invalid("No such account."));
         };
-        let fingerprint = match params.get("file") {
-            // The boundary between parts is drawn anew for each request.
-            Some(Value::File(file)) => {
-                let purpose = params.get("purpose").and_then(Value::as_text).unwrap_or_default();
-                fingerprint(request.path, purpose, &String::from_utf8_lossy(file.bytes()))
-            }
-            _ => fingerprint(
-                request.path,
-                request.query,
-                std::str::from_utf8(request.body).unwrap_or_default(),
-            ),
-        };
+        let fingerprint = key.map_or(0, |_| fingerprint(request.method, request.path, &params));
         if let Some(key) = key {
             match data.keys.look_up(key, fingerprint, now) {
                 Known::New => {}

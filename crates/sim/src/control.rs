@@ -1,6 +1,10 @@
 //! Routes of the simulator's own, which need no key: `/_sim/…`.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
+use hyper::header::{HOST, HeaderMap, ORIGIN};
+use hyper::http::uri::Authority;
 use serde_json::json;
 
 use crate::api::{Api, ApiRequest, ApiResponse};
@@ -28,6 +32,29 @@ pub(crate) fn control(request: &ApiRequest<'_>) -> Option<Result<Control, ApiErr
         )
         .status(404)),
     })
+}
+
+/// Refuses what a web page in the developer's browser may have sent: these routes need no key, and one of them forgets everything.
+///
+/// A browser sends a page's `Origin` with everything but plain reading. To read, a page must have its own name point to this
+/// machine, so names that someone may own are refused. Addresses, `localhost` and names without a dot (a container's) are nobody's.
+pub(crate) fn check_caller(headers: &HeaderMap) -> Result<(), ApiError> {
+    let refused = |why: &str| {
+        Err(ApiError::invalid(format!("The simulator's own routes are not for web pages: {why}")).status(403))
+    };
+    if headers.contains_key(ORIGIN) {
+        return refused("send no Origin.");
+    }
+    // HTTP/2 has none, and no browser speaks that without TLS.
+    let Some(host) = headers.get(HOST) else { return Ok(()) };
+    let is_safe = Authority::try_from(host.as_bytes()).is_ok_and(|host| {
+        let name = host.host();
+        !name.contains('.') || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
+    });
+    if is_safe {
+        return Ok(());
+    }
+    refused("the Host must be an address, localhost or a name without a dot.")
 }
 
 /// What happened since the start or the last reset, and what there is.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use inflight_stripe::{Params, Value};
 
 /// Stripe may forget a key when it is at least so old.
 const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -83,20 +84,45 @@ impl Saved {
     }
 }
 
-/// Equal for requests with the same target and the same pairs in their forms, in whatever order.
-pub(crate) fn fingerprint(path: &str, query: &str, form: &str) -> u64 {
-    let pairs = query.split('&').chain(form.split('&')).filter(|pair| !pair.is_empty());
-    pairs.map(hash).fold(hash(path), u64::wrapping_add)
+/// Equal for requests with the same target and the same parameters. The order of names does not matter, nor how they came: the
+/// boundary between the parts of an upload is drawn anew for each request.
+pub(crate) fn fingerprint(method: &str, path: &str, params: &Params) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (method, path, of_params(params)).hash(&mut hasher);
+    hasher.finish()
 }
 
-fn hash(text: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    hasher.finish()
+fn of_params(params: &Params) -> u64 {
+    let entries = params.iter().map(|(name, value)| {
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
+        hash_value(value, &mut hasher);
+        hasher.finish()
+    });
+    entries.fold(0, u64::wrapping_add)
+}
+
+fn hash_value(value: &Value, hasher: &mut DefaultHasher) {
+    std::mem::discriminant(value).hash(hasher);
+    match value {
+        Value::Null => {}
+        Value::Bool(value) => value.hash(hasher),
+        Value::Integer(number) => number.hash(hasher),
+        Value::Float(number) => number.to_bits().hash(hasher),
+        Value::Text(text) => text.hash(hasher),
+        Value::File(file) => (file.name(), file.bytes()).hash(hasher),
+        Value::List(items) => {
+            items.len().hash(hasher);
+            items.iter().for_each(|item| hash_value(item, hasher));
+        }
+        Value::Map(entries) => of_params(entries).hash(hasher),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use inflight_stripe::form;
+
     use super::*;
 
     #[test]
@@ -120,8 +146,28 @@ mod tests {
 
     #[test]
     fn order_does_not_matter_and_the_rest_does() {
-        assert_eq!(fingerprint("/a", "", "x=1&y=2"), fingerprint("/a", "", "y=2&x=1"));
-        assert_ne!(fingerprint("/a", "", "x=1"), fingerprint("/b", "", "x=1"));
-        assert_ne!(fingerprint("/a", "", "x=1"), fingerprint("/a", "", "x=2"));
+        let of = |method, path, form| fingerprint(method, path, &form::decode(form).unwrap());
+        assert_eq!(
+            of("POST", "/a", "x=1&y[a]=2&y[b]=3"),
+            of("POST", "/a", "y[b]=3&y[a]=2&x=1")
+        );
+        for (method, path, form) in [
+            ("DELETE", "/a", "x[]=1&x[]=2"),
+            ("POST", "/b", "x[]=1&x[]=2"),
+            ("POST", "/a", "x[]=2&x[]=1"),
+            ("POST", "/a", "x[]=1&y[]=2"),
+            ("POST", "/a", "x[]=12"),
+            ("POST", "/a", "x[0][0]=1&x[0][1]=2"),
+        ] {
+            assert_ne!(
+                of(method, path, form),
+                of("POST", "/a", "x[]=1&x[]=2"),
+                "{method} {path} {form}"
+            );
+        }
+        assert_ne!(
+            of("POST", "/a", "x[0][0]=1&x[0][1]=2"),
+            of("POST", "/a", "x[0][0]=1&x[1]=2")
+        );
     }
 }

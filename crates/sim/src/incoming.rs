@@ -124,9 +124,14 @@ fn form_body<'a>(request: &ApiRequest<'a>) -> Result<&'a str, ApiError> {
     }
 }
 
-/// Keys do something on a POST only.
+/// Keys do something on a POST only, and on a DELETE of API v2.
 pub(crate) fn idempotency_key<'a>(request: &ApiRequest<'a>) -> Result<Option<&'a str>, ApiError> {
-    let Some(key) = request.idempotency_key.filter(|_| request.method == "POST") else {
+    let counts = match request.method {
+        "POST" => true,
+        "DELETE" => request.path.starts_with("/v2/"),
+        _ => false,
+    };
+    let Some(key) = request.idempotency_key.filter(|_| counts) else {
         return Ok(None);
     };
     let refusal = if key.is_empty() {

@@ -198,7 +198,10 @@ async fn respond(shared: &Shared, request: Request<Incoming>) -> Result<Response
         body: &body,
     };
     let response = match control(&request) {
-        Some(asked) => control::answer(asked.and_then(|asked| shared.control(asked))),
+        Some(asked) => {
+            let asked = control::check_caller(&head.headers).and(asked);
+            control::answer(asked.and_then(|asked| shared.control(asked)))
+        }
         None => shared.api().handle(&request, Instant::now()),
     };
     if let Some(hook) = &shared.hook {

@@ -1,6 +1,6 @@
 //! Lists: newest first, page by page. <https://docs.stripe.com/api/pagination>
 
-use inflight_stripe::{Params, Value};
+use inflight_stripe::{Params, Value, form};
 
 use super::{Context, event, schema_name, text_of};
 use crate::defaults::page;
@@ -176,14 +176,15 @@ fn render(context: &Context<'_>, page_of: Page) -> Result<String, ApiError> {
     if !context.operation.is_v2() {
         return Ok(page(&data, page_of.has_more, &path));
     }
-    let link = |at: usize| {
-        let limit = context
-            .text("limit")
-            .map(|limit| format!("&limit={limit}"))
-            .unwrap_or_default();
-        json::text(&format!("{path}?page={at}{limit}"))
+    let next = match page_of.next {
+        Some(at) => {
+            // The next page is one of the same list: filters and all.
+            let query = form::encode(&context.params.clone().with("page", at.to_string()))
+                .map_err(|error| ApiError::invalid(format!("Invalid request: {error}.")))?;
+            json::text(&format!("{path}?{query}"))
+        }
+        None => "null".to_owned(),
     };
-    let next = page_of.next.map_or("null".to_owned(), link);
     Ok(format!(
         "{{\"data\":{data},\"next_page_url\":{next},\"previous_page_url\":null}}"
     ))

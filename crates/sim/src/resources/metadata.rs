@@ -15,12 +15,6 @@ pub(crate) fn apply_metadata(object: &mut Object, value: &Value) -> Result<(), A
                 set_metadata(object, key, &as_text(value));
             }
         }
-        // `metadata[0]=x` is an entry named `0`.
-        Value::List(values) => {
-            for (index, value) in values.iter().enumerate() {
-                set_metadata(object, &index.to_string(), &as_text(value));
-            }
-        }
         _ => object.metadata.clear(),
     }
     if object.metadata.len() > METADATA_ENTRIES_MAX {

@@ -115,3 +115,32 @@ fn a_file_that_is_no_state_is_refused_and_left_alone() {
         assert_eq!(fs::read_to_string(&file.0).unwrap(), text);
     }
 }
+
+/// A page in the developer's browser can send such requests without being asked.
+#[test]
+fn a_web_page_cannot_reach_the_routes() {
+    let (simulator, mut client) = simulator();
+    client.ok(post("/v1/products", "name=Mug"));
+    for origin in ["http://evil.example", "null"] {
+        let refused = client.call(post("/_sim/reset", "").header("Origin", origin));
+        assert_eq!(refused.status, 403);
+        assert!(refused.message().contains("Origin"), "{}", refused.message());
+    }
+    // A page whose name was made to point here sends no Origin when it reads.
+    for host in ["evil.example", "evil.example:12111", "127.0.0.1.evil.example", ""] {
+        let refused = client.call(get("/_sim/stats").header("Host", host));
+        assert_eq!(refused.status, 403, "{host:?}");
+        assert!(refused.message().contains("Host"), "{}", refused.message());
+    }
+    assert_eq!(simulator.count("product"), 1);
+    for host in [
+        "localhost",
+        "localhost:12111",
+        "127.0.0.1:12111",
+        "[::1]:12111",
+        "192.168.1.7",
+        "simulator:12111",
+    ] {
+        client.ok(post("/_sim/save", "").header("Host", host));
+    }
+}

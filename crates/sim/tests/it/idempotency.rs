@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use inflight_sim::{Api, ApiRequest, Latency};
+use serde_json::json;
 
 use crate::client::{delete, get, post, simulator};
 
@@ -72,7 +73,7 @@ fn failures_after_the_beginning_are_saved_and_refusals_before_are_not() {
 }
 
 #[test]
-fn keys_count_on_post_only_and_have_a_length() {
+fn keys_do_nothing_on_other_methods_of_version_one_and_have_a_length() {
     let (_simulator, mut client) = simulator();
     let id = client.call(post("/v1/products", "name=Mug").key("k")).id().to_owned();
     client.ok(get(format!("/v1/products/{id}")).key("k"));
@@ -86,6 +87,23 @@ fn keys_count_on_post_only_and_have_a_length() {
         400
     );
     assert_eq!(client.call(post("/v1/products", "name=x").key("")).status, 400);
+}
+
+#[test]
+fn keys_count_on_deletions_of_version_two() {
+    let (simulator, mut client) = simulator();
+    let hook = r#"{"name":"Hook","type":"webhook_endpoint","event_payload":"thin","enabled_events":["*"]}"#;
+    let hook = client.call(post("/v2/core/event_destinations", hook).header("Content-Type", "application/json"));
+    let path = format!("/v2/core/event_destinations/{}", hook.id());
+    let first = client.call(delete(path.clone()).key("k"));
+    let again = client.call(delete(path.clone()).key("k"));
+    assert_eq!((first.status, again.status, &again.body), (200, 200, &first.body));
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    assert_eq!(simulator.effect_of_key("k"), Some(true));
+    // The same target, but another method.
+    let other = client.call(post(path.clone(), "").key("k"));
+    assert_eq!((other.error().0, other.error().1), (400, "idempotency_error"));
+    assert_eq!(client.call(delete(path).key("other")).status, 404);
 }
 
 /// The server asks the clock; here the test is the clock.
@@ -122,4 +140,68 @@ fn while_the_first_is_under_way_the_second_conflicts() {
         (api.count("product"), api.counts().conflicts, api.counts().effects),
         (1, 1, 1)
     );
+}
+
+#[test]
+fn another_upload_is_another_request() {
+    let mut api = Api::new(1);
+    let mut upload = |boundary: &str, name: &str, purpose: &str, bytes: &[u8]| {
+        let part = |head: String, content: &[u8]| {
+            let head = format!("--{boundary}\r\nContent-Disposition: form-data; name={head}\r\n\r\n");
+            [head.as_bytes(), content, b"\r\n"].concat()
+        };
+        let body = [
+            part("\"purpose\"".to_owned(), purpose.as_bytes()),
+            part(format!("\"file\"; filename=\"{name}\""), bytes),
+            format!("--{boundary}--\r\n").into_bytes(),
+        ]
+        .concat();
+        let request = ApiRequest {
+            method: "POST",
+            path: "/v1/files",
+            authorization: Some("Bearer sk_test_1"),
+            content_type: Some(&format!("multipart/form-data; boundary={boundary}")),
+            idempotency_key: Some("k"),
+            body: &body,
+            ..ApiRequest::default()
+        };
+        let answer = api.handle(&request, Instant::now());
+        let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+        (answer.status, answer.replay_of.is_some(), body["error"]["type"].clone())
+    };
+    let evidence = "dispute_evidence";
+    let bytes = b"a&b\xff";
+    assert_eq!(upload("B", "a.png", evidence, bytes), (200, false, json!(null)));
+    // The boundary between parts is drawn anew for each request.
+    assert_eq!(upload("C", "a.png", evidence, bytes), (200, true, json!(null)));
+    for (name, purpose, bytes) in [
+        ("a.png", evidence, b"a&b\xfe"),
+        ("a.png", evidence, b"b\xff&a"),
+        ("b.png", evidence, bytes),
+        ("a.png", "identity_document", bytes),
+    ] {
+        let answer = upload("B", name, purpose, bytes);
+        assert_eq!(
+            answer,
+            (400, false, json!("idempotency_error")),
+            "{name} {purpose} {bytes:?}"
+        );
+    }
+}
+
+/// JSON is no form: the order of what an ampersand separates there counts.
+#[test]
+fn another_json_body_is_another_request() {
+    let (_simulator, mut client) = simulator();
+    let hook = |rest: &str| {
+        let body = format!(r#"{{"type":"webhook_endpoint","event_payload":"thin","enabled_events":["*"],{rest}}}"#);
+        post("/v2/core/event_destinations", body)
+            .header("Content-Type", "application/json")
+            .key("k")
+    };
+    let first = client.call(hook(r#""name":"x&a&b&y","description":"z""#));
+    let again = client.call(hook(r#""description":"z","name":"x&a&b&y""#));
+    assert_eq!((first.status, &again.body), (200, &first.body));
+    let other = client.call(hook(r#""name":"x&b&a&y","description":"z""#));
+    assert_eq!((other.error().0, other.error().1), (400, "idempotency_error"));
 }

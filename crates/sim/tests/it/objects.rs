@@ -330,3 +330,21 @@ fn connected_accounts_have_data_of_their_own() {
     let bad = client.call(get("/v1/products").header("Stripe-Account", "me"));
     assert_eq!(bad.error().0, 403);
 }
+
+/// Everywhere else, names that are numbers make a list.
+#[test]
+fn metadata_keeps_keys_that_are_numbers() {
+    let (_simulator, mut client) = simulator();
+    let made = client.ok(post("/v1/products", "name=Mug&metadata[1001]=a&metadata[0]=b"));
+    assert_eq!(made["metadata"], json!({"1001": "a", "0": "b"}));
+    let path = format!("/v1/products/{}", made["id"].as_str().unwrap());
+    let changed = client.ok(post(path, "metadata[1002]=c&metadata[0]="));
+    assert_eq!(changed["metadata"], json!({"1001": "a", "1002": "c"}));
+    let price = "currency=usd&unit_amount=5&product_data[name]=Mug&product_data[metadata][1001]=a";
+    let product = client.ok(post("/v1/prices", price))["product"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let product = client.ok(get(format!("/v1/products/{product}")));
+    assert_eq!(product["metadata"], json!({"1001": "a"}));
+}

@@ -259,6 +259,33 @@ fn v2(client: &mut Client, path: &str, body: &Value) -> crate::client::Answer {
 }
 
 #[test]
+fn the_next_page_of_version_two_has_the_same_filters() {
+    let (_simulator, mut client) = simulator();
+    let path = "/v2/commerce/product_catalog/imports";
+    let mut made = Vec::new();
+    for feed in ["product", "inventory", "product", "inventory", "product"] {
+        let body = json!({"feed_type": feed, "mode": "upsert", "metadata": {}});
+        made.push(v2(&mut client, path, &body).id().to_owned());
+    }
+    let mut found = Vec::new();
+    let mut next = Some(format!(
+        "{path}?page=0&created_gt=a%26b%20%C3%A9&feed_type=product&limit=1"
+    ));
+    while let Some(url) = next {
+        assert_eq!(
+            (url.matches("page=").count(), url.contains("a%26b%20%C3%A9")),
+            (1, true),
+            "{url}"
+        );
+        let page = client.ok(get(url));
+        let ids = page["data"].as_array().unwrap().iter().map(|one| &one["id"]);
+        found.extend(ids.map(|id| id.as_str().unwrap().to_owned()));
+        next = page["next_page_url"].as_str().map(str::to_owned);
+    }
+    assert_eq!(found, [&*made[4], &made[2], &made[0]]);
+}
+
+#[test]
 fn version_two_speaks_json() {
     let (_simulator, mut client) = simulator();
     let body = json!({"name": "Hook", "type": "webhook_endpoint", "event_payload": "thin", "enabled_events": ["*"]});

@@ -29,7 +29,7 @@ pub enum DecodeError {
 /// Reads a form, as a server does.
 ///
 /// Values are texts, in lists and maps: a form knows no other types. Names that are all digits make a list, and so does
-/// `name[]=`. Of a name that is repeated, the last counts.
+/// `name[]=`; but not in `metadata`, where they are keys. Of a name that is repeated, the last counts.
 ///
 /// # Errors
 /// What is no form: see [`DecodeError`].
@@ -52,10 +52,7 @@ pub fn decode(form: &str) -> Result<Params, DecodeError> {
         let value = unescape(value)?.into_owned();
         insert(&mut params, &key, value)?;
     }
-    Ok(params
-        .into_iter()
-        .map(|(name, value)| (name, with_lists(value)))
-        .collect())
+    Ok(params.into_iter().map(with_lists).collect())
 }
 
 /// Reads one segment of a path, where a `+` is a `+`. `None` if it is not UTF-8.
@@ -129,21 +126,24 @@ fn insert(params: &mut Params, key: &str, value: String) -> Result<(), DecodeErr
     Ok(())
 }
 
-/// Turns maps whose names are all digits into lists, in the order of their numbers.
-fn with_lists(value: Value) -> Value {
-    let Value::Map(map) = value else { return value };
+/// Turns maps whose names are all digits into lists, in the order of their numbers. Metadata's names are the caller's own.
+fn with_lists((name, value): (String, Value)) -> (String, Value) {
+    let map = match value {
+        Value::Map(map) if name != "metadata" => map,
+        _ => return (name, value),
+    };
     let index = |name: &str| {
         let digits = !name.is_empty() && name.bytes().all(|b| b.is_ascii_digit());
         if digits { name.parse::<u32>().ok() } else { None }
     };
     let is_list = map.iter().all(|(name, _)| index(name).is_some());
-    let entries = map.into_iter().map(|(name, value)| (name, with_lists(value)));
+    let entries = map.into_iter().map(with_lists);
     if !is_list {
-        return Value::Map(entries.collect());
+        return (name, Value::Map(entries.collect()));
     }
     let mut items: Vec<(Option<u32>, Value)> = entries.map(|(name, value)| (index(&name), value)).collect();
     items.sort_by_key(|(index, _)| *index);
-    Value::List(items.into_iter().map(|(_, value)| value).collect())
+    (name, Value::List(items.into_iter().map(|(_, value)| value).collect()))
 }
 
 fn shortened(key: &str) -> String {
@@ -170,6 +170,11 @@ mod tests {
             ("a%5Bb%5D=1", json!({"a": {"b": "1"}})),
             ("a=%F0%9F%92%B3+%2B", json!({"a": "💳 +"})),
             ("a[x]=1&a[0]=2", json!({"a": {"x": "1", "0": "2"}})),
+            (
+                "metadata[7]=x&metadata[8][0]=y",
+                json!({"metadata": {"7": "x", "8": {"0": "y"}}}),
+            ),
+            ("a[0][metadata][7]=x", json!({"a": [{"metadata": {"7": "x"}}]})),
         ] {
             assert_eq!(Value::Map(decode(form).unwrap()), Value::from(expected), "{form}");
         }
