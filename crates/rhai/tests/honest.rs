@@ -70,6 +70,39 @@ const LOOPS: &[(&str, &str)] = &[
         "async functions",
         "for i in 0..100 { answer(`x`); try { answer(``); } catch {} }",
     ),
+    (
+        "batch",
+        "for i in 0..500 {
+            let b = batch(#{ on_failure: `carry_on` });
+            b.add(|| submit(if i % 2 == 0 { `bad` } else { `thing` }));
+            submit_async(b); await_batch(b); b.report(); b.ids(); b.progress(); `${b}`; resubmit_failed(b); await_batch(b); b.cancel();
+        }",
+    ),
+    (
+        "each",
+        "for i in 0..50 {
+            each(0..20, |i| submit(if i % 2 == 0 { `bad` } else { `large` }), #{
+                on_failure: `carry_on`, on_result: |item, result| result, on_progress: |p| p,
+            });
+            try { each(0..5, |i| if i == 2 { throw `no` } else { submit(`thing`) }); } catch {}
+            try { each(0..5, |i| submit(`bad`)); } catch {}
+        }",
+    ),
+    (
+        "waits that end in time",
+        "let t = start(|| sleep(300)); for i in 0..200 { try { join(t, 0.001); } catch {} } join(t);",
+    ),
+    (
+        "questions",
+        "for i in 0..1000 {
+            for id in [ids[0], bad[0], `x`] {
+                try { is_complete(id); } catch {} try { status(id); } catch {} try { get_result(id); } catch {}
+                try { get_response(id); } catch {} try { await_result(id, 1); } catch {} try { detach(id); } catch {}
+                try { cancel(id); } catch {} try { await_object(id); } catch {} try { on_complete(id, |r| 1); } catch {}
+            }
+            metrics(); deadline(); sleep(0);
+        }",
+    ),
     ("print", "for i in 0..3000 { print(i); }"),
 ];
 

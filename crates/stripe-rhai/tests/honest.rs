@@ -46,6 +46,26 @@ const LOOPS: &[(&str, &str)] = &[
         "let event = #{ object: `v2.core.event`, id: `evt_${long.sub_string(0, 150)}`, type: `v1.billing.meter.no_meter_found` };
          for i in 0..5000 { stripe::webhook::fetch_event(event); }",
     ),
+    (
+        "configurations",
+        "for i in 0..1000 {
+            configure_stripe(#{ api_key: `sk_test_${i % 2}23456789`, account: `acct_1`, currency: `eur` });
+            new_product().name(`Mug`).create(); stripe::file::list(#{ limit: 1 });
+            try { configure_stripe(#{ nonsense: 1 }); } catch {}
+        }",
+    ),
+    (
+        "refusals",
+        "for i in 0..1000 {
+            try { new_product().nonsense(1); } catch {} try { new_product().name(#{ a: 1 }).create(); } catch {}
+            try { stripe::product::list_all(#{ nonsense: 1 }); } catch {} try { stripe::raw(`NONE`, `/`); } catch {}
+            try { stripe::price::list(); } catch {} try { stripe::webhook::construct_event(`{}`, `t=1`, `whsec_1`); } catch {}
+        }",
+    ),
+    (
+        "pages that are left",
+        "for i in 0..200 { for product in stripe::product::list_all() { break; } }",
+    ),
 ];
 
 /// Products are listed and created, prices are not.
