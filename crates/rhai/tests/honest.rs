@@ -46,7 +46,11 @@ const LOOPS: &[(&str, &str)] = &[
     ),
     (
         "preempted",
-        "for i in 0..200 { start(|| sleep(20)); } sleep(1); let end = now_ms() + 500; while now_ms() < end {} sleep(100);",
+        "{
+            let tasks = []; for i in 0..200 { tasks.push(start(|| sleep(20))); }
+            sleep(1); let end = now_ms() + 500; while now_ms() < end {}
+            for task in tasks { join(task); }
+        }",
     ),
     (
         "on_complete",
@@ -64,7 +68,7 @@ const LOOPS: &[(&str, &str)] = &[
     ("cancel", "for i in 0..6000 { cancel(submit(`kept`)); }"),
     (
         "import",
-        "for i in 0..3000 { try { import `LONG/bad` as m; } catch {} }",
+        "for i in 0..3000 { try { import `LONG/bad` as m; m::x(); } catch {} }",
     ),
     (
         "async functions",
