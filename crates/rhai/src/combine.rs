@@ -7,17 +7,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures_util::stream::{FuturesUnordered, Stream};
 use inflight_core::{Effect, Outcome, Wait};
 use rhai::{Array, Dynamic, EvalAltResult, INT, ImmutableString, Map, Module, NativeCallContext};
 
 use crate::answer::Told;
 use crate::argument::{invalid_argument, text_argument, wrong_type};
 use crate::error::{error_map, error_text, failure_map, thrown};
-use crate::heap::{uncharged, uncharged_unless_err};
+use crate::heap::uncharged;
 use crate::object::result_value;
 use crate::outside::OutsideCall;
 use crate::package::{Answer, duration, function, known, locals_of, look_again, ran_out, unknown};
+use crate::unordered::Unordered;
 use crate::wait::within;
 
 /// How a script names the requests, and so gets the answers back.
@@ -81,7 +81,7 @@ impl Future for Numbered {
 /// Requests that are waited for together; the endings come in their own order.
 struct Together {
     names: Names,
-    endings: FuturesUnordered<Numbered>,
+    endings: Unordered<Numbered>,
 }
 
 impl Together {
@@ -98,15 +98,17 @@ impl Together {
         } else {
             return Err(wrong_type("the argument", "a list or a map of request ids", ids));
         };
-        let endings = ids.iter().enumerate().map(|(index, id)| {
-            let (session, request) = known(ctx, id)?;
-            Ok(Numbered(index, session.wait_async(request).ok_or_else(unknown)?))
-        });
-        Ok(Self {
-            // Freed by polls, which are the host's, and with this. What it fails with is the script's.
-            endings: uncharged_unless_err(|| endings.collect::<Answer<FuturesUnordered<_>>>())?,
+        let mut together = Self {
             names,
-        })
+            endings: Unordered::default(),
+        };
+        for (index, id) in ids.iter().enumerate() {
+            let (session, request) = known(ctx, id)?;
+            let ending = session.wait_async(request).ok_or_else(unknown)?;
+            // Freed by polls, which are the host's, and with this.
+            uncharged(|| together.endings.push(Numbered(index, ending)));
+        }
+        Ok(together)
     }
 
     fn take_names(&mut self) -> Names {
@@ -114,7 +116,7 @@ impl Together {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<(usize, Arc<Outcome>)>> {
-        Pin::new(&mut self.endings).poll_next(cx)
+        self.endings.poll_next(cx)
     }
 
     /// Endings until `decided` says that it has seen enough, or all have come. `false` where the time ran out before.
@@ -137,7 +139,7 @@ impl Together {
 
 impl Drop for Together {
     fn drop(&mut self) {
-        uncharged(|| drop(std::mem::take(&mut self.endings)));
+        uncharged(|| self.endings.clear());
     }
 }
 

@@ -1,6 +1,8 @@
 //! As `inflight-rhai`'s test of that name, for what scripts call by Stripe's names: what is allocated for a script is charged and freed
 //! on the same account.
 
+use std::sync::{Arc, Mutex};
+
 use inflight_core::testing::{ManualTransport, Sent};
 use inflight_core::{Effect, Failure, FailureKind, Registry, Response, SessionLimits, Success};
 use inflight_rhai::{FiberEngine, Limits, Locals, RunOptions, ScriptAllocator, ScriptErrorKind};
@@ -12,8 +14,8 @@ static ALLOCATOR: ScriptAllocator = ScriptAllocator::system();
 
 const HEAP: usize = 2_000_000;
 
-/// A little more than the limit, to be held at once.
-const TOO_MUCH: &str = "let all = []; for i in 0..21 { all.push(blob(100_000)); }";
+/// Says again and again how many kilobytes the script holds, until it holds more than it may.
+const FILL: &str = "let all = []; loop { all.push(blob(1_000)); print(all.len()); }";
 
 /// Loops that hold little at a time.
 const LOOPS: &[(&str, &str)] = &[
@@ -44,6 +46,26 @@ const LOOPS: &[(&str, &str)] = &[
         "let event = #{ object: `v2.core.event`, id: `evt_${long.sub_string(0, 150)}`, type: `v1.billing.meter.no_meter_found` };
          for i in 0..5000 { stripe::webhook::fetch_event(event); }",
     ),
+    (
+        "configurations",
+        "for i in 0..1000 {
+            configure_stripe(#{ api_key: `sk_test_${i % 2}23456789`, account: `acct_1`, currency: `eur` });
+            new_product().name(`Mug`).create(); stripe::file::list(#{ limit: 1 });
+            try { configure_stripe(#{ nonsense: 1 }); } catch {}
+        }",
+    ),
+    (
+        "refusals",
+        "for i in 0..1000 {
+            try { new_product().nonsense(1); } catch {} try { new_product().name(#{ a: 1 }).create(); } catch {}
+            try { stripe::product::list_all(#{ nonsense: 1 }); } catch {} try { stripe::raw(`NONE`, `/`); } catch {}
+            try { stripe::price::list(); } catch {} try { stripe::webhook::construct_event(`{}`, `t=1`, `whsec_1`); } catch {}
+        }",
+    ),
+    (
+        "pages that are left",
+        "for i in 0..200 { for product in stripe::product::list_all() { break; } }",
+    ),
 ];
 
 /// Products are listed and created, prices are not.
@@ -66,8 +88,8 @@ fn answer(sent: Sent) {
     }));
 }
 
-/// Runs the loop and then what comes after it, within the heap limit.
-fn run(script: &str, after: &str) -> Result<(), ScriptErrorKind> {
+/// Runs the loop and then what comes after it, within the heap limit. Gives the last line that was printed too.
+fn run(script: &str, after: &str) -> (Result<(), ScriptErrorKind>, String) {
     let (registry, queue) = Registry::new();
     let host = StripeHost::new(HostOptions {
         api_key: Some(ApiKey::new("sk_test_marked4242424242").unwrap()),
@@ -80,7 +102,10 @@ fn run(script: &str, after: &str) -> Result<(), ScriptErrorKind> {
         pending: 100,
         unsent: 100,
     };
-    let locals = Locals::for_session(registry.session_with(limits));
+    let printed: Arc<Mutex<String>> = Arc::default();
+    let output = Arc::clone(&printed);
+    let locals = Locals::for_session(registry.session_with(limits))
+        .with_output(Arc::new(move |line: &str| line.clone_into(&mut output.lock().unwrap())));
     let limits = Limits {
         heap_bytes: Some(HEAP),
         ..Limits::default()
@@ -105,21 +130,28 @@ fn run(script: &str, after: &str) -> Result<(), ScriptErrorKind> {
             }
         }
     });
-    ended.map_err(|error| error.kind())
-}
-
-/// The loops that do not end so.
-fn others(after: &str, ending: Result<(), ScriptErrorKind>) -> Vec<(&'static str, Result<(), ScriptErrorKind>)> {
-    let ended = LOOPS.iter().map(|(name, script)| (*name, run(script, after)));
-    ended.filter(|(_, ended)| *ended != ending).collect()
+    let last = printed.lock().unwrap().clone();
+    (ended.map_err(|error| error.kind()), last)
 }
 
 #[test]
 fn what_is_freed_is_no_longer_charged() {
-    assert_eq!(others("", Ok(())), []);
+    let ended = LOOPS.iter().map(|(name, script)| (name, run(script, "").0));
+    let wrong: Vec<_> = ended.filter(|(_, ended)| ended.is_err()).collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+/// How many kilobytes the script may hold after the loop.
+fn room_after(script: &str) -> i64 {
+    let (ended, last) = run(script, FILL);
+    assert_eq!(ended, Err(ScriptErrorKind::HeapLimit), "{script}");
+    last.parse().unwrap_or(0)
 }
 
 #[test]
-fn what_the_host_has_allocated_is_no_credit() {
-    assert_eq!(others(TOO_MUCH, Err(ScriptErrorKind::HeapLimit)), []);
+fn a_script_may_hold_as_much_after_each_loop_as_before() {
+    let before = room_after("");
+    let after = LOOPS.iter().map(|(name, script)| (name, room_after(script)));
+    let wrong: Vec<_> = after.filter(|(_, after)| (after - before).abs() > 5).collect();
+    assert!(wrong.is_empty(), "{before} before, and after {wrong:?}");
 }
