@@ -278,9 +278,12 @@ impl Entry {
     /// Has a shared store write that the request, which is not sent from here on, is cancelled. It may be another process's by now, without
     /// this one knowing: then that one is asked.
     fn call_back(self: &Arc<Self>, store: &dyn Store, failure: Failure) {
-        let entry = Arc::clone(self);
+        let (entry, losses) = (Arc::clone(self), self.losses());
         self.write_ending(store, Event::Shutdown, Err(failure), move || {
-            entry.losses.fetch_add(1, Ordering::SeqCst);
+            // Where it was lost before this answer, it may have been handed out again since.
+            if entry.losses() != losses {
+                return;
+            }
             entry.lose();
             if let Some(store) = &entry.ledger.registry.store {
                 store.cancel(entry.id);
@@ -344,6 +347,7 @@ impl Entry {
 
     /// Another process sends the request from now on: whoever waits here is told when that one is done, unless this one stops.
     pub(crate) fn lose(self: &Arc<Self>) {
+        self.losses.fetch_add(1, Ordering::SeqCst);
         self.handover.give_up_ending();
         if self.ledger.registry.queue_gone.load(Ordering::SeqCst) {
             self.leave();

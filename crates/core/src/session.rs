@@ -334,7 +334,11 @@ impl Session {
     /// The requests that were called back and of which a shared store is writing that.
     #[must_use]
     pub fn being_called_back(&self) -> Vec<RequestId> {
-        let entries = self.collect(|entry| entry.handover.is_ending() && entry.handover.state() != State::Sent);
+        let entries = self.collect(|entry| {
+            let state = entry.handover.state();
+            // What ends by itself nobody has looked at.
+            entry.handover.is_ending() && entry.is_observed() && !state.is_ended() && state != State::Sent
+        });
         entries.iter().map(|entry| entry.id).collect()
     }
 

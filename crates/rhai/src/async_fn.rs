@@ -56,6 +56,7 @@ macro_rules! async_fn {
                             let call = OutsideCall::new(&ctx, &name).waits();
                             $(let call = call.value_of(&$arg);)*
                             call.answer(|| {
+                                $(let $arg = handed_over($arg);)*
                                 let given = wait(self($($arg),*))?;
                                 let given = uncharged(|| given.map(Dynamic::from).map_err(Into::into));
                                 taken_over(given).map(Told::from)
@@ -75,6 +76,15 @@ async_fn!(A, B, C);
 async_fn!(A, B, C, D);
 async_fn!(A, B, C, D, G);
 async_fn!(A, B, C, D, G, H);
+
+/// An argument as the host's: the future may give it back, or let go of it while it is polled, which is not the script's account.
+fn handed_over<T: rhai::Variant + Clone>(argument: T) -> T {
+    if running().is_none() {
+        return argument;
+    }
+    let own = Dynamic::from(argument);
+    uncharged(|| copied(&own, 0).cast())
+}
 
 /// What a future has given, as the script's own: what is allocated while a future is polled is not charged, and what the script lets
 /// go of would be its credit.

@@ -41,6 +41,8 @@ pub(crate) enum Role {
     Task(u64),
     /// Runs what is left at the end.
     Closing,
+    /// Runs a callback, on top of what the script waits for.
+    Callback,
 }
 
 /// One coroutine of a script.
@@ -170,6 +172,15 @@ fn on_slice() -> Option<Stop> {
 }
 
 impl Context {
+    /// Who waits for what is waited for just now.
+    pub(crate) fn waiter(&self) -> Role {
+        match self.role {
+            Role::Task(id) => Role::Task(id),
+            _ if self.script.callbacks.is_running() => Role::Callback,
+            role => role,
+        }
+    }
+
     /// Waits for a future from within the running coroutine, which is suspended as often as the future is pending. Callbacks whose
     /// time has come run before a suspension.
     pub(crate) fn run_to_end<F: Future>(&self, mut future: Pin<&mut F>) -> Result<F::Output, Stop> {

@@ -66,15 +66,15 @@ impl Loaded {
     /// Begins to load a module, or gives it, as soon as no other coroutine is loading it. `None` where that would never be: the module
     /// imports itself.
     fn begin(&self, context: &Context, file: &Path) -> Result<Option<Begun>, Box<EvalAltResult>> {
-        if let Some(begun) = self.begin_now(context.role, file) {
+        if let Some(begun) = self.begin_now(context.waiter(), file) {
             return Ok(Some(begun));
         }
         let waits = &context.script.waits;
-        let imports_itself = |loader| waits.lead(loader, context.role, self);
+        let imports_itself = |loader| waits.lead(loader, context.waiter(), self);
         if self.loader(file).is_some_and(imports_itself) {
             return Ok(None);
         }
-        wait(poll_fn(|cx| match self.begin_now(context.role, file) {
+        wait(poll_fn(|cx| match self.begin_now(context.waiter(), file) {
             Some(begun) => Poll::Ready(Some(begun)),
             None => {
                 self.waiting.borrow_mut().add(cx.waker());
@@ -109,7 +109,7 @@ impl Loaded {
         let mut begun = None;
         let call = OutsideCall::at(position, "import").text(path).waits();
         let awaited = Awaited::Module(file.to_owned());
-        let turn = context.script.waits.during(context.role, awaited, || {
+        let turn = context.script.waits.during(context.waiter(), awaited, || {
             call.answered(|| {
                 begun = self.begin(context, file)?;
                 Ok(Dynamic::from(begun.is_some()).into())
@@ -119,7 +119,7 @@ impl Loaded {
         if turn.replayed.is_none() || !went_on {
             return Ok(begun);
         }
-        match self.begin_now(context.role, file) {
+        match self.begin_now(context.waiter(), file) {
             Some(begun) => Ok(Some(begun)),
             None => Err(end_run(
                 "the modules are not loaded in the order of the first run",

@@ -356,7 +356,7 @@ fn join(ctx: &NativeCallContext, task: &Task, seconds: Option<f64>) -> Answer<Dy
     let limit = seconds.map(|seconds| duration(seconds, "the timeout")).transpose()?;
     let context = running().ok_or_else(|| script_error("no_fiber", "this task belongs to no script that runs here"))?;
     let script = &context.script;
-    if script.waits.lead(Role::Task(id), context.role, &script.modules) {
+    if script.waits.lead(Role::Task(id), context.waiter(), &script.modules) {
         return Err(script_error(
             "deadlock",
             "the task that is to be joined waits for the one that joins it: neither would ever end",
@@ -373,7 +373,7 @@ fn join(ctx: &NativeCallContext, task: &Task, seconds: Option<f64>) -> Answer<Dy
         })
     };
     let joined = match limit {
-        None => script.waits.during(context.role, Awaited::Task(id), wait),
+        None => script.waits.during(context.waiter(), Awaited::Task(id), wait),
         Some(_) => wait(),
     };
     joined.answer.map(|_| ())?;

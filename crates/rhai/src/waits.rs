@@ -2,7 +2,7 @@
 //! are told so.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use crate::coroutine::Role;
@@ -40,12 +40,23 @@ impl Waits {
     /// Whether `from` waits, itself or through those it waits for, for `to`: then neither would go on where `to` waited for `from`.
     pub(crate) fn lead(&self, from: Role, to: Role, modules: &Loaded) -> bool {
         let waits = self.0.borrow();
-        let next = |at: &Role| match waits.get(at)? {
-            Awaited::Task(id) => Some(Role::Task(*id)),
-            Awaited::Module(file) => modules.loader(file),
-        };
-        // A circle that is being found out is closed for a moment: the walk ends there too.
-        let mut walk = std::iter::successors(Some(from), next).take(waits.len() + 1);
-        walk.any(|at| at == to)
+        let mut seen = HashSet::new();
+        let mut open = vec![from];
+        while let Some(at) = open.pop() {
+            if at == to {
+                return true;
+            }
+            if !seen.insert(at) {
+                continue;
+            }
+            open.extend(match waits.get(&at) {
+                Some(Awaited::Task(id)) => Some(Role::Task(*id)),
+                Some(Awaited::Module(file)) => modules.loader(file),
+                None => None,
+            });
+            // A callback ends before the script goes on.
+            open.extend((at == Role::Main).then_some(Role::Callback));
+        }
+        false
     }
 }

@@ -455,6 +455,38 @@ fn modules_that_wait_for_one_another_are_told() {
     assert_eq!(setup.lines(), ["deadlock"]);
 }
 
+#[test]
+fn a_task_may_import_what_a_callback_is_loading_while_the_script_joins_the_task() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let mut setup = Setup::new();
+    fs::write(setup.folder.path().join("slow.rhai"), "sleep(60); fn two() { 2 }").unwrap();
+    let mut fiber = setup.fiber(
+        "let t = start(|| { sleep(20); import `slow` as s; s::two() });
+         on_complete(request(`a`), |r| { import `slow` as s; print(s::two()); });
+         join(t)",
+    );
+    let ended = runtime.block_on(async {
+        loop {
+            tokio::select! {
+                biased;
+                ended = &mut fiber => return ended,
+                () = tokio::task::yield_now() => {}
+            }
+            if let Some(sent) = setup.transport.try_next() {
+                sent.succeed("id");
+            }
+        }
+    });
+    assert_eq!(
+        (ended.as_deref().ok(), &*setup.lines()),
+        (Some("2"), &["2".to_owned()][..]),
+        "{ended:?}"
+    );
+}
+
 /// An engine without requests, on a runtime with real time: for what depends on time slices.
 fn runs(script: &str, limits: Limits) -> (Result<String, ScriptErrorKind>, Vec<String>) {
     let runtime = tokio::runtime::Builder::new_current_thread()

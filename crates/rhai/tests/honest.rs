@@ -108,6 +108,7 @@ const LOOPS: &[(&str, &str)] = &[
         }",
     ),
     ("print", "for i in 0..3000 { print(i); }"),
+    ("given back", "for i in 0..20000 { echo(`LONG${i}`); }"),
 ];
 
 fn engine() -> FiberEngine {
@@ -133,6 +134,10 @@ fn engine() -> FiberEngine {
                 Ok(Dynamic::from(map))
             }
         }
+    });
+    register_async_fn(&mut engine, "echo", |text: ImmutableString| async move {
+        tokio::task::yield_now().await;
+        Ok::<_, Box<EvalAltResult>>(text)
     });
     FiberEngine::new(engine)
 }

@@ -19,11 +19,16 @@ struct Shared {
     log: Mutex<Vec<String>>,
     /// Whose requests are another's by now.
     lost: Mutex<Vec<RequestId>>,
+    /// What it has not answered yet, while it answers nothing.
+    unanswered: Mutex<Option<Vec<Written>>>,
 }
 
 impl Shared {
     fn note(&self, id: RequestId, what: String, done: Written) {
         self.log.lock().unwrap().push(what);
+        if let Some(unanswered) = &mut *self.unanswered.lock().unwrap() {
+            return unanswered.push(done);
+        }
         let lost = self.lost.lock().unwrap().contains(&id);
         done(if lost { Err(StoreError::lost()) } else { Ok(()) });
     }
@@ -278,6 +283,55 @@ fn what_was_lost_while_the_transport_had_it_is_sent_once_when_it_is_handed_out_a
         assert_eq!(registry.status(id), Some(RequestStatus::Completed));
         assert_eq!((registry.len(), registry.unsent(), registry.in_flight()), (0, 0, 0));
     }
+}
+
+#[test]
+fn a_late_word_of_a_loss_does_not_touch_what_was_handed_out_since() {
+    let (registry, mut transport, store) = shared();
+    let id = registry.submit(post()).unwrap();
+    registry.take_in(store.claim());
+    *store.unanswered.lock().unwrap() = Some(Vec::new());
+    let start = transport.next_job().unwrap().start();
+    registry.cancel(id);
+    let [sent, ended] = store
+        .unanswered
+        .lock()
+        .unwrap()
+        .take()
+        .unwrap()
+        .try_into()
+        .ok()
+        .unwrap();
+    sent(Err(StoreError::lost()));
+    assert!(inflight_core::block_on(start).is_none());
+    registry.take_in(kept(id, post()));
+    ended(Err(StoreError::lost()));
+    transport.next().succeed("prod_1");
+    assert_eq!(registry.status(id), Some(RequestStatus::Completed));
+    assert_eq!((registry.len(), registry.unsent(), registry.in_flight()), (0, 0, 0));
+}
+
+#[test]
+fn what_fails_by_itself_is_not_taken_for_called_back() {
+    let (registry, mut transport, store) = shared();
+    let session = registry.session();
+    let id = session.submit(post()).unwrap();
+    registry.take_in(store.claim());
+    let sent = transport.next();
+    *store.unanswered.lock().unwrap() = Some(Vec::new());
+    sent.fail(failure(Effect::None));
+    assert!(session.being_called_back().is_empty(), "its ending is being written");
+    for ended in store.unanswered.lock().unwrap().take().unwrap() {
+        ended(Ok(()));
+    }
+    assert_eq!(session.status(id), Some(RequestStatus::Failed));
+    assert!(session.being_called_back().is_empty());
+    // What is called back is, until the store has written it.
+    let second = session.submit(post()).unwrap();
+    registry.take_in(store.claim());
+    *store.unanswered.lock().unwrap() = Some(Vec::new());
+    session.cancel_unsent();
+    assert_eq!(session.being_called_back(), [second]);
 }
 
 #[test]
