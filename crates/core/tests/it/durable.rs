@@ -269,7 +269,7 @@ fn what_was_lost_while_the_transport_had_it_is_sent_once_when_it_is_handed_out_a
         // Nobody has begun it, and this process claims it again.
         store.lost.lock().unwrap().clear();
         registry.take_in(sent_before(kept(id, post())));
-        let again = transport.next();
+        let again = transport.try_next().expect("it is handed out");
         assert!(job.is_none_or(|job| job.is_ended() && inflight_core::block_on(job.start()).is_none()));
         assert!(
             waiting.is_none_or(|waiting| waiting.is_ended() && inflight_core::block_on(waiting.resume()).is_none())
@@ -306,7 +306,7 @@ fn a_late_word_of_a_loss_does_not_touch_what_was_handed_out_since() {
     assert!(inflight_core::block_on(start).is_none());
     registry.take_in(kept(id, post()));
     ended(Err(StoreError::lost()));
-    transport.next().succeed("prod_1");
+    transport.try_next().expect("it is still there").succeed("prod_1");
     assert_eq!(registry.status(id), Some(RequestStatus::Completed));
     assert_eq!((registry.len(), registry.unsent(), registry.in_flight()), (0, 0, 0));
 }
