@@ -22,7 +22,7 @@ one is added in the middle. Ends with one line of JSON; the exit status is 1 unl
 attempts than the account's limit, and the work was shared within 20 % while all were up.
 
   --store URL     postgres://…, where it may make tables in a schema of their own (required)
-  --requests N    how many (5000)
+  --requests N    how many (8000)
   --pace N        the account's limit: attempts a second, all processes together (500)
   --seed N        what ids follow from (1)
   --limit S       after so many seconds it has failed (180)
@@ -52,7 +52,7 @@ fn main() {
     let trial = Trial {
         store,
         mode: format!("fleet-{}", std::process::id()),
-        requests: options.get("requests", 5000),
+        requests: options.get("requests", 8000),
         pace: options.get("pace", 500.0),
         seed: options.get("seed", 1),
         limit: Duration::from_secs(options.get("limit", 180)),
@@ -124,18 +124,19 @@ impl Trial {
                 std::thread::sleep(Duration::from_millis(5));
             }
         };
-        // Between these all are at work: at first some had not begun.
+        // Between these all are at work: at first some had not begun. Whoever looks first has the tokens that have come, some eight at a
+        // time, so that of few requests the shares differ by chance.
         wait_for(10);
         let before = self.shares(&store, &workers);
-        wait_for(40);
+        wait_for(50);
         let after = self.shares(&store, &workers);
         let shares: Vec<_> = after.iter().zip(before).map(|(after, before)| after - before).collect();
         workers.remove(0).kill();
         let frozen = Instant::now();
         workers[0].signal("STOP");
-        wait_for(50);
-        workers.push(Worker::start(self, &simulator));
         wait_for(60);
+        workers.push(Worker::start(self, &simulator));
+        wait_for(70);
         std::thread::sleep((LEASE * 2).saturating_sub(frozen.elapsed()));
         workers[0].signal("CONT");
 
