@@ -62,6 +62,13 @@ MUTATIONS = [
         ("inflight-stripe", "an_old_key_is_never_sent_again"),
     ),
     (
+        "a sleeping machine's keys stay young",
+        "crates/transport/src/exchange.rs",
+        "again.expires <= began || self.has_outlived_its_key(&again)",
+        "again.expires <= began || false && self.has_outlived_its_key(&again)",
+        ("inflight-transport", "a_key_that_was_forgotten_while_the_machine_slept_is_not_sent_again"),
+    ),
+    (
         "a caller's key is used again and again",
         "crates/core/src/submission.rs",
         "&& !self.claim_key(id, &request)",
@@ -78,8 +85,8 @@ MUTATIONS = [
     (
         "the store forgets how old a key is",
         "crates/store/src/transaction.rs",
-        '"(r.idempotency_key IS NULL OR r.idempotency_key = r.id',
-        '"(1 = 1 OR r.idempotency_key = r.id',
+        '"(r.idempotency_key IS NULL OR COALESCE',
+        '"(1 = 1 OR COALESCE',
         ("inflight-store", "a_key_that_has_become_too_old_meanwhile_is_not_sent"),
     ),
     (
@@ -92,8 +99,8 @@ MUTATIONS = [
     (
         "a job that is dropped ends nothing",
         "crates/core/src/queue.rs",
-        "        entry.left_cancelled();\n        if entry.give_up() {\n            return;\n        }",
-        "        entry.left_cancelled();\n        if entry.give_up() || true {\n            return;\n        }",
+        "        entry.left_cancelled();\n        if is_stale || entry.give_up() {\n            return;\n        }",
+        "        entry.left_cancelled();\n        if is_stale || entry.give_up() || true {\n            return;\n        }",
         ("inflight-core", "every_request_ends_exactly_once"),
     ),
 ]

@@ -92,7 +92,6 @@ struct Point {
 fn compare(options: &Options) {
     let only: Vec<String> = options.list("only", "");
     let requests: u64 = options.get("requests", 1_000_000);
-
     let rounds: usize = options.get("rounds", 3);
     let can_live = max_live_fibers() as u64;
     let scripts = options.get("scripts", can_live.min(20_000));

@@ -324,8 +324,8 @@ impl Session {
         Some(())
     }
 
-    /// Calls back every request of the session that has not been sent. Gives how many are cancelled now: see [`cancel`](Self::cancel). What another thread is about to submit meanwhile
-    /// comes after it.
+    /// Calls back every request of the session that has not been sent. Gives how many are cancelled now: see [`cancel`](Self::cancel).
+    /// What another thread is about to submit meanwhile comes after it.
     pub fn cancel_unsent(&self) -> usize {
         let entries: Vec<_> = self.collect(|entry| entry.is_accepted() && !entry.handover.state().is_ended());
         entries.iter().filter(|entry| entry.cancel()).count()
