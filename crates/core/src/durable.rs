@@ -56,16 +56,16 @@ impl Session {
         let registry = &self.ledger().registry;
         // Held until the request is known in one place or the other: the store may hand it out at this moment.
         let mut elsewhere = registry.elsewhere.lock();
-        let replaced = match registry.taken_in(kept.id) {
+        match registry.taken_in(kept.id) {
             // The store was quicker: it is on its way already, or has ended since.
             Some(entry) => {
                 entry.adopt(self.ledger());
-                self.shard(kept.id).lock().insert(kept.id, entry)
+                let replaced = self.shard(kept.id).lock().insert(kept.id, entry);
+                drop(elsewhere);
+                drop(replaced);
             }
-            None => elsewhere.insert(kept.id, self.make_known(&kept)),
-        };
-        drop(elsewhere);
-        drop(replaced);
+            None => elsewhere.note(self.make_known(&kept)),
+        }
     }
 
     /// What an earlier run of this session's script has asked for under this id.
@@ -143,7 +143,7 @@ impl Registry {
         }
         // See `Session::restore`.
         let mut elsewhere = self.shared.elsewhere.lock();
-        let known = elsewhere.remove(&kept.id);
+        let known = elsewhere.take_newest(kept.id);
         let entry = known.unwrap_or_else(|| self.taken_in.make_known(&kept));
         drop(elsewhere);
         entry.take_in(kept);
@@ -151,23 +151,23 @@ impl Registry {
 
     /// Says how a request ended that another process has sent. Gives whether anyone here waited for it.
     pub fn learn(&self, id: RequestId, status: RequestStatus, outcome: Outcome) -> bool {
-        let Some(entry) = self.shared.elsewhere.lock().remove(&id) else {
-            return false;
-        };
-        entry.learn(status, outcome);
-        true
+        let known = self.shared.elsewhere.lock().take(id);
+        for entry in &known {
+            entry.learn(status, outcome.clone());
+        }
+        !known.is_empty()
     }
 
     /// The requests that are known here and sent elsewhere: those that [`learn`](Self::learn) is waited for.
     #[must_use]
     pub fn elsewhere(&self) -> Vec<RequestId> {
-        self.shared.elsewhere.lock().keys().copied().collect()
+        self.shared.elsewhere.lock().ids()
     }
 
     /// Tells whoever waits here for requests that are sent elsewhere that this process will not learn how they end: it leaves the store.
     pub fn leave_elsewhere(&self) {
-        let all = std::mem::take(&mut *self.shared.elsewhere.lock());
-        for entry in all.into_values() {
+        let all = self.shared.elsewhere.lock().take_all();
+        for entry in all {
             entry.leave();
         }
     }

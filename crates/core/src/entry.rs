@@ -11,6 +11,7 @@ use crate::ledger::Ledger;
 use crate::queue::Job;
 use crate::state::{Event, InvalidEvent, RequestStatus, State, Transition};
 use crate::store::{Store, written};
+use crate::sync::Mutex;
 use crate::{Effect, Failure, FailureKind, Method, Outcome, Priority, Request, RequestId, StoreError, Success};
 
 /// A session that counts a request as its own and has not submitted it in this process.
@@ -49,12 +50,14 @@ pub(crate) struct Entry {
     accepted: AtomicBool,
     /// Whether anyone has looked at the ending.
     observed: AtomicBool,
+    /// Whether a shared store was asked to cancel it.
+    cancel_asked: AtomicBool,
     /// The request itself, where it has ended and nobody knows whether it was carried out.
     in_doubt: OnceLock<Box<Request>>,
     /// Whether it still counts as one of its session's pending requests.
     holds_place: AtomicBool,
-    /// The session of a run that has submitted it in an earlier process, where the store had handed it out before that was known.
-    adopted: OnceLock<Adopted>,
+    /// The starts of a run that has submitted it in an earlier process, where the store had handed it out before they knew it.
+    adopted: Mutex<Vec<Adopted>>,
     /// Its place among the requests that it was submitted with.
     member: OnceLock<Member>,
 }
@@ -96,9 +99,10 @@ impl Entry {
             losses: AtomicU32::new(0),
             accepted: AtomicBool::new(false),
             observed: AtomicBool::new(false),
+            cancel_asked: AtomicBool::new(false),
             in_doubt: OnceLock::new(),
             holds_place: AtomicBool::new(true),
-            adopted: OnceLock::new(),
+            adopted: Mutex::default(),
             member: member.map_or_else(OnceLock::new, OnceLock::from),
             ledger,
         }
@@ -149,11 +153,11 @@ impl Entry {
             holds_place: AtomicBool::new(true),
             counts: AtomicBool::new(true),
         };
-        let adopted = self.adopted.get_or_init(|| adopted);
+        self.adopted.lock().push(adopted);
         // Whoever ends it from now on sees that.
         let status = self.status();
         if status != RequestStatus::Pending {
-            adopted.ended(status);
+            self.adopted.lock().iter().for_each(|adopted| adopted.ended(status));
             self.free_places();
             ledger.wake_if_idle();
         }
@@ -164,18 +168,22 @@ impl Entry {
         if self.holds_place.swap(false, Ordering::SeqCst) {
             self.ledger.places.ended();
         }
-        if let Some(adopted) = self.adopted.get()
-            && adopted.holds_place.swap(false, Ordering::SeqCst)
-        {
-            adopted.ledger.places.ended();
+        for adopted in self.adopted.lock().iter() {
+            if adopted.holds_place.swap(false, Ordering::SeqCst) {
+                adopted.ledger.places.ended();
+            }
         }
     }
 
     fn wake_if_idle(&self) {
         self.ledger.wake_if_idle();
-        if let Some(adopted) = self.adopted.get() {
-            adopted.ledger.wake_if_idle();
-        }
+        let ledgers: Vec<_> = self
+            .adopted
+            .lock()
+            .iter()
+            .map(|adopted| Arc::clone(&adopted.ledger))
+            .collect();
+        ledgers.iter().for_each(|ledger| ledger.wake_if_idle());
     }
 
     /// The request, which is pending, no longer counts as such in its session: nobody waits for it.
@@ -234,7 +242,7 @@ impl Entry {
             return;
         }
         let member = self.member.get_or_init(|| group.join());
-        group.note_restored(self);
+        member.note_elsewhere(self);
         let status = self.status();
         if status != RequestStatus::Pending {
             member.ended(self.id, status, false);
@@ -250,8 +258,9 @@ impl Entry {
             "the request was cancelled before it was sent",
         );
         if let Some(store) = registry.store.as_ref().filter(|store| store.is_shared()) {
-            if registry.elsewhere.lock().contains_key(&self.id) {
+            if registry.elsewhere.lock().knows(self.id) {
                 // Whether it has been sent only the store knows.
+                self.cancel_asked.store(true, Ordering::SeqCst);
                 store.cancel(self.id);
             } else if self.handover.begin_cancel() {
                 self.observe();
@@ -266,6 +275,7 @@ impl Entry {
             return false;
         }
         self.observe();
+        self.ledger.sweep_if_full();
         if let Some(store) = &registry.store
             && let Some(outcome) = self.handover.outcome()
         {
@@ -286,11 +296,12 @@ impl Entry {
             }
             entry.lose();
             if let Some(store) = &entry.ledger.registry.store {
+                entry.cancel_asked.store(true, Ordering::SeqCst);
                 store.cancel(entry.id);
             }
         });
         let registry = &self.ledger.registry;
-        registry.called_back.store(true, Ordering::SeqCst);
+        registry.sweep_wanted.store(true, Ordering::SeqCst);
         registry.notify();
     }
 
@@ -361,8 +372,35 @@ impl Entry {
         if self.handover.advance(Event::Wait(Effect::Unknown)).is_ok() && before == State::Sent {
             self.ledger.unsent();
         }
-        let replaced = self.ledger.registry.elsewhere.lock().insert(self.id, Arc::clone(self));
-        drop(replaced);
+        self.note_elsewhere();
+        self.cancel_if_stopped();
+    }
+
+    /// Notes that the store hands the request out from here on, to this process or another. Its batch has a place for a further one.
+    pub(crate) fn note_elsewhere(self: &Arc<Self>) {
+        // The batch first: it may be handed out as soon as it is noted here.
+        if let Some(member) = self.member.get() {
+            member.note_elsewhere(self);
+        }
+        self.ledger.registry.elsewhere.lock().note(Arc::clone(self));
+        if let Some(member) = self.member.get() {
+            member.group.release();
+        }
+    }
+
+    /// A batch that was stopped meanwhile did not reach the request: the store did not have it, or another process.
+    pub(crate) fn cancel_if_stopped(self: &Arc<Self>) {
+        if self.member.get().is_some_and(|member| member.group.is_stopped()) {
+            self.cancel();
+        }
+    }
+
+    /// Whether it is being cancelled: that is being written, or a shared store has been asked for it.
+    pub(crate) fn is_being_cancelled(&self) -> bool {
+        let state = self.handover.state();
+        // What ends by itself nobody has looked at.
+        let is_written = self.handover.is_ending() && self.is_observed() && state != State::Sent;
+        !state.is_ended() && (is_written || self.cancel_asked.load(Ordering::SeqCst))
     }
 
     /// The worker drops the request, which it was to send or had sent. Gives `false` where there is no store that it stays in.
@@ -427,16 +465,19 @@ impl Entry {
             statuses = Some((before.status(), after.status()));
             if first_ending {
                 ledger.ended(before, after.status());
-                if let Some(adopted) = self.adopted.get() {
-                    adopted.ended(after.status());
-                }
+                self.adopted
+                    .lock()
+                    .iter()
+                    .for_each(|adopted| adopted.ended(after.status()));
                 self.free_places();
                 self.tell_ended(after.status(), outcome, left);
             } else {
                 ledger.moved(before.status(), after.status());
-                if let Some(adopted) = self.adopted.get() {
-                    adopted.ledger.counters.moved(before.status(), after.status());
-                }
+                let (from, to) = (before.status(), after.status());
+                self.adopted
+                    .lock()
+                    .iter()
+                    .for_each(|adopted| adopted.ledger.counters.moved(from, to));
                 self.tell_settled(before, after, outcome);
             }
         })?;

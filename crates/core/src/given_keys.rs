@@ -21,7 +21,8 @@ pub(crate) struct GivenKeys {
 #[derive(Debug)]
 struct Claim {
     content: u128,
-    id: RequestId,
+    /// Who has submitted it: the same request may be submitted several times.
+    ids: Vec<RequestId>,
 }
 
 impl Default for GivenKeys {
@@ -43,15 +44,24 @@ impl GivenKeys {
         };
         let key = self.hasher.hash_one((key, request.key_scope()));
         let content = request.fingerprint();
-        if let Some(claim) = self.by_key.get(&key)
-            && claim.content != content
-            && is_known(claim.id)
-        {
-            return false;
+        let claim = self.by_key.entry(key).or_insert_with(|| Claim {
+            content,
+            ids: Vec::new(),
+        });
+        if claim.content != content {
+            if claim.ids.iter().any(|id| is_known(*id)) {
+                return false;
+            }
+            claim.content = content;
+            claim.ids.clear();
         }
-        self.by_key.insert(key, Claim { content, id });
+        if claim.ids.len() == claim.ids.capacity() {
+            claim.ids.retain(|id| is_known(*id));
+        }
+        claim.ids.push(id);
         if self.by_key.len() >= self.sweep_at {
-            self.by_key.retain(|_, claim| claim.id == id || is_known(claim.id));
+            self.by_key
+                .retain(|_, claim| claim.ids.iter().any(|known| *known == id || is_known(*known)));
             self.sweep_at = (self.by_key.len() * 2).max(FIRST_SWEEP);
         }
         true
@@ -85,6 +95,17 @@ mod tests {
         let mut elsewhere = request("a", "1");
         elsewhere.target = "/v1/prices".into();
         assert!(!claim(&elsewhere));
+    }
+
+    #[test]
+    fn a_key_is_its_requests_until_none_of_them_is_known() {
+        let mut keys = GivenKeys::default();
+        let (first, second) = (RequestId::random(), RequestId::random());
+        assert!(keys.claim(first, &request("a", "1"), |_| true));
+        assert!(keys.claim(second, &request("a", "1"), |_| true));
+        let only_the_first = |id| id == first;
+        assert!(!keys.claim(RequestId::random(), &request("a", "2"), only_the_first));
+        assert!(keys.claim(RequestId::random(), &request("a", "2"), |_| false));
     }
 
     #[test]

@@ -28,8 +28,8 @@ struct State {
     held: BTreeMap<u32, Job>,
     /// In the queue or sent.
     released: HashMap<u32, Weak<Entry>>,
-    /// Submitted by an earlier process: where those are is the store's to know.
-    restored: Vec<Weak<Entry>>,
+    /// In a shared store, or submitted by an earlier process: where those are is the store's to know.
+    elsewhere: HashMap<u32, Weak<Entry>>,
     /// Whether a thread hands out places: endings that it causes itself only make room, so that nothing recurses.
     releasing: bool,
     stopped: bool,
@@ -74,11 +74,6 @@ impl Group {
         }
     }
 
-    /// Notes a request that an earlier process has submitted, so that [`stop`](Self::stop) reaches it wherever it is.
-    pub(crate) fn note_restored(&self, entry: &Arc<Entry>) {
-        self.state.lock().restored.push(Arc::downgrade(entry));
-    }
-
     /// A request that had joined was not accepted.
     pub(crate) fn leave(&self) {
         self.state.lock().pending -= 1;
@@ -101,13 +96,17 @@ impl Group {
         self.state.lock().ended.as_mut()?.pop_front()
     }
 
-    /// Calls back what was not sent; what comes later is called back at once. Gives how many.
+    /// Cancels what was not sent; what comes later is cancelled at once. Gives how many.
     pub(crate) fn stop(&self) -> usize {
         let (held, elsewhere) = {
             let mut state = self.state.lock();
             state.stopped = true;
-            let mut elsewhere: Vec<_> = state.released.values().filter_map(Weak::upgrade).collect();
-            elsewhere.extend(state.restored.drain(..).filter_map(|entry| entry.upgrade()));
+            let elsewhere: Vec<_> = state
+                .released
+                .values()
+                .chain(state.elsewhere.values())
+                .filter_map(Weak::upgrade)
+                .collect();
             (std::mem::take(&mut state.held), elsewhere)
         };
         let held = held.into_values().map(call_back).filter(|cancelled| *cancelled).count();
@@ -115,7 +114,7 @@ impl Group {
     }
 
     /// Hands out the places that are free.
-    fn release(&self) {
+    pub(crate) fn release(&self) {
         let mut state = self.state.lock();
         if state.releasing {
             return;
@@ -154,6 +153,9 @@ impl Member {
     pub(crate) fn admit(&self, job: Job) {
         let refused = {
             let mut state = self.group.state.lock();
+            // It may come back before it is known here that it was lost.
+            state.released.remove(&self.number);
+            state.elsewhere.remove(&self.number);
             if state.stopped {
                 Some(job)
             } else {
@@ -169,6 +171,15 @@ impl Member {
         }
     }
 
+    /// The store hands the request out from here on: it takes no place here, and [`Group::stop`] still reaches it.
+    pub(crate) fn note_elsewhere(&self, entry: &Arc<Entry>) {
+        let mut state = self.group.state.lock();
+        if !self.told.load(Ordering::SeqCst) {
+            state.released.remove(&self.number);
+            state.elsewhere.insert(self.number, Arc::downgrade(entry));
+        }
+    }
+
     /// The request has ended, or is `left` to the durable store: that is no failure, and stops nothing.
     pub(crate) fn ended(&self, id: RequestId, status: RequestStatus, left: bool) {
         if self.told.swap(true, Ordering::SeqCst) {
@@ -179,6 +190,7 @@ impl Member {
         let (held, stops, wakes) = {
             let mut state = group.state.lock();
             state.released.remove(&self.number);
+            state.elsewhere.remove(&self.number);
             state.pending -= 1;
             group.counters.ended(status);
             if let Some(ended) = &mut state.ended {

@@ -38,7 +38,10 @@ impl Ledger {
                 most: self.limits.pending.min(self.limits.unsent).min(registry.capacity),
             },
         };
-        self.places.take(&self.limits, requests).map_err(refused)?;
+        if let Err(full) = self.places.take(&self.limits, requests) {
+            self.sweep_if_full();
+            return Err(refused(full));
+        }
         if !take_places(&registry.unsent, registry.capacity, requests) {
             self.places.give_back(requests);
             // Meanwhile other submissions may have found the session full.
@@ -51,6 +54,14 @@ impl Ledger {
             }));
         }
         Ok(())
+    }
+
+    /// Has what was cancelled taken out of the queue where it keeps this session from submitting anything else.
+    pub(crate) fn sweep_if_full(&self) {
+        if self.registry.cancelled.load(Ordering::SeqCst) > 0 && self.places.is_unsent_full(&self.limits) {
+            self.registry.sweep_wanted.store(true, Ordering::SeqCst);
+            self.registry.notify();
+        }
     }
 
     /// How many requests of this session would be accepted now.
@@ -174,6 +185,10 @@ impl Places {
     fn free_of(taken: u64, limits: &SessionLimits) -> usize {
         let pending = limits.pending.saturating_sub(Self::pending_of(taken));
         pending.min(limits.unsent.saturating_sub(Self::unsent_of(taken)))
+    }
+
+    fn is_unsent_full(&self, limits: &SessionLimits) -> bool {
+        Self::unsent_of(self.0.load(Ordering::SeqCst)) >= limits.unsent
     }
 
     fn give_back(&self, places: usize) {

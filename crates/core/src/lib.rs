@@ -37,6 +37,7 @@ mod counters;
 mod credentials;
 mod durable;
 mod each;
+mod elsewhere;
 mod entry;
 mod error;
 mod given_keys;

@@ -32,8 +32,8 @@ pub struct Queue {
     waiting: [VecDeque<Job>; 3],
     /// No waiting job is due before this.
     next_deadline: Option<Instant>,
-    /// Whether anything was called back that has not been cleared out here.
-    called_back: bool,
+    /// Whether that is still to be done here.
+    sweep_wanted: bool,
     takes: u32,
     shared: Arc<RegistryShared>,
 }
@@ -44,7 +44,7 @@ impl Queue {
             receivers,
             waiting: Default::default(),
             next_deadline: None,
-            called_back: false,
+            sweep_wanted: false,
             takes: 0,
             shared,
         }
@@ -95,12 +95,12 @@ impl Queue {
         self.shared.cancelled_waiting.load(Ordering::SeqCst)
     }
 
-    /// Whether anything was called back since the last call that a shared store has: the transport may hold it, with what it keeps for it,
-    /// and should drop it.
-    pub fn called_back(&mut self) -> bool {
-        let called_back = self.shared.called_back.swap(false, Ordering::SeqCst);
-        self.called_back |= called_back;
-        called_back
+    /// Whether, since the last call, it was wished that what was cancelled be dropped soon: it keeps a session from submitting anything
+    /// else, or a shared store has it. The transport may hold it, with what it keeps for it.
+    pub fn sweep_wanted(&mut self) -> bool {
+        let wanted = self.shared.sweep_wanted.swap(false, Ordering::SeqCst);
+        self.sweep_wanted |= wanted;
+        wanted
     }
 
     /// Whether there is no room for further requests.
@@ -124,9 +124,9 @@ impl Queue {
         let due = self.next_deadline.is_some_and(|next| next <= now);
         let cancelled = self.cancelled();
         let full = self.is_full();
-        self.called_back();
-        let called_back = std::mem::take(&mut self.called_back);
-        if due || called_back || cancelled * 2 > length || (full && cancelled > 0) {
+        self.sweep_wanted();
+        let wanted = std::mem::take(&mut self.sweep_wanted);
+        if due || wanted || cancelled * 2 > length || (full && cancelled > 0) {
             self.clear_out(now);
         }
         self.next_deadline

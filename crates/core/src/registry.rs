@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 
 use crate::counters::Counters;
+use crate::elsewhere::Elsewhere;
 use crate::entry::Entry;
 use crate::observer::Observers;
 use crate::queue::{Job, Queue};
-use crate::session::{Entries, Session, SessionLimits, WeakSession};
+use crate::session::{Session, SessionLimits, WeakSession};
 use crate::state::{InvalidEvent, Transition};
 use crate::sync::Mutex;
 use crate::wait::Wait;
@@ -74,8 +75,8 @@ pub(crate) struct RegistryShared {
     pub(crate) cancelled: AtomicUsize,
     /// Of those, the ones that waited for a further attempt.
     pub(crate) cancelled_waiting: AtomicUsize,
-    /// Whether anything in a shared store was called back that the transport may have, and has not dropped.
-    pub(crate) called_back: AtomicBool,
+    /// Whether the transport is to look for what was cancelled, and to drop it, soon.
+    pub(crate) sweep_wanted: AtomicBool,
     /// Who waits for room in the queue.
     pub(crate) room: WaiterList,
     /// Who waits for room of any kind and wants to know when there will be none.
@@ -86,8 +87,7 @@ pub(crate) struct RegistryShared {
     next_session: AtomicU64,
     /// The sessions that have a handle, by their numbers.
     pub(crate) sessions: Mutex<HashMap<u64, WeakSession>>,
-    /// What the durable store has and this process does not send, as far as anyone here waits for it.
-    pub(crate) elsewhere: Mutex<Entries>,
+    pub(crate) elsewhere: Mutex<Elsewhere>,
     /// Closed sessions, by the moment when their results expire.
     expiring: Mutex<VecDeque<(Instant, u64)>>,
 }
@@ -508,7 +508,7 @@ impl RegistryBuilder {
             waiting: AtomicUsize::new(0),
             cancelled: AtomicUsize::new(0),
             cancelled_waiting: AtomicUsize::new(0),
-            called_back: AtomicBool::new(false),
+            sweep_wanted: AtomicBool::new(false),
             room: WaiterList::default(),
             closing: WaiterList::default(),
             admission: WaiterList::default(),

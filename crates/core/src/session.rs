@@ -36,7 +36,7 @@ pub struct SessionLimits {
 }
 
 /// A request id is random already: its bits need no hashing.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct IdHasher(u64);
 
 impl Hasher for IdHasher {
@@ -331,14 +331,11 @@ impl Session {
         entries.iter().filter(|entry| entry.cancel()).count()
     }
 
-    /// The requests that were called back and of which a shared store is writing that.
+    /// The requests that a shared store was asked to cancel, or is writing that they are. Another process may have sent one: it ends as
+    /// that one is answered.
     #[must_use]
     pub fn being_called_back(&self) -> Vec<RequestId> {
-        let entries = self.collect(|entry| {
-            let state = entry.handover.state();
-            // What ends by itself nobody has looked at.
-            entry.handover.is_ending() && entry.is_observed() && !state.is_ended() && state != State::Sent
-        });
+        let entries = self.collect(Entry::is_being_cancelled);
         entries.iter().map(|entry| entry.id).collect()
     }
 

@@ -204,8 +204,7 @@ impl Session {
         let shared = store.is_shared();
         if shared {
             // Before they are written: whoever works on the store may be quicker than the answer.
-            let mut elsewhere = registry.elsewhere.lock();
-            elsewhere.extend(requests.iter().map(|one| (one.entry.id, Arc::clone(&one.entry))));
+            requests.iter().for_each(|one| one.entry.note_elsewhere());
         }
         let (rows, jobs): (Vec<_>, Vec<_>) = requests.into_iter().map(|one| (one.row, (one.entry, one.job))).unzip();
         store.append(
@@ -228,6 +227,7 @@ fn send(entry: &Arc<Entry>, job: Job, shared: bool) {
     let is_new = entry.recorded();
     if shared {
         job.hand_over();
+        entry.cancel_if_stopped();
     } else if is_new {
         entry.enqueue(job);
     }
@@ -239,6 +239,6 @@ fn refuse(entry: &Arc<Entry>, job: Job, error: &Arc<StoreError>) {
     failure.source = Some(Arc::clone(error) as _);
     let _ = entry.end_now(Event::NotRecorded, Err(failure));
     // Who calls it back from now on finds it ended.
-    let known = entry.ledger.registry.elsewhere.lock().remove(&entry.id);
+    let known = entry.ledger.registry.elsewhere.lock().forget(entry);
     drop((known, job));
 }

@@ -235,7 +235,9 @@ impl Drop for Holding<'_> {
     fn drop(&mut self) {
         let permit = std::mem::take(&mut self.permit);
         if !permit.is_empty() {
-            self.dispatch.schedule().release(permit, Instant::now());
+            // It may have been sent.
+            let now = Instant::now();
+            self.dispatch.schedule().settle(permit, Report::nothing(now), now);
         }
     }
 }

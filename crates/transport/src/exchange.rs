@@ -20,6 +20,9 @@ use crate::failure::{from_client_error, is_unanswered};
 use crate::seeking::Seeking;
 use crate::work::{Again, Progress, Stage};
 
+/// A server that says nothing for so long is down, also where a request's own deadline ends the wait.
+const SILENCE: Duration = Duration::from_secs(5);
+
 /// What every exchange of a worker shares.
 pub(crate) struct Exchange {
     pub(crate) policy: Arc<dyn Policy>,
@@ -34,6 +37,8 @@ pub(crate) struct Exchange {
 pub(crate) struct Report {
     /// The request, where it is to be sent again, and when.
     pub(crate) again: Option<(Box<Again>, Instant)>,
+    /// Whether it goes to the end of the queue. Further attempts are bounded, and keep their place; this may come without an end.
+    pub(crate) requeued: bool,
     /// The server, where one was asked, and how it fared.
     pub(crate) health: Option<(Arc<str>, Health)>,
     /// What the answer says about the pace, and when the attempt began.
@@ -46,6 +51,7 @@ impl Report {
     pub(crate) fn nothing(began: Instant) -> Self {
         Self {
             again: None,
+            requeued: false,
             health: None,
             throttle: None,
             began,
@@ -104,15 +110,15 @@ impl Exchange {
         progress.first.get_or_insert_with(SystemTime::now);
         let deadline = Instant::from_std(in_flight.deadline());
         let mut server = None;
+        let asked = Instant::now();
         let end = self.attempt(&in_flight, deadline, seeking, &mut server).await;
-        let health = Health::of(match &end {
-            AttemptEnd::Outcome(outcome) => outcome.as_ref().err(),
-            AttemptEnd::Broken(broken) => Some(&broken.failure),
-            AttemptEnd::DeadlinePassed(_) => None,
-        });
-        let known = !matches!(end, AttemptEnd::DeadlinePassed(_));
+        let health = match &end {
+            AttemptEnd::Outcome(outcome) => Health::of(outcome.as_ref().err()),
+            AttemptEnd::Broken(broken) => Health::of(Some(&broken.failure)),
+            AttemptEnd::DeadlinePassed(_) => (asked.elapsed() >= SILENCE).then_some(Health::Down),
+        };
         let mut report = Report {
-            health: server.filter(|_| known).zip(health),
+            health: server.zip(health),
             ..Report::nothing(began)
         };
         match end {
@@ -163,6 +169,7 @@ impl Exchange {
             RetryDecision::Requeue(pause) => {
                 progress.attempts -= 1;
                 progress.requeued += 1;
+                report.requeued = true;
                 pause
             }
         };

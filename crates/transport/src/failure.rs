@@ -32,7 +32,12 @@ pub(crate) fn from_client_error(error: reqwest::Error, effect: Effect) -> Failur
 
 fn kind_of(error: &reqwest::Error) -> FailureKind {
     if causes(error).any(|cause| cause.is::<rustls::Error>()) {
-        return FailureKind::Tls;
+        // Once a connection is secure, what breaks it is as any other break.
+        return if error.is_connect() {
+            FailureKind::Tls
+        } else {
+            FailureKind::Connection
+        };
     }
     if error.is_connect() {
         return FailureKind::Connect;

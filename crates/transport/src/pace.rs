@@ -9,14 +9,14 @@
 mod gate;
 
 use std::borrow::Cow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 
 use inflight_core::{PaceClass, PaceLimit, Secret, Throttle};
 use tokio::time::Instant;
 
 use self::gate::Gate;
-use crate::work::{Work, take_out};
+use crate::work::Work;
 
 /// One in so many is the one that has waited longest, whatever its priority: so every one's turn comes.
 const OLDEST_FIRST_EVERY: u32 = 16;
@@ -36,7 +36,6 @@ pub(crate) struct Pacer {
     /// A secret is kept as its hash only.
     hasher: RandomState,
     accounts: HashMap<u64, Account>,
-    sequence: u64,
     takes: u32,
     length: usize,
 }
@@ -50,9 +49,8 @@ struct Account {
 
 struct Endpoint {
     gate: Gate,
-    /// Who waits, by priority, with the order of arrival.
-    waiting: [VecDeque<Work>; 3],
-    arrivals: [VecDeque<u64>; 3],
+    /// Who waits, by priority, in the order of arrival at the worker.
+    waiting: [BTreeMap<u64, Work>; 3],
 }
 
 impl Pacer {
@@ -60,7 +58,6 @@ impl Pacer {
         Self {
             hasher: RandomState::new(),
             accounts: HashMap::new(),
-            sequence: 0,
             takes: 0,
             length: 0,
         }
@@ -80,14 +77,14 @@ impl Pacer {
         let endpoint = account.endpoints.entry(class.endpoint).or_insert_with(|| Endpoint {
             gate: Gate::new(class.limit, now),
             waiting: Default::default(),
-            arrivals: Default::default(),
         });
-        let level = work.level();
-        endpoint.waiting[level].push_back(work);
-        endpoint.arrivals[level].push_back(self.sequence);
-        account.length += 1;
-        self.sequence += 1;
-        self.length += 1;
+        if endpoint.waiting[work.level()]
+            .insert(work.permit.arrival, work)
+            .is_none()
+        {
+            account.length += 1;
+            self.length += 1;
+        }
     }
 
     /// Takes out the next request that may be sent: the oldest of the highest priority, now and then the oldest of all.
@@ -104,7 +101,7 @@ impl Pacer {
             }
             for (name, endpoint) in &mut account.endpoints {
                 for level in 0..3 {
-                    let Some(arrival) = endpoint.arrivals[level].front() else {
+                    let Some((arrival, _)) = endpoint.waiting[level].first_key_value() else {
                         continue;
                     };
                     let rank = (if oldest_first { 0 } else { level }, *arrival);
@@ -129,9 +126,10 @@ impl Pacer {
     fn take(&mut self, arrival: u64, key: PaceKey) -> Option<Work> {
         let account = self.accounts.get_mut(&key.account)?;
         let endpoint = account.endpoints.get_mut(&key.endpoint)?;
-        let level = (0..3).find(|level| endpoint.arrivals[*level].front() == Some(&arrival))?;
-        let mut work = endpoint.waiting[level].pop_front()?;
-        endpoint.arrivals[level].pop_front();
+        let mut work = endpoint
+            .waiting
+            .iter_mut()
+            .find_map(|waiting| waiting.remove(&arrival))?;
         account.gate.pass();
         endpoint.gate.pass();
         self.takes = self.takes.wrapping_add(1);
@@ -141,7 +139,18 @@ impl Pacer {
         Some(work)
     }
 
-    /// A request that had passed has been answered, or was not sent after all.
+    /// A request that had passed was not sent after all.
+    pub(crate) fn give_back(&mut self, key: &PaceKey) {
+        let Some(account) = self.accounts.get_mut(&key.account) else {
+            return;
+        };
+        account.gate.give_back();
+        if let Some(endpoint) = account.endpoints.get_mut(&key.endpoint) {
+            endpoint.gate.give_back();
+        }
+    }
+
+    /// A request that had passed has been answered.
     pub(crate) fn passed(&mut self, key: &PaceKey, throttle: Option<Throttle>, began: Instant, now: Instant) {
         let Some(account) = self.accounts.get_mut(&key.account) else {
             return;
@@ -194,7 +203,7 @@ impl Pacer {
             account.length = 0;
             for endpoint in account.endpoints.values_mut() {
                 endpoint.sweep(is_over, over);
-                account.length += endpoint.waiting.iter().map(VecDeque::len).sum::<usize>();
+                account.length += endpoint.waiting.iter().map(BTreeMap::len).sum::<usize>();
             }
         }
         self.length = self.accounts.values().map(|account| account.length).sum();
@@ -208,7 +217,7 @@ impl Pacer {
         self.accounts.retain(|_, account| {
             account
                 .endpoints
-                .retain(|_, endpoint| endpoint.arrivals.iter().any(|a| !a.is_empty()) || !endpoint.gate.is_fresh(now));
+                .retain(|_, endpoint| endpoint.waiting.iter().any(|w| !w.is_empty()) || !endpoint.gate.is_fresh(now));
             !account.endpoints.is_empty() || !account.gate.is_fresh(now)
         });
     }
@@ -216,16 +225,13 @@ impl Pacer {
 
 impl Endpoint {
     fn sweep(&mut self, is_over: &mut dyn FnMut(&Work) -> bool, over: &mut Vec<Work>) {
-        for (waiting, arrivals) in self.waiting.iter_mut().zip(&mut self.arrivals) {
-            let mut order = arrivals.iter().copied();
-            let mut kept = VecDeque::with_capacity(arrivals.len());
-            let mut check = |work: &Work| {
-                let gone = is_over(work);
-                kept.extend(order.next().filter(|_| !gone));
-                gone
-            };
-            take_out(waiting, &mut check, over);
-            *arrivals = kept;
+        for waiting in &mut self.waiting {
+            let gone = waiting
+                .iter()
+                .filter(|(_, work)| is_over(work))
+                .map(|(arrival, _)| *arrival);
+            let gone: Vec<_> = gone.collect();
+            over.extend(gone.into_iter().filter_map(|arrival| waiting.remove(&arrival)));
         }
     }
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use inflight_core::{Priority, Queue};
+use inflight_core::{Job, Priority, Queue};
 use tokio::time::Instant;
 
 use crate::breaker::{Breakers, Gate};
@@ -123,7 +123,8 @@ impl Schedule {
                     }
                 }
             };
-            if let Some(work) = self.in_lane(Work::fresh(job), now) {
+            let work = self.fresh(job);
+            if let Some(work) = self.in_lane(work, now) {
                 return Some(work);
             }
         }
@@ -132,10 +133,16 @@ impl Schedule {
     /// Takes all that is new to where it waits for its pace: which may be sent is not the queue's to know.
     fn look_at_all(&mut self, now: Instant) {
         while let Some(job) = self.queue.pop() {
-            if let Some(work) = self.in_lane(Work::fresh(job), now) {
+            let work = self.fresh(job);
+            if let Some(work) = self.in_lane(work, now) {
                 self.make_ready(work, now);
             }
         }
+    }
+
+    fn fresh(&mut self, job: Job) -> Work {
+        self.sequence += 1;
+        Work::fresh(job, self.sequence)
     }
 
     fn pop_paced(&mut self, now: Instant) -> Option<Work> {
@@ -227,7 +234,12 @@ impl Schedule {
 
     /// Takes in how an attempt went, and what its request held.
     pub(crate) fn settle(&mut self, permit: Permit, report: Report, now: Instant) {
-        let Permit { lane, pace, probe } = permit;
+        let Permit {
+            lane,
+            pace,
+            probe,
+            arrival,
+        } = permit;
         if let (Some(pacer), Some(pace)) = (&mut self.pacer, &pace) {
             pacer.passed(pace, report.throttle, report.began, now);
         }
@@ -245,8 +257,11 @@ impl Schedule {
                 self.leave_lane(lane, now);
             }
             Some((again, until)) => {
+                self.sequence += 1;
+                let arrival = if report.requeued { self.sequence } else { arrival };
                 let permit = Permit {
                     lane,
+                    arrival,
                     ..Permit::default()
                 };
                 let work = Work {
@@ -255,7 +270,6 @@ impl Schedule {
                     held: Held::default(),
                 };
                 self.note_expiry(work.expires());
-                self.sequence += 1;
                 self.timers.insert((until, self.sequence), work);
             }
             None => self.leave_lane(lane, now),
@@ -263,7 +277,10 @@ impl Schedule {
     }
 
     /// Gives back what a request held that was not sent.
-    pub(crate) fn release(&mut self, permit: Permit, now: Instant) {
+    pub(crate) fn release(&mut self, mut permit: Permit, now: Instant) {
+        if let (Some(pacer), Some(pace)) = (&mut self.pacer, permit.pace.take()) {
+            pacer.give_back(&pace);
+        }
         if !permit.is_empty() {
             self.settle(permit, Report::nothing(now), now);
         }
@@ -294,7 +311,7 @@ impl Schedule {
         let many = cancelled * 2 > self.len() + self.queue.len() || (cancelled > 0 && self.queue.is_full());
         let overdue = self.next_expiry.is_some_and(|next| next <= now);
         // What was cancelled between two attempts may hold a lane that others wait for.
-        let holding = self.queue.cancelled_waiting() > 0 || self.queue.called_back();
+        let holding = self.queue.cancelled_waiting() > 0 || self.queue.sweep_wanted();
         if overdue || (many && self.len() > 0) || holding {
             self.sweep(now);
         }
@@ -364,7 +381,7 @@ impl Schedule {
         all.extend(self.ready.iter_mut().flat_map(std::mem::take));
         all.extend(std::mem::take(&mut self.timers).into_values());
         while let Some(job) = self.queue.pop() {
-            all.push(Work::fresh(job));
+            all.push(Work::fresh(job, 0));
         }
         for work in all {
             let Work { stage, permit, .. } = work;

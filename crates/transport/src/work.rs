@@ -90,6 +90,8 @@ pub(crate) struct Permit {
     pub(crate) pace: Option<PaceKey>,
     /// The server that it is to find out about.
     pub(crate) probe: Option<Arc<str>>,
+    /// Its place in the order in which the worker took requests: it keeps that for its further attempts.
+    pub(crate) arrival: u64,
 }
 
 impl Permit {
@@ -99,10 +101,13 @@ impl Permit {
 }
 
 impl Work {
-    pub(crate) fn fresh(job: Job) -> Self {
+    pub(crate) fn fresh(job: Job, arrival: u64) -> Self {
         Self {
             stage: Stage::Fresh(job),
-            permit: Permit::default(),
+            permit: Permit {
+                arrival,
+                ..Permit::default()
+            },
             held: Held::default(),
         }
     }

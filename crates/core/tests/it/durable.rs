@@ -14,11 +14,11 @@ use crate::support::{Polled, failure, manual_with, post, success};
 
 /// A store that other processes work on too, played by the test. It writes at once.
 #[derive(Default)]
-struct Shared {
+pub(crate) struct Shared {
     rows: Mutex<Vec<Row>>,
     log: Mutex<Vec<String>>,
     /// Whose requests are another's by now.
-    lost: Mutex<Vec<RequestId>>,
+    pub(crate) lost: Mutex<Vec<RequestId>>,
     /// What it has not answered yet, while it answers nothing.
     unanswered: Mutex<Option<Vec<Written>>>,
 }
@@ -33,11 +33,11 @@ impl Shared {
         done(if lost { Err(StoreError::lost()) } else { Ok(()) });
     }
 
-    fn log(&self) -> Vec<String> {
+    pub(crate) fn log(&self) -> Vec<String> {
         std::mem::take(&mut *self.log.lock().unwrap())
     }
 
-    fn claim(&self) -> Kept {
+    pub(crate) fn claim(&self) -> Kept {
         let row = self.rows.lock().unwrap().remove(0);
         kept(row.id, row.request)
     }
@@ -65,7 +65,7 @@ impl Store for Shared {
     }
 }
 
-fn kept(id: RequestId, request: Request) -> Kept {
+pub(crate) fn kept(id: RequestId, request: Request) -> Kept {
     Kept {
         id,
         request,
@@ -84,7 +84,7 @@ fn sent_before(kept: Kept) -> Kept {
     }
 }
 
-fn shared() -> (Registry, ManualTransport, Arc<Shared>) {
+pub(crate) fn shared() -> (Registry, ManualTransport, Arc<Shared>) {
     let store = Arc::new(Shared::default());
     let (registry, transport) = manual_with(Registry::builder().store(store.clone()));
     (registry, transport, store)
@@ -104,7 +104,7 @@ impl Calls for Numbers {
     }
 }
 
-fn of_run(registry: &Registry) -> Session {
+pub(crate) fn of_run(registry: &Registry) -> Session {
     let limits = SessionLimits {
         pending: 100,
         unsent: 100,
@@ -112,7 +112,7 @@ fn of_run(registry: &Registry) -> Session {
     registry.session_of_run(limits, Arc::new(Numbers::default()))
 }
 
-fn nth(sequence: u64) -> RequestId {
+pub(crate) fn nth(sequence: u64) -> RequestId {
     Call {
         run: "nightly".into(),
         task: 0,
@@ -344,9 +344,9 @@ fn what_is_called_back_in_a_shared_store_leaves_the_queue_at_once() {
     transport.queue().tend();
     assert_eq!(transport.queue().len(), 3);
     registry.cancel(ids[1]);
-    assert!(transport.queue().called_back());
+    assert!(transport.queue().sweep_wanted());
     transport.queue().tend();
-    assert!(!transport.queue().called_back(), "once");
+    assert!(!transport.queue().sweep_wanted(), "once");
     assert_eq!((transport.queue().len(), registry.unsent()), (2, 2));
 }
 

@@ -5,6 +5,7 @@
 mod batches;
 mod durable;
 mod endings;
+mod handed_out;
 mod jobs;
 mod model;
 mod observers;

@@ -116,6 +116,12 @@ impl Gate {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
+    /// One that had passed was not sent: the next one has its token.
+    pub(super) fn give_back(&mut self) {
+        self.passed();
+        self.tokens = (self.tokens + 1.0).min(burst(self.full));
+    }
+
     /// An attempt that began then was refused for the rate. Those that began before the last narrowing had shown say nothing new.
     pub(super) fn slow_down(&mut self, began: Instant, now: Instant) {
         self.tick(now);

@@ -11,7 +11,7 @@ use super::*;
 use crate::work::{Again, Progress};
 use crate::{CircuitBreaker, Worker};
 
-/// Gives a pace to what is below `/paced`.
+/// Gives a pace to `/paced` and `/slow`.
 struct Paced;
 
 impl Policy for Paced {
@@ -20,10 +20,14 @@ impl Policy for Paced {
     }
 
     fn pace_class(&self, request: &Request, _: Option<&inflight_core::Secret>) -> Option<PaceClass> {
-        let limit = PaceLimit::per_second(100_000);
-        request.target.starts_with("/paced").then_some(PaceClass {
+        let limit = match &*request.target {
+            "/paced" => PaceLimit::per_second(100_000),
+            "/slow" => PaceLimit::per_second(25),
+            _ => return None,
+        };
+        Some(PaceClass {
             account: Some(limit),
-            endpoint: Cow::Borrowed("/paced"),
+            endpoint: Cow::Owned(request.target.to_string()),
             limit,
         })
     }
@@ -80,6 +84,7 @@ impl World {
                 failure: Failure::new(FailureKind::Connection, Effect::None, "again"),
             };
             report.again = Some((Box::new(again), self.now));
+            report.requeued = true;
         }
         self.schedule.settle(permit, report, self.now);
         priority
@@ -167,4 +172,23 @@ fn nothing_starves_behind_endless_urgent_work() {
             }
         }
     }
+}
+
+#[test]
+fn what_was_cancelled_uses_up_no_pace() {
+    let mut world = World::new(true);
+    let session = world.registry.session();
+    for _ in 0..100 {
+        session.submit(Request::new(Method::Get, "/slow")).unwrap();
+    }
+    // Fewer than half of what waits are cancelled: nothing is swept for their sake.
+    for _ in 0..200 {
+        world.submit("/slow", Priority::Normal);
+    }
+    let first = world.schedule.next(world.now).expect("it is the first");
+    assert_eq!(session.cancel_unsent(), 100);
+    world.now += Duration::from_millis(40);
+    let next = world.schedule.next(world.now).expect("the pace is nobody's so far");
+    assert!(!next.is_over(world.now));
+    drop(first);
 }
