@@ -39,22 +39,26 @@ fn registered() -> BTreeSet<Overload> {
     let of_rhai = Engine::new().collect_fn_metadata(None, |info| Some(info.metadata.name.to_string()), true);
     let of_rhai: BTreeSet<String> = of_rhai.into_iter().collect();
     let documented: BTreeSet<&str> = reference().iter().flat_map(|entry| entry.functions()).collect();
+    let signatures = reference().into_iter().flat_map(|entry| entry.signatures);
+    let methods = signatures.filter_map(|of| of.strip_prefix("builder.")?.split_once('('));
+    let mut methods: BTreeSet<&str> = methods.map(|(method, _)| method).collect();
+    methods.extend(OPTION_SETTERS);
+    methods.extend(["metadata", "params", "request_options"]);
     let all = engine().collect_fn_metadata(None, |info| Some(overload(&info)), false);
     let ours = |(name, types): &Overload| {
-        (documented.contains(&**name) || !of_rhai.contains(name)) && !is_of_the_catalogue(name, types)
+        (documented.contains(&**name) || !of_rhai.contains(name)) && !is_of_the_catalogue(name, types, &methods)
     };
     all.into_iter().filter(ours).collect()
 }
 
-/// Constructors of builders, their setters and operations, and the operations in the module `stripe`.
-fn is_of_the_catalogue(name: &str, types: &[TypeId]) -> bool {
+/// Constructors of builders, their setters and most of their operations, and the operations in the module `stripe`.
+fn is_of_the_catalogue(name: &str, types: &[TypeId], to_document: &BTreeSet<&str>) -> bool {
     if let Some((module, _)) = name.rsplit_once("::") {
         let resource = module.trim_start_matches("stripe::").replace("::", ".");
         return Resource::by_name(&resource).is_some();
     }
-    let is_written_by_hand =
-        OPTION_SETTERS.contains(&name) || ["metadata", "params", "request_options"].contains(&name);
-    constructed_by(name).is_some() || types.first() == Some(&TypeId::of::<StripeBuilder>()) && !is_written_by_hand
+    let is_of_builders = types.first() == Some(&TypeId::of::<StripeBuilder>());
+    constructed_by(name).is_some() || is_of_builders && !to_document.contains(name)
 }
 
 /// A signature's name, and the types of each of its arguments: none for `any`, two for `number`.

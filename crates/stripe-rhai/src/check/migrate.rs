@@ -183,6 +183,9 @@ impl<'a> Finder<'_> {
             return None;
         };
         let call = self.blocking(&parts.1).filter(|call| call.is_whole)?;
+        if self.waits_or_calls(statement).is_some() || self.all_blocking(ASTNode::Stmt(statement)).len() > 1 {
+            return None;
+        }
         (flags.is_empty() && call.operation.is_some()).then_some((parts.0.name.as_str(), statement, call))
     }
 

@@ -134,6 +134,19 @@ fn a_list_that_is_looked_into_or_not_empty_is_left_alone() {
 }
 
 #[test]
+fn a_result_that_may_be_left_out_of_its_list_is_left_alone() {
+    for ends in ["continue", "break"] {
+        stays(
+            &format!(
+                "let ids = [];\nfor n in 0..3 {{\n    let id = new_product().name(\"a\").create();\n    if n == 1 {{ {ends}; }}\n    \
+                 ids.push(id);\n}}\n"
+            ),
+            "which may go on before `id` is in `ids`",
+        );
+    }
+}
+
+#[test]
 fn a_loop_that_does_more_is_left_alone() {
     stays(
         "for i in 0..3 {\n    let a = new_product().name(\"a\").create();\n    new_product().name(\"b\").update(a);\n}",
@@ -196,6 +209,17 @@ fn calls_that_may_need_one_another_are_left_alone() {
     }
     let same_id = "let a = new_invoice_item().customer(\"cus_1\").create();\nlet b = new_invoice().customer(\"cus_1\").create();\n";
     assert_eq!(found(same_id), []);
+    // What one calls itself, the other may mean.
+    for pair in [
+        "let p = new_product().id(\"mug\").name(\"Mug\").create();\nlet q = new_price().product(\"mug\").create();\n",
+        "let q = new_price().product(\"mug\").create();\nlet p = stripe::product::create(#{ id: \"mug\", name: \"Mug\" });\n",
+    ] {
+        assert_eq!(found(pair), [], "{pair}");
+    }
+    // A function of the script may look for what was created just before.
+    let calls = "fn newest() { new_product().list().data[0].id }\n\
+                 let a = new_product().name(\"a\").create();\nlet b = new_price().product(newest()).create();\n";
+    assert_eq!(found(calls), []);
     let same_name = "let a = new_product().name(\"a\").create();\nlet a = new_customer().create();\n";
     assert_eq!(found(same_name), []);
     assert_eq!(

@@ -4,6 +4,7 @@
 //! process of their own, where it points elsewhere.
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +43,15 @@ fn certificate(file: &str) -> (Arc<ServerConfig>, PathBuf) {
 }
 
 fn secure_server(config: Arc<ServerConfig>) -> RawServer {
+    answering(config, |mut stream| {
+        let _ = stream.write_all(ok("{}").as_bytes());
+    })
+}
+
+fn answering(
+    config: Arc<ServerConfig>,
+    answer: impl Fn(Stream<'_, ServerConnection, TcpStream>) + Send + Sync + 'static,
+) -> RawServer {
     RawServer::start(move |connection| {
         let mut tls = ServerConnection::new(Arc::clone(&config)).unwrap();
         let mut stream = Stream::new(&mut tls, &mut connection.stream);
@@ -53,7 +63,7 @@ fn secure_server(config: Arc<ServerConfig>) -> RawServer {
                 _ => return,
             }
         }
-        let _ = stream.write_all(ok("{}").as_bytes());
+        answer(stream);
     })
 }
 
@@ -125,4 +135,20 @@ fn a_trusted_certificate_is_accepted() {
     }
     let success = Rig::new(secure(&secure_server(config))).success(get());
     assert_eq!(&success.response.body[..], b"{}");
+}
+
+#[test]
+fn what_breaks_a_secure_connection_under_way_leaves_its_request_in_doubt() {
+    let (config, trusted) = certificate("garbled.pem");
+    let test = "tls::what_breaks_a_secure_connection_under_way_leaves_its_request_in_doubt";
+    if !in_child(test, &trusted) {
+        return;
+    }
+    // A record that is none of this connection's.
+    let server = answering(config, |stream| {
+        let _ = stream.sock.write_all(&[23, 3, 3, 0, 5, 1, 2, 3, 4, 5]);
+    });
+    let failure = Rig::new(secure(&server)).failure(post());
+    assert_kind(&failure, FailureKind::Connection);
+    assert_eq!((failure.effect, failure.retryable), (Effect::Unknown, true));
 }

@@ -2,7 +2,7 @@
 
 use rhai::{ASTNode, Expr, Position, Stmt, StmtBlock};
 
-use super::syntax::{is_empty_list, mentioned, pushed, returns, walk};
+use super::syntax::{is_empty_list, mentioned, pushed, returns, skips, walk};
 use super::{Finder, variable};
 use crate::check::source::{Edits, Place, Source};
 
@@ -69,7 +69,7 @@ impl<'a> Finder<'_> {
     }
 
     /// A function that waits, or one of the script's own or in a variable, which may.
-    fn waits_or_calls(&self, whole: &'a Stmt) -> Option<String> {
+    pub(super) fn waits_or_calls(&self, whole: &'a Stmt) -> Option<String> {
         let mut found = None;
         walk(ASTNode::Stmt(whole), &mut |path| {
             let (call, is_method) = match path.last() {
@@ -190,7 +190,11 @@ impl<'a> Finder<'_> {
             }
         }
         if let Some(list) = list {
-            return Ok((list, false));
+            // What is skipped would be started, and never waited for.
+            return match skips(body) {
+                true => Err(format!(", which may go on before `{name}` is in `{list}`")),
+                false => Ok((list, false)),
+            };
         }
         if !self.source.ends_statement(end) || !self.source.is_last(end) {
             return Err(", in a place where the lines cannot be rewritten".to_owned());

@@ -3,10 +3,13 @@
 use std::collections::BTreeSet;
 
 use inflight_stripe::{Method, Operation};
-use rhai::{AST, ASTNode, Expr, FnCallExpr, Position, ScriptFnMetadata, Stmt};
+use rhai::{AST, ASTNode, Expr, FnCallExpr, Position, ScriptFnMetadata, Stmt, StmtBlock};
 
 use crate::check::variable;
 use crate::namespace::{ROOT, operation_of};
+
+/// Parameters that give what is created a name which other requests may use for it.
+const NAMING: [&str; 3] = ["id", "code", "lookup_key"];
 
 /// A call that waits until Stripe has answered.
 #[derive(Clone, Copy)]
@@ -64,9 +67,11 @@ pub(super) fn are_independent(before: &(&str, &Stmt, Blocking<'_>), after: &(&st
     let (Some(first), Some(second)) = (kind(&before.2), kind(&after.2)) else {
         return false;
     };
-    let (mentioned_before, mentioned_after) = (subjects(before.1), subjects(after.1));
-    let needs = mentioned_after.contains(before.0) || before.0 == after.0;
-    let shares = !mentioned_before.is_disjoint(&mentioned_after);
+    let (about_before, about_after) = (subjects(before.1), subjects(after.1));
+    let needs = about_after.contains(before.0) || before.0 == after.0;
+    let shares = !about_before.is_disjoint(&about_after)
+        || !own_names(before.1).is_disjoint(&texts(after.1))
+        || !own_names(after.1).is_disjoint(&texts(before.1));
     first == second && !needs && (first || !shares)
 }
 
@@ -84,6 +89,34 @@ pub(super) fn subjects(statement: &Stmt) -> BTreeSet<String> {
                 found.insert(text.to_string());
             }
         }
+    });
+    found
+}
+
+fn texts(statement: &Stmt) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    walk(ASTNode::Stmt(statement), &mut |path| {
+        if let Some(ASTNode::Expr(Expr::StringConstant(text, _))) = path.last() {
+            found.insert(text.to_string());
+        }
+    });
+    found
+}
+
+/// The texts by which a statement makes what it creates known to others, as `.id("mug")` and `#{ id: "mug" }` do.
+fn own_names(statement: &Stmt) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut add = |name: &str, value: &Expr| {
+        if let Expr::StringConstant(text, _) = value
+            && NAMING.contains(&name)
+        {
+            found.insert(text.to_string());
+        }
+    };
+    walk(ASTNode::Stmt(statement), &mut |path| match path.last() {
+        Some(ASTNode::Expr(Expr::MethodCall(call, _))) => call.args.iter().for_each(|value| add(&call.name, value)),
+        Some(ASTNode::Expr(Expr::Map(map, _))) => map.0.iter().for_each(|(name, value)| add(&name.name, value)),
+        _ => {}
     });
     found
 }
@@ -122,6 +155,17 @@ pub(super) fn is_all_methods(mut rest: &Expr) -> bool {
             _ => return false,
         }
     }
+}
+
+/// Whether a turn of a loop may end before its last statement. A `break` of a loop within counts too.
+pub(super) fn skips(body: &StmtBlock) -> bool {
+    let mut found = false;
+    for statement in body.statements() {
+        walk(ASTNode::Stmt(statement), &mut |path| {
+            found |= matches!(path.last(), Some(ASTNode::Stmt(Stmt::BreakLoop(..))));
+        });
+    }
+    found
 }
 
 /// The line in which a variable of this name is mentioned.
