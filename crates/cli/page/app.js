@@ -57,10 +57,18 @@ const groupNodes = new Map();
 function showFailures(groups) {
   setText(byId("failures-count"), groups.length ? `(${count(groups.reduce((total, group) => total + group.count, 0))})` : "");
   const box = byId("failures");
+  const keyOf = (group) => JSON.stringify([group.kind, group.code, group.effect]);
+  // What was settled is no failure any more.
+  const keys = new Set(groups.map(keyOf));
+  for (const [key, nodes] of groupNodes) {
+    if (keys.has(key)) continue;
+    nodes.box.remove();
+    groupNodes.delete(key);
+  }
   if (!groups.length) return setText(box, "None.");
   if (!groupNodes.size) box.replaceChildren();
   for (const group of groups) {
-    const key = JSON.stringify([group.kind, group.code, group.effect]);
+    const key = keyOf(group);
     let nodes = groupNodes.get(key);
     if (!nodes) {
       nodes = { count: element("b"), message: element("p"), list: element("ul"), shown: "" };

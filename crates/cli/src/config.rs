@@ -202,7 +202,7 @@ fn needs_a_named_file(setting: &str, value: &str) -> Option<&'static str> {
         // Standard output.
         "json" if value == "-" => return None,
         // Whatever they name is written anew, and a path within the folder may be a link that leads out.
-        "json" | "report" => "overwrite files",
+        "json" | "report" | "state" => "overwrite files",
         _ => return None,
     };
     Some(what)

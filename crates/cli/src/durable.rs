@@ -72,7 +72,9 @@ pub(crate) fn open_store(url: &str, options: inflight::store::StoreOptions) -> R
 /// A store's address without what may be a password.
 pub(crate) fn shown(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
-        return crate::text::printable(url).into_owned();
+        // Anything else may be a database's settings, with a password among them.
+        let is_file = url.starts_with("sqlite:");
+        return crate::text::printable(if is_file { url } else { "not an address" }).into_owned();
     };
     let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
     let rest = rest.split('?').next().unwrap_or(rest);
@@ -282,6 +284,7 @@ mod tests {
             "postgres://db/shop"
         );
         assert_eq!(shown("sqlite:a.db"), "sqlite:a.db");
+        assert_eq!(shown("host=db password=LEAKMARK"), "not an address");
     }
 
     #[test]

@@ -59,6 +59,9 @@ pub(crate) fn run(arguments: &RunArguments, line: &[String]) -> Result<u8, Failu
         arguments.priority,
     );
     let plan = Arc::new(plan.runs(Runs::of(arguments, line, store.as_ref()))?);
+    if arguments.json.is_some() && arguments.json == arguments.report {
+        return Err("--json and --report name the same file".into());
+    }
     // After everything that may be wrong with the command line and the key: a mistake there costs no earlier results.
     let token = Token::of_environment()?;
     let json = arguments.json.as_deref().map(open_json).transpose()?;

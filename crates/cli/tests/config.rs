@@ -109,6 +109,7 @@ fn a_mistake_in_the_file_is_named_with_the_file() {
         ("[sim]\nlisten = \"0.0.0.0:12111\"\n", "may not open a port to others"),
         ("[run]\njson = \"results.json\"\n", "may not overwrite files"),
         ("[run]\nreport = \"page.html\"\n", "may not overwrite files"),
+        ("[sim]\nstate = \"shop.json\"\n", "may not overwrite files"),
         (
             "[run]\nbase-url = \"http://elsewhere.example\"\n",
             "may not send requests elsewhere",
