@@ -22,7 +22,7 @@ pub const IDEMPOTENCY_KEY_MAX: usize = 255;
 /// Ids have at most so many characters: the specification's `maxLength` of every path parameter.
 pub(crate) const ID_MAX: usize = 5000;
 
-const FORM: &str = "application/x-www-form-urlencoded";
+pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
 
 const JSON: &str = "application/json";
 
