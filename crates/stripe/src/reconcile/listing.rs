@@ -40,7 +40,7 @@ const ONCE: &[&str] = &[""];
 const CUSTOMER: &[&str] = &["customer", "customer_account"];
 
 /// The lists that are not simply asked for everything that was created in the time.
-const HABITS: [Habits; 15] = [
+const HABITS: [Habits; 16] = [
     list("/v1/billing/credit_grants", ONCE, CUSTOMER, Hides::Nothing),
     list("/v1/charges", ONCE, &["customer"], Hides::Nothing),
     list("/v1/checkout/sessions", ONCE, CUSTOMER, Hides::Nothing),
@@ -69,6 +69,7 @@ const HABITS: [Habits; 15] = [
         &["test_clock", "customer", "customer_account"],
         Hides::Clocked,
     ),
+    list("/v1/refunds", ONCE, &["payment_intent", "charge"], Hides::Nothing),
     list("/v1/setup_intents", ONCE, CUSTOMER, Hides::Nothing),
     list("/v1/subscription_schedules", ONCE, CUSTOMER, Hides::Clocked),
     // Only those that are not canceled, unless it is asked for all; those of deleted customers are said to be among the canceled ones.

@@ -21,6 +21,10 @@ fn what_another_version_may_know_is_sent() {
             "new_thing=1",
         ),
         (
+            r#"let s = #{ api_version: "2019-02-11" }; configure_stripe(s); new_product().params(#{ new_thing: 1 }).create_async()"#,
+            "new_thing=1",
+        ),
+        (
             r#"new_price().stripe_version("2019-02-11").currency("usd").billing_scheme("new").create_async()"#,
             "currency=usd&billing_scheme=new",
         ),
@@ -57,11 +61,12 @@ fn what_the_catalogues_version_does_not_know_is_told() {
         let error = setup.error(&script);
         assert!(error.contains("new_thing"), "{script}: {error}");
     }
-    // One call's version is not another's.
+    // One call's version is not another's, and that of a webhook's events is no request's.
     let script = r#"
+        stripe::webhook_endpoint::create(#{ url: "https://a.example", enabled_events: ["*"], api_version: "2019-02-11" });
         stripe::product::create_async(#{ new_thing: 1 }, #{ stripe_version: "2019-02-11" });
         stripe::product::create_async(#{ nmae: "M" });"#;
     let findings = check_script(&Setup::new().engine, script);
     let lines: Vec<usize> = findings.iter().map(|finding| finding.line).collect();
-    assert_eq!(lines, [3, 3], "{findings:?}");
+    assert_eq!(lines, [4, 4], "{findings:?}");
 }
