@@ -7,7 +7,7 @@ use inflight_core::Priority;
 
 use crate::request::API_VERSION;
 
-/// How a request is sent. Plain data; nothing is checked before [`Operation::request`].
+/// How a request is sent. Plain data; nothing is checked before [`Operation::request`](crate::Operation::request).
 ///
 /// ```
 /// use std::time::Duration;
