@@ -3,22 +3,27 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use inflight_rhai::invalid_argument;
-use inflight_stripe::{Operation, ParamError, Params, RequestOptions, Resource, Value, nearest, resources};
+use inflight_rhai::{invalid_argument, locals_of};
+use inflight_stripe::{
+    API_VERSION, Method, Operation, ParamError, Params, RequestOptions, Resource, Value, nearest, resources,
+};
 use rhai::{Dynamic, EvalAltResult, FuncRegistration, ImmutableString, Map, Module, NativeCallContext, Shared};
 
 use crate::Answer;
 use crate::call::StripeCall;
 use crate::convert::{parameter, parameter_of};
-use crate::host::StripeHost;
+use crate::host::{StripeConfig, StripeHost};
 use crate::options::{OPTION_SETTERS, add_options, set_option};
 use crate::pages::{self, StripePages};
 
 /// Names that scripts use for parameters which Stripe spells otherwise: resource, name, Stripe's name.
 const ALIASES: [(&str, &str, &str); 1] = [("price", "amount", "unit_amount")];
 
-/// Verbs whose blocking form gives the object itself; the others give its id.
-pub(crate) const GIVE_OBJECTS: [&str; 3] = ["retrieve", "list", "search"];
+/// Whether this operation's blocking form gives the object itself: where it reads, or makes nothing that has an id. The others give the
+/// object's id.
+pub(crate) fn gives_object(operation: &Operation) -> bool {
+    operation.method == Method::Get || operation.verb() == "create_preview"
+}
 
 /// A request to one of Stripe's resources in the making.
 ///
@@ -50,7 +55,7 @@ impl StripeBuilder {
         self.resource.name
     }
 
-    fn set(&mut self, host: &StripeHost, name: &str, value: &Dynamic) -> Answer<()> {
+    fn set(&mut self, ctx: &NativeCallContext, host: &StripeHost, name: &str, value: &Dynamic) -> Answer<()> {
         if is_option(self.resource, name) {
             return set_option(&mut Shared::make_mut(&mut self.parts).options, name, value);
         }
@@ -58,18 +63,57 @@ impl StripeBuilder {
             return Err(unknown_setter(self.resource, name));
         };
         let value = parameter_of(operation, host, name, value)?;
-        let parts = Shared::make_mut(&mut self.parts);
+        if let Some(value) = &value
+            && let Err(error) = check_value(self.resource, operation, name, value)
+            && self.is_of_catalogue(ctx, host)
+        {
+            return Err(invalid_argument(&error.to_string()));
+        }
+        self.set_or_remove(name, value);
+        Ok(())
+    }
+
+    /// Sets what a map names. In another version of Stripe's API that may be anything.
+    fn set_named(&mut self, ctx: &NativeCallContext, host: &StripeHost, name: &str, value: &Dynamic) -> Answer<()> {
+        let is_known = is_option(self.resource, name) || setter(self.resource, name).is_some();
+        if is_known || self.is_of_catalogue(ctx, host) {
+            return self.set(ctx, host, name, value);
+        }
+        let value = parameter(value).map_err(|error| invalid_argument(&format!("`{name}`: {error}")))?;
+        self.set_or_remove(name, value);
+        Ok(())
+    }
+
+    fn set_or_remove(&mut self, name: &str, value: Option<Value>) {
+        let params = &mut Shared::make_mut(&mut self.parts).params;
         match value {
             None => {
-                parts.params.remove(name);
+                params.remove(name);
             }
-            Some(value) => {
-                check_value(self.resource, operation, name, &value)
-                    .map_err(|error| invalid_argument(&error.to_string()))?;
-                parts.params.set(name, value);
-            }
+            Some(value) => params.set(name, value),
         }
-        Ok(())
+    }
+
+    fn set_metadata(&mut self, key: &str, value: Option<Value>) {
+        let params = &mut Shared::make_mut(&mut self.parts).params;
+        match value {
+            None => {
+                if let Some(Value::Map(entries)) = params.get_mut("metadata") {
+                    entries.remove(key);
+                }
+            }
+            Some(value) => params.set_in("metadata", key, value),
+        }
+    }
+
+    /// Whether the request is to ask for the catalogue's version of Stripe's API, as far as is known now.
+    fn is_of_catalogue(&self, ctx: &NativeCallContext, host: &StripeHost) -> bool {
+        if self.parts.options.stripe_version.is_some() {
+            return self.parts.options.is_of_catalogue();
+        }
+        let config = locals_of(ctx).map(|locals| StripeConfig::of(&locals, host));
+        let configured = config.as_ref().ok().and_then(|config| config.api_version.as_deref());
+        configured.is_none_or(|version| version == API_VERSION)
     }
 
     /// Submits the request for this verb and gives its id at once.
@@ -79,7 +123,8 @@ impl StripeBuilder {
 
     /// Submits the request for this verb and waits for its ending.
     fn call(&self, ctx: &NativeCallContext, host: &StripeHost, verb: &str, ids: &[&str]) -> Answer<Dynamic> {
-        StripeCall::wait(|| self.to_call(verb, ids), ctx, host, GIVE_OBJECTS.contains(&verb))
+        let whole_object = self.resource.operation(verb).is_some_and(gives_object);
+        StripeCall::wait(|| self.to_call(verb, ids), ctx, host, whole_object)
     }
 
     /// The objects of all pages that this list has.
@@ -293,7 +338,7 @@ fn register_setter(module: &mut Module, name: &'static str, host: &Arc<StripeHos
         if on_object && let Some(id) = value.read_lock::<ImmutableString>() {
             return builder.call(&ctx, &host, name, &[&id]);
         }
-        builder.set(&host, name, &value)?;
+        builder.set(&ctx, &host, name, &value)?;
         Ok(Dynamic::from(builder.clone()))
     };
     let with_text = call_or_set.clone();
@@ -367,19 +412,15 @@ fn register_rest(module: &mut Module, host: &Arc<StripeHost>) {
                 return Err(unknown_setter(builder.resource, "metadata"));
             }
             let value = parameter(&value).map_err(|error| invalid_argument(&format!("`metadata`: {error}")))?;
-            if let Some(value) = value {
-                Shared::make_mut(&mut builder.parts)
-                    .params
-                    .set_in("metadata", key.as_str(), value);
-            }
+            builder.set_metadata(&key, value);
             Ok(builder.clone())
         },
     );
     FuncRegistration::new("params").in_global_namespace().set_into_module(
         module,
-        move |builder: &mut StripeBuilder, map: Map| -> Answer<StripeBuilder> {
+        move |ctx: NativeCallContext, builder: &mut StripeBuilder, map: Map| -> Answer<StripeBuilder> {
             for (name, value) in &map {
-                builder.set(&host, name, value)?;
+                builder.set_named(&ctx, &host, name, value)?;
             }
             Ok(builder.clone())
         },

@@ -3,6 +3,7 @@
 mod migrate;
 pub(crate) mod namespaced;
 mod source;
+mod versions;
 
 pub use migrate::{Migration, Rewritten, migrations};
 
@@ -12,6 +13,8 @@ use std::collections::{BTreeSet, HashMap};
 use inflight_rhai::{BATCH_OPTIONS, EACH_OPTIONS};
 use inflight_stripe::{Resource, nearest};
 use rhai::{AST, ASTNode, Engine, Expr, FnCallExpr, FuncInfo, Position, Stmt};
+
+use self::versions::Versions;
 
 use crate::builder::{check_value, constructed_by, is_option, knows, setter, unknown_constructor, unknown_method};
 use crate::configure::{self, unknown_setting};
@@ -87,6 +90,7 @@ struct Checker<'e> {
     variables: BTreeSet<String>,
     /// Variables that hold a builder of one resource, wherever they are assigned.
     builders: HashMap<String, Option<&'static Resource>>,
+    versions: Versions,
     findings: Vec<Finding>,
 }
 
@@ -106,6 +110,7 @@ impl<'e> Checker<'e> {
             qualified: OnceCell::new(),
             variables,
             builders: HashMap::new(),
+            versions: Versions::default(),
             findings: Vec::new(),
         }
     }
@@ -132,6 +137,9 @@ impl<'e> Checker<'e> {
 
     fn learn_all(&mut self, ast: &AST) {
         ast.walk(&mut |path: &[ASTNode]| {
+            if let Some(node) = path.last() {
+                self.versions.learn(node);
+            }
             if let Some(ASTNode::Stmt(statement)) = path.last() {
                 self.learn(statement);
             }
@@ -199,7 +207,7 @@ impl<'e> Checker<'e> {
         for (call, position) in methods(rest) {
             let name = call.name.as_str();
             if let Some(resource) = builder {
-                on_builder(resource, call, &mut self.findings);
+                on_builder(resource, call, !self.versions.of_builders(), &mut self.findings);
             }
             match builder {
                 Some(resource) if !knows(resource, name) && !self.is_common(name) => {
@@ -217,7 +225,7 @@ impl<'e> Checker<'e> {
     fn function(&mut self, call: &FnCallExpr, position: Position) {
         if call.is_qualified() {
             let is_known = |name: &str| self.qualified.get_or_init(|| qualified(self.engine)).contains(name);
-            namespaced::check(call, position, is_known, &mut self.findings);
+            namespaced::check(call, position, is_known, &self.versions, &mut self.findings);
             return;
         }
         if let ("configure_stripe", [Expr::Map(entries, _)]) = (call.name.as_str(), &call.args[..]) {
@@ -269,9 +277,11 @@ impl<'e> Checker<'e> {
     }
 }
 
-/// What can be seen of the arguments of a builder's method: of a setter, `params` and `request_options`.
-fn on_builder(resource: &'static Resource, call: &FnCallExpr, findings: &mut Vec<Finding>) {
+/// What can be seen of the arguments of a builder's method: of a setter, `params` and `request_options`. Parameters are looked at where
+/// they are the catalogue's.
+fn on_builder(resource: &'static Resource, call: &FnCallExpr, of_catalogue: bool, findings: &mut Vec<Finding>) {
     let mut set = |name: &str, value: &Expr, position: Position| match setter(resource, name) {
+        _ if !of_catalogue => {}
         Some((name, operation)) => {
             if let Some(value) = namespaced::constant(value)
                 && let Err(error) = check_value(resource, operation, name, &value)

@@ -112,15 +112,17 @@ impl Walk {
 
     fn next(&mut self) -> Option<Answer<Dynamic>> {
         loop {
-            if let Some(object) = self.pages.next_object() {
+            if let Some(object) = self.pages.peek_object() {
+                let object = serde_json::from_str(object.get());
+                // What cannot be read lies after the cursor of its error.
+                let object = object.map_err(|error| self.error(&PageError::NotAPage(error.to_string()).into()));
+                self.pages.next_object();
                 if self.prefetch
                     && let Some(Fetch::Ahead(fetch)) = &mut self.fetch
                     && self.pages.is_running_low()
                 {
                     uncharged(|| fetch.start(&self.pages));
                 }
-                let object = serde_json::from_str(object.get())
-                    .map_err(|error| self.error(&PageError::NotAPage(error.to_string()).into()));
                 return Some(object);
             }
             match self.fetch_page() {

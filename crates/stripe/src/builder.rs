@@ -5,7 +5,8 @@ use std::fmt;
 use inflight_core::Request;
 
 use crate::catalogue::Operation;
-use crate::request::{BuildError, RequestOptions};
+use crate::options::RequestOptions;
+use crate::request::BuildError;
 use crate::value::{Params, Value};
 
 /// One call of an operation, before it is checked: what every typed builder is inside, and how the operations are called that
@@ -47,7 +48,8 @@ impl Operation {
     /// [`Call::request`].
     ///
     /// # Errors
-    /// The first parameter that Stripe would refuse, or that the value is no object.
+    /// The first parameter that Stripe would refuse, or that the value is no object. Those of another version of its API than the
+    /// catalogue's are given by [`Call::param`], which checks nothing before the options are known.
     pub fn params(&'static self, json: serde_json::Value) -> Result<Call, BuildError> {
         let serde_json::Value::Object(params) = json else {
             return Err(BuildError::NoObject { operation: self.name });

@@ -34,6 +34,7 @@ pub mod form;
 mod generated;
 mod json;
 mod multipart;
+mod options;
 pub mod pages;
 mod param_error;
 mod policy;
@@ -53,11 +54,12 @@ pub use catalogue::{
 pub use check::{METADATA_ENTRIES_MAX, METADATA_KEY_MAX, METADATA_VALUE_MAX};
 pub use generated::builders::*;
 pub use inflight_core::{Method, Priority, Request};
+pub use options::RequestOptions;
 pub use param_error::{ParamError, Problem};
 pub use policy::{RetrySettings, StripePolicy};
 pub use raw::raw;
 pub use redact::redacted;
-pub use request::{API_VERSION, BuildError, FILE_MAX, FORM_MAX, IDEMPOTENCY_KEY_MAX, RequestOptions, TARGET_MAX};
+pub use request::{API_VERSION, BuildError, FILE_MAX, FORM_MAX, IDEMPOTENCY_KEY_MAX, TARGET_MAX};
 pub use value::{Params, Upload, Value};
 
 #[cfg(doctest)]

@@ -34,7 +34,8 @@ pub use self::fetch::{FetchError, PageFetch};
 pub use self::stream::{PageStream, StreamError};
 use crate::api_path::is_api_path;
 use crate::catalogue::Operation;
-use crate::request::{BuildError, RequestOptions};
+use crate::options::RequestOptions;
+use crate::request::BuildError;
 use crate::value::{Params, Value};
 
 /// The most objects that a page of API v1 has, and what pages are asked for unless the parameters say otherwise: the fewest
@@ -314,6 +315,15 @@ impl Pages {
             });
         }
         Ok(())
+    }
+
+    /// The object that [`next_object`](Self::next_object) gives next; the cursor still lies before it.
+    #[must_use]
+    pub fn peek_object(&self) -> Option<&RawValue> {
+        if self.left() == Some(0) {
+            return None;
+        }
+        self.pages.front()?.items.front().map(|item| &*item.json)
     }
 
     /// The next object as JSON; `None` where a further page has to be accepted first, or nothing is left.

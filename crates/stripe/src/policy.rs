@@ -14,10 +14,11 @@ use inflight_core::{
     Success, Throttle,
 };
 
-use self::body::{ErrorBody, ErrorFields, Object, Word};
+use self::body::{ErrorBody, ErrorFields, Object, Shape, Word};
 use crate::catalogue::{Answer, Operation, is_v2};
 use crate::raw::is_file_contents;
 use crate::redact::{is_printable, redacted};
+use crate::route::path_of;
 
 pub use self::retry::RetrySettings;
 
@@ -87,8 +88,8 @@ impl Policy for StripePolicy {
         }
         let error = serde_json::from_slice::<ErrorBody<'_>>(&response.body);
         let mut failure = match error.ok().and_then(ErrorBody::into_fields) {
-            Some(error) => stripe_error(request, response.status, &error),
-            None => foreign_error(request, response.status),
+            Some(error) => stripe_error(request, &response, &error),
+            None => foreign_error(request, &response),
         };
         failure.retryable = is_retryable(&response, &failure);
         Err(with_response(failure, response))
@@ -98,12 +99,13 @@ impl Policy for StripePolicy {
         self.retry.decide(attempt)
     }
 
-    /// A replayed answer is the first attempt's own; a declined card (402) was looked at in carrying the request out, which Stripe
-    /// does once for each key. Refusals before that (401, 409, 429, most 400) say nothing about earlier attempts, nor does a
-    /// second DELETE's 404: it does not tell who deleted.
+    /// A replayed answer is the first attempt's own; a declined card (Stripe's 402, and nobody else's) was looked at in carrying the
+    /// request out, which Stripe does once for each key. Refusals before that (401, 409, 429, most 400) say nothing about earlier
+    /// attempts, nor does a second DELETE's 404: it does not tell who deleted.
     /// <https://docs.stripe.com/api/idempotent_requests>
     fn settles(&self, failure: &Failure) -> bool {
-        failure.effect == Effect::Done || is_replayed(failure) || failure.status() == Some(402)
+        let is_declined = failure.status() == Some(402) && failure.effect == Effect::None;
+        failure.effect == Effect::Done || is_replayed(failure) || is_declined
     }
 
     fn repeatable_for(&self, request: &Request) -> Option<Duration> {
@@ -142,8 +144,9 @@ fn is_replay(response: &Response) -> bool {
 
 /// A 2xx: carried out, if the body is what Stripe sends. If it is not, nobody knows who answered.
 fn success(request: &Request, response: Response) -> Outcome {
-    // Bytes are what they are.
-    if gives_file(request) {
+    // Bytes are what they are, and no content is none: if it was Stripe who says so.
+    let is_empty = response.status == 204 && response.body.is_empty() && has_request_id(&response);
+    if is_empty || gives_file(request) {
         return Ok(Success {
             object_id: None,
             response,
@@ -153,6 +156,10 @@ fn success(request: &Request, response: Response) -> Outcome {
     let is_object = response.body.trim_ascii_start().starts_with(b"{");
     let error = match serde_json::from_slice::<Object<'_>>(&response.body) {
         Ok(object) if is_object => {
+            if let Some(error) = object.as_error() {
+                let failure = failed_all_the_same(request, &error);
+                return Err(with_response(failure, response));
+            }
             let object_id = object.id.0.map(Into::into);
             return Ok(Success { object_id, response });
         }
@@ -164,6 +171,17 @@ fn success(request: &Request, response: Response) -> Outcome {
     Err(with_response(failure, response))
 }
 
+/// An error with a status that says that all went well. What it means for the request is not documented; the official SDKs throw it.
+fn failed_all_the_same(request: &Request, error: &ErrorFields<'_>) -> Failure {
+    let kind = FailureKind::Named(Cow::Borrowed("api_error"));
+    let message = error.message.0.as_deref();
+    let message = message.map_or_else(
+        || "the answer is an error, although its status is none".into(),
+        message_text,
+    );
+    with_fields(Failure::new(kind, unless_safe(request), message), error)
+}
+
 /// Whether the request asks for a file.
 fn gives_file(request: &Request) -> bool {
     let by_catalogue = || Operation::by_name(&request.operation).is_ok_and(|o| o.answer == Answer::File);
@@ -171,12 +189,17 @@ fn gives_file(request: &Request) -> bool {
 }
 
 /// An error in Stripe's shape.
-fn stripe_error(request: &Request, status: u16, error: &ErrorFields<'_>) -> Failure {
+fn stripe_error(request: &Request, response: &Response, error: &ErrorFields<'_>) -> Failure {
+    let status = response.status;
     let message = match &error.message.0 {
         Some(message) => message_text(message),
         None => format!("Stripe answered with status {status}"),
     };
-    let mut failure = Failure::new(kind(request, status, error), effect(request, status, error), message);
+    let kind = kind(request, status, error);
+    with_fields(Failure::new(kind, effect(request, response, error), message), error)
+}
+
+fn with_fields(mut failure: Failure, error: &ErrorFields<'_>) -> Failure {
     failure.code = word(&error.code);
     failure.param = word(&error.param);
     failure.decline_code = word(&error.decline_code);
@@ -188,14 +211,15 @@ fn stripe_error(request: &Request, status: u16, error: &ErrorFields<'_>) -> Fail
 }
 
 /// An error in another shape: something between us and Stripe answered, or a server that is not Stripe.
-fn foreign_error(request: &Request, status: u16) -> Failure {
+fn foreign_error(request: &Request, response: &Response) -> Failure {
+    let status = response.status;
     let kind = match status_kind(status) {
         Some(kind) => FailureKind::Named(Cow::Borrowed(kind)),
         None if status >= 500 => FailureKind::Named(Cow::Borrowed("api_error")),
         None => FailureKind::InvalidResponse,
     };
     let message = format!("the server answered with status {status} and a body that is not a Stripe error");
-    Failure::new(kind, effect(request, status, &ErrorFields::default()), message)
+    Failure::new(kind, effect(request, response, &ErrorFields::default()), message)
 }
 
 /// The kinds that a status stands for whatever the body says, as the official SDKs have it.
@@ -256,14 +280,34 @@ fn is_known_type(kind: &str) -> bool {
 ///   declined card (402) too: a payment intent may record the failed attempt, but no money moved.
 /// - A 409 `idempotency_key_in_use` says that the same key's first request is still being carried out.
 /// - "Treat requests that return 500 errors as indeterminate."
-/// - Stripe does not redirect. Whoever sends a 3xx is something else, and what it did with a request is not known.
-fn effect(request: &Request, status: u16, error: &ErrorFields<'_>) -> Effect {
+/// - Stripe does not redirect. Whoever sends a 3xx is something else, and what it did with a request is not known. Nor is it where
+///   something else sends a 4xx: it may have stopped the request, or only Stripe's answer to it. Only a 429 says that it let nothing
+///   through.
+fn effect(request: &Request, response: &Response, error: &ErrorFields<'_>) -> Effect {
+    let status = response.status;
     let in_use = status == 409 && error.code.0.as_deref() == Some("idempotency_key_in_use");
-    if (400..500).contains(&status) && !in_use {
+    let refuses = status == 429 || is_stripes(request, response, error);
+    if (400..500).contains(&status) && refuses && !in_use {
         Effect::None
     } else {
         unless_safe(request)
     }
+}
+
+/// Whether Stripe itself has answered: its errors are objects, but for OAuth's, which are texts, and its answers have an id, or say
+/// that they were given before.
+/// <https://docs.stripe.com/api/errors>, <https://docs.stripe.com/api/request_ids>, <https://docs.stripe.com/connect/oauth-reference>
+fn is_stripes(request: &Request, response: &Response, error: &ErrorFields<'_>) -> bool {
+    let has_its_shape = match error.shape {
+        Shape::Object => true,
+        Shape::Text => path_of(request).starts_with("/oauth/"),
+        Shape::None => false,
+    };
+    has_its_shape || has_request_id(response) || is_replay(response)
+}
+
+fn has_request_id(response: &Response) -> bool {
+    response.header("request-id").is_some_and(|id| !id.is_empty())
 }
 
 fn unless_safe(request: &Request) -> Effect {

@@ -5,7 +5,8 @@ use inflight_core::{Method, Request};
 use crate::api_path::is_step;
 use crate::catalogue::{Encoding, Operation, Server, is_v2};
 use crate::form;
-use crate::request::{BuildError, RequestOptions, Unencoded};
+use crate::options::RequestOptions;
+use crate::request::{BuildError, Unencoded};
 use crate::value::{Params, Value};
 
 /// What stands for a path that the catalogue does not know, where an operation's name is asked for.

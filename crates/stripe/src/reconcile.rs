@@ -8,14 +8,20 @@
 //! | request | where | found |
 //! |---|---|---|
 //! | creation, tagged | in the list of such objects, page by page | an object has the tag |
-//! | change of an object, tagged | the object | it has the tag |
+//! | change of an object, tagged | the object that bears the metadata | it has the tag |
 //! | deletion | the object | it is gone, which is what was asked for |
 //! | anything else | nowhere: [`ReconcileError::Impossible`] | |
 //!
 //! Lists are used, and not searches: those find an object only some time after it was created
 //! (<https://docs.stripe.com/search#data-freshness>).
+//!
+//! That something was not done is said only where it would have been seen. It stays unknown where a list may hide what was created (such as
+//! what belongs to a test clock), and where an object does not bear the tag: it may have been cleared since. What was created and deleted
+//! since is in no list.
 
+mod listing;
 mod look_up;
+mod place;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -25,17 +31,18 @@ use inflight_core::{Body, Effect, Failure, Outcome, Request, RequestId, ResultEr
 pub use self::look_up::{LookUp, Seen};
 use crate::catalogue::{Encoding, Param};
 use crate::check::METADATA_ENTRIES_MAX;
+use crate::request::FORM;
 use crate::route::operation_of;
 
 /// The name in the metadata that holds the request's id.
 pub const TAG: &str = "inflight_request_id";
 
-/// Writes the request's id into its metadata, where the operation takes some, as a form. A request that brings the tag itself, that
-/// clears its metadata or has no room for more is left as it is.
+/// Writes the request's id into its metadata, where the operation takes some and the body is a form. A request that brings the tag
+/// itself, that clears its metadata or has no room for more is left as it is.
 pub fn tag(id: RequestId, request: &mut Request) {
     let Some(operation) = operation_of(request) else { return };
     let takes_metadata = operation.encoding == Encoding::Form && Param::find(operation.body, "metadata").is_some();
-    let Some(body) = request.body.as_mut().filter(|_| takes_metadata) else {
+    let Some(body) = request.body.as_mut().filter(|body| takes_metadata && is_form(body)) else {
         return;
     };
     if let Some(bytes) = tagged(&body.bytes, id) {
@@ -68,9 +75,14 @@ fn field_name() -> String {
 /// Whether the request carries its id.
 fn is_tagged(body: &Body, id: RequestId) -> bool {
     let field = format!("{}={id}", field_name());
-    body.bytes
-        .split(|byte| *byte == b'&')
-        .any(|known| known == field.as_bytes())
+    let mut fields = body.bytes.split(|byte| *byte == b'&');
+    is_form(body) && fields.any(|known| known == field.as_bytes())
+}
+
+/// Whether the body is a form. An operation that takes one may be sent parts all the same, by [`raw`](crate::raw()).
+fn is_form(body: &Body) -> bool {
+    let media_type = body.content_type.split(';').next().unwrap_or_default();
+    media_type.trim().eq_ignore_ascii_case(FORM)
 }
 
 /// What finding nothing means.

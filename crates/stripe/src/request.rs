@@ -2,13 +2,12 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::sync::Arc;
-use std::time::Duration;
 
-use inflight_core::{IdempotencyKey, Method, Priority, Request};
+use inflight_core::{IdempotencyKey, Method, Request};
 
 use crate::catalogue::{Encoding, Operation, Param};
 use crate::form::{self, EncodeError};
+use crate::options::RequestOptions;
 use crate::param_error::ParamError;
 use crate::value::Params;
 use crate::{json, multipart};
@@ -22,7 +21,7 @@ pub const IDEMPOTENCY_KEY_MAX: usize = 255;
 /// Ids have at most so many characters: the specification's `maxLength` of every path parameter.
 pub(crate) const ID_MAX: usize = 5000;
 
-const FORM: &str = "application/x-www-form-urlencoded";
+pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
 
 const JSON: &str = "application/json";
 
@@ -35,112 +34,6 @@ pub const TARGET_MAX: usize = 60 * 1024;
 /// The largest body with a file in it that is sent, in bytes. Stripe takes files of up to 16 MB.
 /// <https://docs.stripe.com/file-upload>
 pub const FILE_MAX: usize = 17 * 1024 * 1024;
-
-/// How a request is sent. Plain data; nothing is checked before [`Operation::request`].
-///
-/// ```
-/// use std::time::Duration;
-/// use inflight_stripe::{Priority, RequestOptions};
-///
-/// let options = RequestOptions::new().priority(Priority::High).timeout(Duration::from_secs(20));
-/// assert_ne!(options, RequestOptions::default());
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct RequestOptions {
-    /// The key under which Stripe recognises a repeated request. By default one is made at submission.
-    pub idempotency_key: Option<String>,
-    /// The connected account that the request is for. By default the key's own account.
-    pub stripe_account: Option<String>,
-    /// The account or the organisation's account that the request is for, as `org_…/acct_…`. By default the key's own. Not
-    /// beside `stripe_account`.
-    pub stripe_context: Option<String>,
-    /// The version of Stripe's API. By default [`API_VERSION`].
-    pub stripe_version: Option<String>,
-    /// Which requests it goes before. By default `normal`, or what the script has configured.
-    pub priority: Option<Priority>,
-    /// How long one attempt may take. By default the worker's own (80 s).
-    pub timeout: Option<Duration>,
-    /// How long the request may take in all, from submission. By default the registry's own (10 minutes).
-    pub deadline: Option<Duration>,
-    /// How many further attempts there may be after the first. By default the policy's own number
-    /// ([`RetrySettings::max_retries`](crate::RetrySettings), 2).
-    pub max_retries: Option<u32>,
-    /// The name of the credential to send with it. By default none.
-    pub credential: Option<Arc<str>>,
-}
-
-impl RequestOptions {
-    /// The defaults.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Sets the idempotency key: 1 to 255 printable ASCII characters. Only a POST sends one, and a DELETE of v2; Stripe ignores it
-    /// elsewhere.
-    #[must_use]
-    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
-        self.idempotency_key = Some(key.into());
-        self
-    }
-
-    /// Sets the connected account (`acct_…`) that the request is for.
-    #[must_use]
-    pub fn stripe_account(mut self, account: impl Into<String>) -> Self {
-        self.stripe_account = Some(account.into());
-        self
-    }
-
-    /// Sets the context (`org_…/acct_…`) that the request is for. Not beside a connected account.
-    #[must_use]
-    pub fn stripe_context(mut self, context: impl Into<String>) -> Self {
-        self.stripe_context = Some(context.into());
-        self
-    }
-
-    /// Sets the version of Stripe's API. By default [`API_VERSION`].
-    #[must_use]
-    pub fn stripe_version(mut self, version: impl Into<String>) -> Self {
-        self.stripe_version = Some(version.into());
-        self
-    }
-
-    /// Sets the priority. By default `normal`.
-    #[must_use]
-    pub fn priority(mut self, priority: Priority) -> Self {
-        self.priority = Some(priority);
-        self
-    }
-
-    /// Sets how long one attempt may take. By default the worker's own (80 s).
-    #[must_use]
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// Sets how long the request may take in all. By default the registry's own (10 minutes).
-    #[must_use]
-    pub fn deadline(mut self, after: Duration) -> Self {
-        self.deadline = Some(after);
-        self
-    }
-
-    /// Sets how many further attempts there may be after the first. By default the policy's own number (2).
-    #[must_use]
-    pub fn max_retries(mut self, retries: u32) -> Self {
-        self.max_retries = Some(retries);
-        self
-    }
-
-    /// Names the credential to send with the request. By default none.
-    #[must_use]
-    pub fn credential(mut self, name: impl Into<Arc<str>>) -> Self {
-        self.credential = Some(name.into());
-        self
-    }
-}
 
 /// Why no request can be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -214,7 +107,8 @@ impl Operation {
     /// Checks everything and makes the request.
     ///
     /// `path_args` are the values of the path's parameters, in order; they are percent-encoded. The parameters of a POST
-    /// are its body, those of a GET or DELETE its query.
+    /// are its body, those of a GET or DELETE its query. Where the options ask for another version of Stripe's API than
+    /// [`API_VERSION`], the parameters are not checked: it may know others.
     ///
     /// # Errors
     /// The first thing that Stripe or HTTP would refuse: see [`BuildError`].
@@ -233,7 +127,9 @@ impl Operation {
         params: Params,
         options: &RequestOptions,
     ) -> Result<Request, BuildError> {
-        self.check_all(&params)?;
+        if options.is_of_catalogue() {
+            self.check_all(&params)?;
+        }
         let unencoded = Unencoded {
             method: self.method,
             target: self.target(path_args)?,
@@ -389,6 +285,10 @@ fn idempotency_key(options: &RequestOptions, method: Method, is_v2: bool) -> Res
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use inflight_core::Priority;
+
     use super::*;
 
     fn request(name: &str, ids: &[&str], params: Params, options: &RequestOptions) -> Result<Request, BuildError> {
@@ -485,6 +385,29 @@ mod tests {
                 "{account:?}"
             );
         }
+    }
+
+    #[test]
+    fn another_version_may_know_other_parameters() {
+        let of = |version: Option<&str>, params: Params| {
+            let options = RequestOptions {
+                stripe_version: version.map(str::to_owned),
+                ..RequestOptions::new()
+            };
+            request("price.create", &[], params, &options)
+        };
+        let unknown = || Params::new().with("currency", "usd").with("new_thing", 1);
+        let not_listed = || Params::new().with("currency", "usd").with("billing_scheme", "new");
+        let incomplete = || Params::new().with("recurring", Params::new().with("interval_count", 1));
+        for params in [unknown, not_listed, incomplete] {
+            for own in [None, Some(API_VERSION)] {
+                assert!(matches!(of(own, params()), Err(BuildError::Param(_))), "{:?}", params());
+            }
+            let sent = of(Some("2019-02-11"), params()).unwrap();
+            assert_eq!(sent.body.unwrap().bytes, form::encode(&params()).unwrap());
+        }
+        // What HTTP would refuse is refused in any.
+        assert_eq!(of(Some(""), unknown()), Err(BuildError::Header("Stripe-Version")));
     }
 
     #[test]

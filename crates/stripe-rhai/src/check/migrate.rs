@@ -13,7 +13,7 @@ use self::syntax::{
 };
 use super::source::{Edits, Source};
 use super::{Checker, check_ast, continues, is_setter, methods, variable};
-use crate::builder::{GIVE_OBJECTS, setter};
+use crate::builder::{gives_object, setter};
 
 /// Calls that wait one after another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,7 +121,7 @@ impl<'a> Finder<'_> {
             call,
             position: *position,
             operation: Some(operation),
-            gives_object: GIVE_OBJECTS.contains(&operation.verb()),
+            gives_object: gives_object(operation),
             is_whole: at + 1 == chain.len() && is_all_methods(&pair.rhs),
         })
     }

@@ -4,6 +4,7 @@ use inflight_stripe::{Kind, Operation, Param, Value, nearest};
 use rhai::{Expr, FnCallExpr, Namespace, Position};
 
 use super::Finding;
+use super::versions::Versions;
 use crate::call::has_default;
 use crate::convert::parameter;
 use crate::namespace::{ROOT, UNSET, operation_of, unknown_function};
@@ -15,6 +16,7 @@ pub(super) fn check(
     call: &FnCallExpr,
     position: Position,
     is_known: impl Fn(&str) -> bool,
+    versions: &Versions,
     findings: &mut Vec<Finding>,
 ) {
     let path: Vec<&str> = call.namespace.path.iter().map(|step| step.name.as_str()).collect();
@@ -43,6 +45,7 @@ pub(super) fn check(
     };
     let mut seen = Seen { findings };
     match call.args.get(ids) {
+        _ if versions.of_call(call.args.get(ids + 1)) => {}
         Some(Expr::Map(entries, at)) => seen.parameters(operation, &entries.0, *at),
         None => seen.missing(operation.known_params(), |_| false, "", operation.name, position),
         Some(_) => {}

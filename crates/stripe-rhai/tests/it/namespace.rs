@@ -98,6 +98,27 @@ fn a_blocking_call_gives_the_whole_object_and_its_twin_an_id() {
     assert_eq!(request.operation, "v2.core.event.retrieve");
 }
 
+/// A builder's blocking call gives what was asked for where it only reads, and the id of what it made or changed.
+#[test]
+fn a_builder_gives_objects_where_it_reads_and_ids_where_it_writes() {
+    let stripe = plain();
+    for reads in [
+        r#"new_product().retrieve("prod_1")"#,
+        r#"new_account().retrieve_current()"#,
+        r#"new_credit_note().invoice("in_1").preview()"#,
+        r#"new_invoice().customer("cus_1").create_preview()"#,
+    ] {
+        assert_eq!(stripe.eval(reads).type_name(), "map", "{reads}");
+    }
+    for writes in [
+        r#"new_product().name("Mug").create()"#,
+        r#"new_payment_intent().capture("pi_1")"#,
+        r#"new_product().delete("prod_1")"#,
+    ] {
+        assert_eq!(stripe.eval(writes).to_string(), "x_1", "{writes}");
+    }
+}
+
 #[test]
 fn a_session_of_meter_events_has_a_token_of_its_own() {
     use inflight_core::Credentials;

@@ -2,6 +2,8 @@
 
 #[path = "scripts/pages.rs"]
 mod pages;
+#[path = "scripts/versions.rs"]
+mod versions;
 #[path = "scripts/webhooks.rs"]
 mod webhooks;
 
@@ -83,6 +85,16 @@ fn setters_chain_and_change_the_builder_itself() {
         setup.body(r#"let a = new_product().name("A"); let b = a; b.name("B"); a.create_async()"#),
         "name=A"
     );
+}
+
+#[test]
+fn metadata_is_taken_back_as_any_parameter_is() {
+    let mut setup = Setup::new();
+    let body = r#"new_product().name("Mug").metadata("a", "1").metadata("b", 2).metadata("a", ()).create_async()"#;
+    assert_eq!(setup.body(body), "name=Mug&metadata[b]=2");
+    // What was never set is nothing to take back.
+    let body = r#"new_product().name("Mug").metadata("a", ()).create_async()"#;
+    assert_eq!(setup.body(body), "name=Mug");
 }
 
 #[test]

@@ -33,7 +33,7 @@ impl StreamError {
 
 /// A list's objects, fetched through a session as they are needed, the next page ahead of its need.
 ///
-/// It runs on any executor. After an error it ends; [`retry`](Self::retry) lets it go on. Dropped, it gives up the page that is on
+/// It runs on any executor. After an error it ends; [`retry`](Self::retry) lets it go on, after an object that cannot be read. Dropped, it gives up the page that is on
 /// its way.
 ///
 /// ```no_run
@@ -88,10 +88,10 @@ impl PageStream {
         self.failed = false;
     }
 
-    fn fail(&mut self, source: FetchError) -> Poll<Option<Result<Value, StreamError>>> {
+    fn fail(&mut self, source: FetchError) -> StreamError {
         self.failed = true;
         let cursor = self.pages.cursor();
-        Poll::Ready(Some(Err(StreamError { source, cursor })))
+        StreamError { source, cursor }
     }
 }
 
@@ -104,23 +104,24 @@ impl Stream for PageStream {
             return Poll::Ready(None);
         }
         loop {
-            if let Some(object) = this.pages.next_object() {
+            if let Some(object) = this.pages.peek_object() {
+                let read = serde_json::from_str(object.get());
+                // What cannot be read lies after the cursor of its error.
+                let read = read.map_err(|error| this.fail(PageError::NotAPage(error.to_string()).into()));
+                this.pages.next_object();
                 if this.prefetch && this.pages.is_running_low() {
                     this.fetch.start(&this.pages);
                 }
-                return match serde_json::from_str(object.get()) {
-                    Ok(object) => Poll::Ready(Some(Ok(object))),
-                    Err(error) => this.fail(PageError::NotAPage(error.to_string()).into()),
-                };
+                return Poll::Ready(Some(read));
             }
             match ready!(this.fetch.poll(&this.pages, cx)) {
                 Ok(None) => return Poll::Ready(None),
                 Ok(Some(body)) => {
                     if let Err(error) = this.pages.accept(&body) {
-                        return this.fail(error.into());
+                        return Poll::Ready(Some(Err(this.fail(error.into()))));
                     }
                 }
-                Err(error) => return this.fail(error),
+                Err(error) => return Poll::Ready(Some(Err(this.fail(error)))),
             }
         }
     }

@@ -5,12 +5,25 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 /// What is read of a successful answer.
 #[derive(Deserialize)]
 pub(super) struct Object<'a> {
     #[serde(borrow, default)]
     pub(super) id: Word<'a>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+impl<'a> Object<'a> {
+    /// The error that it is. An object that has one of its own, such as a query's run, has an id.
+    pub(super) fn as_error(&self) -> Option<ErrorFields<'a>> {
+        let raw = self
+            .error
+            .filter(|raw| self.id.0.is_none() && raw.get().starts_with('{'))?;
+        serde_json::from_str(raw.get()).ok()
+    }
 }
 
 #[derive(Deserialize)]
@@ -32,9 +45,19 @@ impl<'a> ErrorBody<'a> {
     }
 }
 
+/// How an error is written.
+#[derive(Clone, Copy, Default)]
+pub(super) enum Shape {
+    #[default]
+    None,
+    Text,
+    Object,
+}
+
 /// What is read of an error.
 #[derive(Default)]
 pub(super) struct ErrorFields<'a> {
+    pub(super) shape: Shape,
     pub(super) kind: Word<'a>,
     pub(super) code: Word<'a>,
     pub(super) message: Word<'a>,
@@ -74,6 +97,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for ErrorFields<'a> {
             /// OAuth's errors are texts: `invalid_grant`.
             fn visit_borrowed_str<E>(self, code: &'de str) -> Result<Self::Value, E> {
                 Ok(ErrorFields {
+                    shape: Shape::Text,
                     code: Word(Some(Cow::Borrowed(code))),
                     ..ErrorFields::default()
                 })
@@ -81,13 +105,17 @@ impl<'de: 'a, 'a> Deserialize<'de> for ErrorFields<'a> {
 
             fn visit_str<E>(self, code: &str) -> Result<Self::Value, E> {
                 Ok(ErrorFields {
+                    shape: Shape::Text,
                     code: Word(Some(Cow::Owned(code.to_owned()))),
                     ..ErrorFields::default()
                 })
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut fields = ErrorFields::default();
+                let mut fields = ErrorFields {
+                    shape: Shape::Object,
+                    ..ErrorFields::default()
+                };
                 while let Some(name) = map.next_key::<Cow<'de, str>>()? {
                     let field = match &*name {
                         "type" => &mut fields.kind,
@@ -124,7 +152,7 @@ struct WordOrId<'a>(Word<'a>);
 impl<'de: 'a, 'a> Deserialize<'de> for WordOrId<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // One level of a tree is enough: what is deeper is passed over as it is.
-        let raw: &'de serde_json::value::RawValue = Deserialize::deserialize(deserializer)?;
+        let raw: &'de RawValue = Deserialize::deserialize(deserializer)?;
         let text = raw.get();
         let word = if text.starts_with('{') {
             serde_json::from_str::<Object<'de>>(text).map(|object| object.id)

@@ -24,8 +24,11 @@ const FILES: PaceLimit = PaceLimit::per_second(20);
 const PAYOUT_CREATE: PaceLimit = PaceLimit::per_second(15).concurrent(30);
 const ACCOUNT_CREATE_LIVE: PaceLimit = PaceLimit::per_second(30);
 const ACCOUNT_CREATE_SANDBOX: PaceLimit = PaceLimit::per_second(5);
-/// In live mode meter events have a limit of their own and count against no other.
+/// In live mode meter events have a limit of their own and count against no other. Those of v2 have it, too.
+/// <https://docs.stripe.com/api/v2/billing-meter>
 const METER_EVENTS_LIVE: PaceLimit = PaceLimit::per_second(1000);
+/// In live mode requests with up to 100 meter events each. <https://docs.stripe.com/api/v2/billing-meter-stream>
+const METER_EVENT_STREAM_LIVE: PaceLimit = PaceLimit::per_second(10_000);
 
 /// Which limits the request is subject to.
 pub(super) fn class_of(request: &Request, secret: Option<&Secret>) -> PaceClass {
@@ -35,6 +38,10 @@ pub(super) fn class_of(request: &Request, secret: Option<&Secret>) -> PaceClass 
         account,
         endpoint: Cow::Borrowed(endpoint),
         limit,
+    };
+    let alone = |endpoint, limit| PaceClass {
+        account: None,
+        ..class(endpoint, limit)
     };
     let Some(operation) = operation_of(request) else {
         return PaceClass {
@@ -47,10 +54,11 @@ pub(super) fn class_of(request: &Request, secret: Option<&Secret>) -> PaceClass 
         (Method::Post, "/v1/payouts") => class("payout.create", PAYOUT_CREATE),
         (Method::Post, "/v1/accounts") if live => class("account.create", ACCOUNT_CREATE_LIVE),
         (Method::Post, "/v1/accounts") => class("account.create", ACCOUNT_CREATE_SANDBOX),
-        (Method::Post, "/v1/billing/meter_events") if live => PaceClass {
-            account: None,
-            ..class("meter_event.create", METER_EVENTS_LIVE)
-        },
+        (Method::Post, "/v1/billing/meter_events") if live => alone("meter_event.create", METER_EVENTS_LIVE),
+        (Method::Post, "/v2/billing/meter_events") if live => alone("v2.meter_event.create", METER_EVENTS_LIVE),
+        (Method::Post, "/v2/billing/meter_event_stream") if live => {
+            alone("v2.meter_event_stream.create", METER_EVENT_STREAM_LIVE)
+        }
         (Method::Get, path) if path.starts_with("/v1/files") => class("files.read", FILES),
         (_, path) if path.starts_with("/v1/files") || operation.server == Server::Files => class("files.write", FILES),
         _ if operation.answer == Answer::Search => class("search", SEARCH),
@@ -83,9 +91,11 @@ pub(super) fn throttle_of(failure: &Failure) -> Option<Throttle> {
     }
 }
 
-/// A secret or restricted key of live mode. <https://docs.stripe.com/keys>
+/// Whether it may be of live mode: anything but a key that says that it is of a sandbox or of test mode. An organisation's key and a
+/// session's token say nothing of the kind; what is too fast for a sandbox is slowed down by its refusals.
+/// <https://docs.stripe.com/keys>
 fn is_live(secret: &Secret) -> bool {
-    ["sk_live_", "rk_live_"]
+    !["sk_test_", "rk_test_"]
         .iter()
         .any(|prefix| secret.expose().starts_with(prefix))
 }
@@ -178,6 +188,44 @@ mod tests {
             ),
             (
                 Post,
+                "/v2/billing/meter_events",
+                REAL,
+                None,
+                "v2.meter_event.create",
+                1000,
+                None,
+            ),
+            (
+                Post,
+                "/v2/billing/meter_events",
+                TEST,
+                Some(25),
+                "POST /v2/billing/meter_events",
+                25,
+                None,
+            ),
+            (
+                Post,
+                "/v2/billing/meter_event_stream",
+                "a_sessions_token",
+                None,
+                "v2.meter_event_stream.create",
+                10_000,
+                None,
+            ),
+            (
+                Post,
+                "/v2/billing/meter_event_session",
+                REAL,
+                Some(100),
+                "POST /v2/billing/meter_event_session",
+                25,
+                None,
+            ),
+            (Get, "/v1/products", "sk_org_1", Some(100), "/v1/products", 25, None),
+            (Get, "/v1/products", "rk_test_1", Some(25), "/v1/products", 25, None),
+            (
+                Post,
                 "/v1/widgets/wd_1/spin",
                 TEST,
                 Some(25),
@@ -185,7 +233,7 @@ mod tests {
                 25,
                 None,
             ),
-            (Get, "/", "", Some(25), "GET /", 25, None),
+            (Get, "/", TEST, Some(25), "GET /", 25, None),
             (
                 Get,
                 "https://api.stripe.com/v1/products",

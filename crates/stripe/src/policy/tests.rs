@@ -69,7 +69,18 @@ fn failures() {
         ),
         (Post, 403, &*invalid, "permission_error", Effect::None, false),
         (Post, 404, &*invalid, "invalid_request_error", Effect::None, false),
-        (Post, 404, HTML, "invalid_response", Effect::None, false),
+        (Post, 404, HTML, "invalid_response", Effect::Unknown, false),
+        (Get, 404, HTML, "invalid_response", Effect::None, false),
+        (Post, 403, HTML, "permission_error", Effect::Unknown, false),
+        (Post, 402, HTML, "invalid_response", Effect::Unknown, false),
+        (
+            Delete,
+            403,
+            r#"{"message":"blocked"}"#,
+            "permission_error",
+            Effect::Unknown,
+            false,
+        ),
         (
             Post,
             409,
@@ -109,9 +120,9 @@ fn failures() {
         (
             Post,
             400,
-            r#"{"error":"invalid_grant","error_description":"m"}"#,
+            r#"{"error":"forbidden"}"#,
             "invalid_request_error",
-            Effect::None,
+            Effect::Unknown,
             false,
         ),
         (
@@ -122,13 +133,76 @@ fn failures() {
             Effect::None,
             false,
         ),
-        (Post, 400, r#"{"error":null}"#, "invalid_response", Effect::None, false),
+        (
+            Post,
+            400,
+            r#"{"error":null}"#,
+            "invalid_response",
+            Effect::Unknown,
+            false,
+        ),
     ] {
         let failure = classify(method, status, &[], body).unwrap_err();
         let got = (failure.kind.as_str(), failure.effect, failure.retryable);
         assert_eq!(got, (kind, effect, retryable), "{method} {status} {body}");
         assert_eq!(failure.status(), Some(status));
         assert_eq!(failure.needs_reconcile, effect == Effect::Unknown);
+    }
+}
+
+#[test]
+fn what_something_in_between_says_settles_nothing() {
+    const STRIPES: &str = r#"{"error":{"type":"card_error","code":"card_declined"}}"#;
+    let id = [("request-id", "req_1")];
+    for (status, headers, body, effect, settles) in [
+        (402, &[][..], STRIPES, Effect::None, true),
+        (402, &id, "", Effect::None, true),
+        (402, &[], "", Effect::Unknown, false),
+        (402, &[("request-id", "")], "", Effect::Unknown, false),
+        (402, &[], r#"{"error":"pay first"}"#, Effect::Unknown, false),
+        (404, &id, "", Effect::None, false),
+    ] {
+        let failure = classify(Method::Post, status, headers, body).unwrap_err();
+        let got = (failure.effect, StripePolicy::new().settles(&failure));
+        assert_eq!(got, (effect, settles), "{status} {headers:?} {body}");
+    }
+    // OAuth's errors are texts.
+    let token = Request::new(Method::Post, "/oauth/token");
+    let body = r#"{"error":"invalid_grant","error_description":"m"}"#;
+    let failure = StripePolicy::new().classify(&token, Response::new(400, body));
+    assert_eq!(failure.unwrap_err().effect, Effect::None);
+}
+
+#[test]
+fn an_error_with_a_good_status_is_one() {
+    const ERROR: &str = r#"{"error":{"type":"invalid_request_error","code":"c","param":"p","message":"No."}}"#;
+    for (method, effect) in [(Method::Post, Effect::Unknown), (Method::Get, Effect::None)] {
+        let failure = classify(method, 200, &[("request-id", "req_1")], ERROR).unwrap_err();
+        assert_eq!((failure.kind.as_str(), failure.effect), ("api_error", effect));
+        assert_eq!((&*failure.message, failure.code.as_deref()), ("No.", Some("c")));
+        assert_eq!(failure.request_id.as_deref(), Some("req_1"));
+        assert_eq!(failure.status(), Some(200));
+    }
+    // Objects that have an error of their own, or none.
+    for body in [
+        r#"{"id":"sqr_1","object":"scheduled_query_run","error":{"message":"m"}}"#,
+        r#"{"id":"frr_1","object":"reporting.report_run","error":"m"}"#,
+        r#"{"object":"list","data":[],"error":null}"#,
+    ] {
+        assert!(classify(Method::Post, 200, &[], body).is_ok(), "{body}");
+    }
+}
+
+#[test]
+fn no_content_is_none_where_stripe_says_so() {
+    let success = classify(Method::Post, 204, &[("request-id", "req_1")], "").unwrap();
+    assert_eq!((success.object_id, success.response.status), (None, 204));
+    for (status, headers) in [(204, &[][..]), (200, &[("request-id", "req_1")])] {
+        let failure = classify(Method::Post, status, headers, "").unwrap_err();
+        assert_eq!(
+            (failure.kind.as_str(), failure.effect),
+            ("invalid_response", Effect::Unknown)
+        );
     }
 }
 

@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 use super::SignatureError;
 use crate::api_path::is_api_path;
 use crate::form::percent_encode;
-use crate::request::{BuildError, ID_MAX, RequestOptions, apply};
+use crate::options::RequestOptions;
+use crate::request::{BuildError, ID_MAX, apply};
 
 /// The `object` of an event of API v1. <https://docs.stripe.com/api/events/object>
 const SNAPSHOT: &str = "event";

@@ -193,6 +193,27 @@ fn what_is_no_page_is_an_error() {
 }
 
 #[test]
+fn an_object_that_cannot_be_read_is_not_lost() {
+    let mut setup = Setup::new();
+    let mut stream = setup.stream().prefetch(false);
+    assert!(poll(&mut stream).is_pending());
+    let page = r#"{"data":[{"id":"9"},{"id":"8","n":1e999},{"id":"7"}],"has_more":false}"#;
+    setup.asked("/v1/products?limit=4").complete(Ok(Success {
+        object_id: None,
+        response: Response::new(200, page),
+    }));
+    assert_eq!(id(&mut stream), "9");
+    let failed = error(&mut stream);
+    let resumed = pages().resume(failed.cursor()).unwrap();
+    assert_eq!(resumed.given(), 1);
+    let target = resumed.next_request().unwrap().unwrap().target;
+    assert_eq!(target, "/v1/products?limit=4&starting_after=9");
+    // Who goes on all the same goes on after it.
+    stream.retry();
+    assert_eq!(id(&mut stream), "7");
+}
+
+#[test]
 fn a_page_waits_for_room_and_a_prefetch_does_not() {
     let (registry, queue) = Registry::builder().queue_capacity(10).build();
     let mut transport = ManualTransport::new(queue);

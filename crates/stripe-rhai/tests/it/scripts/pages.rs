@@ -204,3 +204,17 @@ fn checking_a_script_knows_pages_and_webhooks() {
         "`stripe::webhook::sign` takes (payload, secret), and a Unix time"
     );
 }
+
+#[test]
+fn an_object_that_cannot_be_read_is_not_lost() {
+    let script = r#"
+        let pages = new_product().list_all();
+        let told = [pages.next().id];
+        try { pages.next(); } catch (e) { told.push(e.kind); told.push(e.cursor); }
+        told.push(pages.next().id);
+        told.to_string()"#;
+    let page = r#"{"data":[{"id":"c"},{"id":"b","n":1e999},{"id":"a"}],"has_more":false}"#;
+    let (told, _) = walk(script, &[page]);
+    let cursor = r#""{\"list\":\"product.list\",\"at\":\"c\",\"given\":1}""#;
+    assert_eq!(told, format!(r#"["c", "invalid_response", {cursor}, "a"]"#));
+}

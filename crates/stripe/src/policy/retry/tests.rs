@@ -346,7 +346,7 @@ fn what_settles_earlier_attempts() {
         (500, true, true),
         (400, true, true),
     ] {
-        let mut response = Response::new(status, "{}");
+        let mut response = Response::new(status, r#"{"error":{}}"#);
         if replayed {
             response.headers.push((Cow::Borrowed(REPLAYED.0), REPLAYED.1.into()));
         }
