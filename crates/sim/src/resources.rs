@@ -116,6 +116,7 @@ fn by_hand(context: &mut Context<'_>) -> Result<String, ApiError> {
         (g::PAYOUT | g::TRANSFER | g::TOPUP, Verb::Create) => money::create(context, schema),
         (g::TRANSFER_REVERSAL, Verb::Create) => money::reverse(context),
         (g::TOPUP, Verb::Act("cancel")) => money::cancel_topup(context),
+        (g::PAYOUT, Verb::Act(word @ ("cancel" | "reverse"))) => money::end_payout(context, word),
         (g::DISPUTE, Verb::Update) => dispute::update(context),
         (g::DISPUTE, Verb::Act("close")) => dispute::close(context),
         (g::CUSTOMER_BALANCE_TRANSACTION, Verb::Create) => money::customer_balance(context),

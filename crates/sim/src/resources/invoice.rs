@@ -73,8 +73,11 @@ pub(super) fn draft(context: &mut Context<'_>, customer: &Object) -> Object {
     invoice
 }
 
-/// What an invoice comes to: lines, less discounts, less what the customer has as credit.
+/// What a draft comes to: lines, less discounts, less what the customer has as credit. A finalized invoice's amounts stay.
 pub(super) fn total(context: &Context<'_>, invoice: &mut Object) {
+    if invoice.word("status") != Some("draft") {
+        return;
+    }
     let lines = invoice.ids("lines");
     let amount = |id: &String| {
         context
@@ -93,20 +96,14 @@ pub(super) fn total(context: &Context<'_>, invoice: &mut Object) {
     if !taken.is_empty() {
         invoice.set("total_discount_amounts", discount::amounts_json(&taken));
     }
-    let credit = match invoice
+    let customer = invoice
         .word("customer")
-        .and_then(|id| context.data.get(g::CUSTOMER, id))
-    {
-        Some(customer) if invoice.word("status") == Some("draft") => customer.amount("balance"),
-        _ => invoice.amount("starting_balance"),
-    };
+        .and_then(|id| context.data.get(g::CUSTOMER, id));
+    let credit = customer.map_or(0, |customer| customer.amount("balance"));
     invoice.set_integer("starting_balance", credit);
     let due = total.saturating_add(credit).max(0);
     invoice.set_integer("amount_due", due);
-    invoice.set_integer(
-        "amount_remaining",
-        due.saturating_sub(invoice.amount("amount_paid")).max(0),
-    );
+    invoice.set_integer("amount_remaining", due);
 }
 
 pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
@@ -285,12 +282,19 @@ pub(super) fn change_lines(context: &mut Context<'_>, word: &str) -> Result<Stri
 /// `POST /v1/invoices/{invoice}/lines/{line_item_id}`
 pub(super) fn update_line(context: &mut Context<'_>) -> Result<String, ApiError> {
     let owner = context.ids.first().map_or("", String::as_str);
+    let Some(mut invoice) = context.find(g::INVOICE, owner) else {
+        return Err(ApiError::no_such("invoice", owner, "invoice").status(404));
+    };
     let mut line = context.existing(g::LINE_ITEM)?;
+    if line.parent.as_deref() != Some(owner) {
+        return Err(context.no_such(g::LINE_ITEM));
+    }
+    if invoice.word("status") != Some("draft") {
+        return Err(not_editable());
+    }
     line::apply(context, &mut line, context.params)?;
     let json = context.replace(line)?;
-    if let Some(mut invoice) = context.find(g::INVOICE, owner) {
-        total(context, &mut invoice);
-        context.put(invoice);
-    }
+    total(context, &mut invoice);
+    context.put(invoice);
     Ok(json)
 }

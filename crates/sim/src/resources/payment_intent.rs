@@ -63,11 +63,23 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     paid.map(|()| answer)
 }
 
+/// What cannot be changed once an intent has been confirmed.
+const FIXED: [&str; 7] = [
+    "amount",
+    "capture_method",
+    "currency",
+    "customer",
+    "payment_method",
+    "payment_method_data",
+    "payment_method_types",
+];
+
 pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
+    check_changeable(context)?;
     let amount = checked_amount(context)?;
     let currency = currency_of(context.params, "currency")?;
     let method = method_of(context)?;
-    context.update(g::PAYMENT_INTENT, |context, intent| {
+    context.update(g::PAYMENT_INTENT, |_, intent| {
         if let Some(currency) = &currency {
             intent.set_text("currency", currency);
         }
@@ -75,9 +87,6 @@ pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
             check_minimum(amount, intent.word("currency").unwrap_or("usd"))?;
         }
         let status = intent.word("status").unwrap_or_default();
-        if matches!(status, "succeeded" | "canceled") && context.given("amount") {
-            return Err(unexpected_state("update", context, intent));
-        }
         let waits = status == "requires_payment_method";
         if let Some(method) = method {
             check_use(&method, intent.word("customer"), "PaymentIntent")?;
@@ -90,13 +99,35 @@ pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
     })
 }
 
+fn check_changeable(context: &mut Context<'_>) -> Result<(), ApiError> {
+    let intent = context.existing(g::PAYMENT_INTENT)?;
+    let status = intent.word("status").unwrap_or_default();
+    if is_unconfirmed(status) {
+        return Ok(());
+    }
+    let Some(name) = FIXED.into_iter().find(|name| context.params.get(name).is_some()) else {
+        return Ok(());
+    };
+    let mut error = unexpected_state("update", context, &intent);
+    error.message = format!(
+        "This PaymentIntent's {name} could not be updated because it has a status of {status}. You may only update the {name} of \
+         a PaymentIntent with one of the following statuses: requires_payment_method, requires_confirmation, requires_action."
+    );
+    Err(error)
+}
+
+/// Whether an intent can still be changed and confirmed.
+fn is_unconfirmed(status: &str) -> bool {
+    matches!(
+        status,
+        "requires_payment_method" | "requires_confirmation" | "requires_action"
+    )
+}
+
 pub(super) fn confirm(context: &mut Context<'_>) -> Result<String, ApiError> {
     let mut intent = context.existing(g::PAYMENT_INTENT)?;
     let status = intent.word("status").unwrap_or_default();
-    if !matches!(
-        status,
-        "requires_payment_method" | "requires_confirmation" | "requires_action"
-    ) {
+    if !is_unconfirmed(status) {
         return Err(unexpected_state("confirm", context, &intent));
     }
     let method = method_of(context)?;

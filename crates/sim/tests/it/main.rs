@@ -19,6 +19,7 @@ mod objects;
 mod payments;
 mod properties;
 mod reading;
+mod refusals;
 mod sample;
 mod schema;
 mod server;

@@ -196,7 +196,9 @@ pub(crate) fn take_pending(context: &mut Context<'_>, invoice: &mut Object) {
 }
 
 pub(crate) fn update_item(context: &mut Context<'_>) -> Result<String, ApiError> {
-    let discounts = context.existing(g::INVOICEITEM)?.json("discounts").to_owned();
+    let item = context.existing(g::INVOICEITEM)?;
+    check_draft(context, &item)?;
+    let discounts = item.json("discounts").to_owned();
     let price = price_of(context, context.params, "pricing[price]")?;
     let amount = context.integer("amount")?;
     context.update(g::INVOICEITEM, |context, item| {
@@ -220,10 +222,7 @@ pub(crate) fn update_item(context: &mut Context<'_>) -> Result<String, ApiError>
 
 pub(crate) fn delete_item(context: &mut Context<'_>) -> Result<String, ApiError> {
     let item = context.existing(g::INVOICEITEM)?;
-    let invoice = item.word("invoice").and_then(|id| context.find(g::INVOICE, id));
-    if invoice.is_some_and(|invoice| invoice.word("status") != Some("draft")) {
-        return Err(not_editable());
-    }
+    check_draft(context, &item)?;
     with_line(context, &item, |context, line| {
         if let Some(mut invoice) = line.parent.as_deref().and_then(|id| context.find(g::INVOICE, id)) {
             let mut lines = invoice.ids("lines");
@@ -240,6 +239,15 @@ pub(crate) fn delete_item(context: &mut Context<'_>) -> Result<String, ApiError>
         pending.retain(|id| *id != item.id);
     }
     generic::delete(context)
+}
+
+/// What stands on a finalized invoice stays as it is.
+fn check_draft(context: &Context<'_>, item: &Object) -> Result<(), ApiError> {
+    let invoice = item.word("invoice").and_then(|id| context.data.get(g::INVOICE, id));
+    match invoice.and_then(|invoice| invoice.word("status")) {
+        None | Some("draft") => Ok(()),
+        Some(_) => Err(not_editable()),
+    }
 }
 
 /// The line that an item has become, and its invoice's total after it has changed.

@@ -126,13 +126,21 @@ pub(crate) fn price_amount(price: &Object, quantity: i64) -> i64 {
     match price.integer("unit_amount") {
         Some(unit) => unit.saturating_mul(quantity),
         // A fraction of the smallest unit: rounded once, for all of them.
-        None => {
-            let unit: f64 = price
-                .word("unit_amount_decimal")
-                .and_then(|text| text.parse().ok())
-                .unwrap_or(0.0);
-            (unit * quantity as f64).round() as i64
-        }
+        None => times(price.word("unit_amount_decimal"), quantity),
+    }
+}
+
+/// So many times a decimal, rounded to the smallest unit.
+fn times(decimal: Option<&str>, quantity: i64) -> i64 {
+    let unit: f64 = decimal.and_then(|text| text.parse().ok()).unwrap_or(0.0);
+    (unit * quantity as f64).round() as i64
+}
+
+/// What a tier takes for so many: whole units, or a decimal.
+fn of_tier(tier: &serde_json::Value, name: &str, quantity: i64) -> i64 {
+    match tier[name].as_i64() {
+        Some(unit) => unit.saturating_mul(quantity),
+        None => times(tier[format!("{name}_decimal")].as_str(), quantity),
     }
 }
 
@@ -158,8 +166,7 @@ fn tiered(price: &Object, quantity: i64) -> i64 {
         } else {
             quantity
         };
-        let cost = tier["unit_amount"].as_i64().unwrap_or(0).saturating_mul(here);
-        let cost = cost.saturating_add(tier["flat_amount"].as_i64().unwrap_or(0));
+        let cost = of_tier(tier, "unit_amount", here).saturating_add(of_tier(tier, "flat_amount", 1));
         if graduated && here > 0 {
             amount = amount.saturating_add(cost);
         }
