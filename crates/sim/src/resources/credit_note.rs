@@ -67,6 +67,7 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     context.put(invoice);
     if !paid {
         super::invoice::settle_nothing(context, &invoice_id);
+        super::invoice::follow(context, &invoice_id);
     }
     context.insert(note)
 }

@@ -2,6 +2,7 @@
 
 mod item;
 mod line;
+mod lines;
 mod payment;
 mod preview;
 
@@ -16,7 +17,7 @@ pub(super) use item::{
     Proration, add_pending, create_item, delete_item, extra_items, take_pending, update_item, wait_extra,
 };
 pub(super) use line::{Line, add_line, price_amount, price_of};
-pub(super) use payment::{charge, has_method, pay, settle, try_to_pay};
+pub(super) use payment::{charge, follow, has_method, pay, settle, try_to_pay};
 pub(super) use preview::preview;
 
 const DAY: i64 = 86_400;
@@ -239,6 +240,20 @@ pub(super) fn mark_uncollectible(context: &mut Context<'_>) -> Result<String, Ap
     )
 }
 
+/// Credit that a voided invoice has used up is the customer's again, and what the customer owed is owed again.
+fn give_credit_back(context: &mut Context<'_>, invoice: &Object) {
+    let used = invoice
+        .amount("starting_balance")
+        .saturating_sub(invoice.amount("ending_balance"));
+    let customer = invoice.word("customer").and_then(|id| context.find(g::CUSTOMER, id));
+    if let Some(mut customer) = customer
+        && used != 0
+    {
+        customer.set_integer("balance", customer.amount("balance").saturating_add(used));
+        context.put(customer);
+    }
+}
+
 fn end(context: &mut Context<'_>, state: &str, at: &str, event: &str, from: &[&str]) -> Result<String, ApiError> {
     let mut invoice = context.existing(g::INVOICE)?;
     let status = invoice.word("status").unwrap_or_default();
@@ -251,10 +266,15 @@ fn end(context: &mut Context<'_>, state: &str, at: &str, event: &str, from: &[&s
     }
     invoice.set_text("status", state);
     transition(&mut invoice, at, context.now);
+    if state == "void" {
+        give_credit_back(context, &invoice);
+    }
     let id = invoice.id.clone();
-    let json = context.replace(invoice)?;
+    context.put(invoice);
+    follow(context, &id);
     context.emit(event, g::INVOICE, &id);
-    Ok(json)
+    let invoice = context.existing(g::INVOICE)?;
+    Ok(context.json(&invoice))
 }
 
 pub(super) fn send(context: &mut Context<'_>) -> Result<String, ApiError> {
@@ -274,7 +294,7 @@ pub(super) fn change_lines(context: &mut Context<'_>, word: &str) -> Result<Stri
     if invoice.word("status") != Some("draft") {
         return Err(not_editable());
     }
-    line::change(context, &mut invoice, word)?;
+    lines::change(context, &mut invoice, word)?;
     total(context, &mut invoice);
     context.replace(invoice)
 }

@@ -117,7 +117,7 @@ fn check_changeable(context: &mut Context<'_>) -> Result<(), ApiError> {
 }
 
 /// Whether an intent can still be changed and confirmed.
-fn is_unconfirmed(status: &str) -> bool {
+pub(super) fn is_unconfirmed(status: &str) -> bool {
     matches!(
         status,
         "requires_payment_method" | "requires_confirmation" | "requires_action"

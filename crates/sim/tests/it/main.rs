@@ -11,6 +11,7 @@ mod givebacks;
 mod hostile;
 mod http2;
 mod idempotency;
+mod invoices;
 mod ledger;
 mod lists;
 mod methods;

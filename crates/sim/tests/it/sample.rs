@@ -21,7 +21,7 @@ pub(crate) struct Sampler<'a> {
 }
 
 /// Parameters that exclude each other: the first is left out where the second is.
-const EXCLUSIVE: [(&str, &str); 34] = [
+const EXCLUSIVE: [(&str, &str); 35] = [
     ("account_token", "type"),
     ("amount_off", "percent_off"),
     ("cancel_at", "cancel_at_period_end"),
@@ -35,6 +35,7 @@ const EXCLUSIVE: [(&str, &str); 34] = [
     ("flat_amount_decimal", "flat_amount"),
     ("from_invoice", "customer"),
     ("invoice", "customer"),
+    ("invoice_item", "pricing"),
     ("items", "plan"),
     ("payment_method_data", "payment_method"),
     ("payment_method_types", "automatic_payment_methods"),

@@ -186,13 +186,35 @@ pub(super) fn show_pending(context: &mut Context<'_>, invoice: &mut Object) {
 pub(crate) fn take_pending(context: &mut Context<'_>, invoice: &mut Object) {
     let customer = invoice.word("customer").unwrap_or_default().to_owned();
     for id in context.data.pending_items.remove(customer.as_str()).unwrap_or_default() {
-        let Some(mut item) = context.find(g::INVOICEITEM, &id) else {
-            continue;
-        };
-        become_line(context, invoice, &item);
-        item.set_text("invoice", &invoice.id);
-        context.put(item);
+        if let Some(item) = context.find(g::INVOICEITEM, &id) {
+            take(context, invoice, item);
+        }
     }
+}
+
+/// An item that waits becomes a line of this invoice.
+pub(super) fn take(context: &mut Context<'_>, invoice: &mut Object, mut item: Object) {
+    wait_no_more(context, &item);
+    become_line(context, invoice, &item);
+    item.set_text("invoice", &invoice.id);
+    context.put(item);
+}
+
+fn wait_no_more(context: &mut Context<'_>, item: &Object) {
+    let waiting = item
+        .word("customer")
+        .and_then(|customer| context.data.pending_items.get_mut(customer));
+    if let Some(waiting) = waiting {
+        waiting.retain(|id| *id != item.id);
+    }
+}
+
+/// An item whose line was taken off waits for the next invoice.
+pub(super) fn wait_again(context: &mut Context<'_>, mut item: Object) {
+    item.clear("invoice");
+    let customer = item.word("customer").unwrap_or_default().to_owned();
+    wait(context, &customer, &item.id);
+    context.put(item);
 }
 
 pub(crate) fn update_item(context: &mut Context<'_>) -> Result<String, ApiError> {
@@ -232,12 +254,7 @@ pub(crate) fn delete_item(context: &mut Context<'_>) -> Result<String, ApiError>
         }
         context.data.table_mut(g::LINE_ITEM).remove(&line.id);
     });
-    if let Some(pending) = item
-        .word("customer")
-        .and_then(|customer| context.data.pending_items.get_mut(customer))
-    {
-        pending.retain(|id| *id != item.id);
-    }
+    wait_no_more(context, &item);
     generic::delete(context)
 }
 

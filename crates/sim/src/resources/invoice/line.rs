@@ -7,7 +7,7 @@ use crate::generated as g;
 use crate::json::text;
 use crate::object::Object;
 use crate::resources::discount::described;
-use crate::resources::{Context, apply_params, integer_of, price, text_of};
+use crate::resources::{Context, apply_params, price, text_of};
 use crate::schema::SchemaId;
 
 /// One line: what for, how much, from when to when.
@@ -176,48 +176,6 @@ fn tiered(price: &Object, quantity: i64) -> i64 {
         below = up_to;
     }
     amount
-}
-
-pub(super) fn change(context: &mut Context<'_>, invoice: &mut Object, word: &str) -> Result<(), ApiError> {
-    for (index, given) in context.list("lines").iter().enumerate() {
-        let Value::Map(given) = given else { continue };
-        let id = text_of(given, "id").unwrap_or_default();
-        match word {
-            "add_lines" => {
-                let amount = integer_of(given, "amount")?;
-                let quantity = integer_of(given, "quantity")?.unwrap_or(1);
-                let price = price_of(context, given, &format!("lines[{index}][pricing][price]"))?;
-                let amount = amount
-                    .or(price.as_ref().map(|price| price_amount(price, quantity)))
-                    .unwrap_or(0);
-                let currency = invoice.word("currency").unwrap_or("usd").to_owned();
-                let line = Line {
-                    amount,
-                    currency: &currency,
-                    description: text_of(given, "description").map(str::to_owned),
-                    quantity,
-                    period: (context.now, context.now),
-                    price: price.as_ref(),
-                    subscription: None,
-                    invoice_item: None,
-                };
-                add_line(context, invoice, &line);
-            }
-            "remove_lines" => {
-                let mut lines = invoice.ids("lines");
-                lines.retain(|line| line != id);
-                invoice.set("lines", serde_json::to_string(&lines).unwrap_or_default());
-                context.data.table_mut(g::LINE_ITEM).remove(id);
-            }
-            _ => {
-                if let Some(mut line) = context.find(g::LINE_ITEM, id) {
-                    apply(context, &mut line, given)?;
-                    context.put(line);
-                }
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Changes a line; its subtotal follows its amount.
