@@ -322,6 +322,25 @@ impl<'a> Context<'a> {
         self.data.table_mut(schema).remove(id).is_some()
     }
 
+    /// Carries something out, or leaves everything as it was. That takes a copy of the whole account.
+    pub(crate) fn all_or_nothing(
+        &mut self,
+        act: impl FnOnce(&mut Self) -> Result<String, ApiError>,
+    ) -> Result<String, ApiError> {
+        let before = self.data.copy();
+        let effect = self.effect;
+        act(self).map_err(|mut error| {
+            self.data.go_back_to(before);
+            self.effect = effect;
+            // They are there no more.
+            if let Some(details) = &mut error.details {
+                details.charge = None;
+                details.intent = None;
+            }
+            error
+        })
+    }
+
     pub(crate) fn json(&self, object: &Object) -> String {
         let mut out = String::with_capacity(1024);
         object.push_json(&mut out, self.data);

@@ -17,7 +17,7 @@ pub(super) use item::{
     Proration, add_pending, create_item, delete_item, extra_items, take_pending, update_item, wait_extra,
 };
 pub(super) use line::{Line, add_line, price_amount, price_of};
-pub(super) use payment::{charge, follow, has_method, pay, settle, try_to_pay};
+pub(super) use payment::{charge, check_paid, follow, has_method, is_paid, may_fail, pay, settle, try_to_pay};
 pub(super) use preview::preview;
 
 const DAY: i64 = 86_400;

@@ -24,5 +24,6 @@ mod refusals;
 mod sample;
 mod schema;
 mod server;
+mod subscriptions;
 mod sweep;
 mod world;

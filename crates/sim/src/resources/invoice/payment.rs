@@ -5,6 +5,7 @@ use crate::error::{ApiError, Details};
 use crate::generated as g;
 use crate::json::text;
 use crate::object::Object;
+use crate::resources::card::Outcome;
 use crate::resources::discount::described;
 use crate::resources::payment_method::owner::check_use;
 use crate::resources::{Context, payment_intent, payment_method, subscription};
@@ -56,13 +57,13 @@ fn given_method(context: &mut Context<'_>, invoice: &Object) -> Result<Option<Ob
     Ok(Some(method))
 }
 
-fn is_paid(context: &Context<'_>, id: &str) -> bool {
+pub(crate) fn is_paid(context: &Context<'_>, id: &str) -> bool {
     let invoice = context.data.get(g::INVOICE, id);
     invoice.is_some_and(|invoice| invoice.word("status") == Some("paid"))
 }
 
 /// Whether an invoice waits for its customer, which whoever wanted it paid is told of.
-fn check_paid(context: &Context<'_>, id: &str, code: &'static str) -> Result<(), ApiError> {
+pub(crate) fn check_paid(context: &Context<'_>, id: &str, code: &'static str) -> Result<(), ApiError> {
     if is_paid(context, id) {
         return Ok(());
     }
@@ -91,15 +92,26 @@ fn default_method(context: &mut Context<'_>, invoice: &str) -> Option<Object> {
     let parent = invoice.value("parent");
     let of_subscription = parent["subscription_details"]["subscription"].as_str();
     let subscription = of_subscription.and_then(|id| context.find(g::SUBSCRIPTION, id));
-    let customer = invoice.word("customer").and_then(|id| context.find(g::CUSTOMER, id));
+    default_of(context, &invoice, subscription.as_ref())
+}
+
+/// Whether a subscription's invoices will be paid is not sure.
+pub(crate) fn may_fail(context: &mut Context<'_>, subscription: &Object) -> bool {
+    let method = default_of(context, subscription, None);
+    method.is_some_and(|method| payment_method::outcome_of(&method) != Outcome::Succeeds)
+}
+
+/// The payment method of an invoice or a subscription, else of its subscription, else of its customer.
+fn default_of(context: &mut Context<'_>, payer: &Object, subscription: Option<&Object>) -> Option<Object> {
+    let customer = payer.word("customer").and_then(|id| context.find(g::CUSTOMER, id));
     let settings = customer.as_ref().map(|customer| customer.value("invoice_settings"));
     let candidates = [
-        invoice.word("default_payment_method").map(str::to_owned),
+        payer.word("default_payment_method").map(str::to_owned),
         subscription.and_then(|subscription| subscription.word("default_payment_method").map(str::to_owned)),
         settings.and_then(|settings| settings["default_payment_method"].as_str().map(str::to_owned)),
         customer.and_then(|customer| customer.word("default_source").map(str::to_owned)),
     ];
-    let owner = invoice.word("customer");
+    let owner = payer.word("customer");
     // One that was detached since is nobody's default any more.
     candidates.into_iter().flatten().find_map(|id| {
         let method = payment_method::existing(context, &id, "default_payment_method").ok()?;
