@@ -100,6 +100,7 @@ fn by_hand(context: &mut Context<'_>) -> Result<String, ApiError> {
         (g::PLAN, Verb::Create) => price::create_plan(context),
         (g::QUOTE | g::PAYMENT_LINK, Verb::Create) => checkout::with_lines(context, schema),
         (g::COUPON, Verb::Create) => coupon::create(context),
+        (g::COUPON, Verb::Delete) => coupon::delete(context),
         (g::CUSTOMER, Verb::Create) => customer::create(context),
         (g::CUSTOMER, Verb::Update) => customer::update(context),
         (g::CUSTOMER, Verb::Delete) => customer::delete(context),

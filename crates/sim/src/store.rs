@@ -95,6 +95,8 @@ pub(crate) struct DataSet {
     pub(crate) deleted: HashSet<(SchemaId, Box<str>)>,
     /// Invoice items that wait for an invoice, by customer.
     pub(crate) pending_items: HashMap<Box<str>, Vec<Box<str>>>,
+    /// Coupons that were deleted: discounts that they gave go on.
+    pub(crate) ended_coupons: HashMap<Box<str>, Object>,
     /// What files hold.
     pub(crate) contents: HashMap<Box<str>, Bytes>,
     /// How cards are shown, which is the same over and over: by the card's JSON.
@@ -115,6 +117,7 @@ impl DataSet {
             priced_products: self.priced_products.clone(),
             deleted: self.deleted.clone(),
             pending_items: self.pending_items.clone(),
+            ended_coupons: self.ended_coupons.clone(),
             contents: self.contents.clone(),
             shown: HashMap::new(),
             balance: self.balance.clone(),

@@ -6,7 +6,9 @@ mod lines;
 mod payment;
 mod preview;
 
-use super::discount::{self, Target};
+use inflight_stripe::Value;
+
+use super::discount::{self, Share, Target};
 use super::{Context, generic};
 use crate::error::ApiError;
 use crate::generated as g;
@@ -17,7 +19,9 @@ pub(super) use item::{
     Proration, add_pending, create_item, delete_item, extra_items, take_pending, update_item, wait_extra,
 };
 pub(super) use line::{Line, add_line, price_amount, price_of};
-pub(super) use payment::{charge, check_paid, follow, has_method, is_paid, may_fail, pay, settle, try_to_pay};
+pub(super) use payment::{
+    charge, charge_of, check_paid, follow, has_method, is_paid, may_fail, pay, settle, try_to_pay,
+};
 pub(super) use preview::preview;
 
 const DAY: i64 = 86_400;
@@ -28,6 +32,7 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     };
     let mut invoice = draft(context, &customer);
     context.apply(&mut invoice)?;
+    let days = context.integer("days_until_due")?.unwrap_or(30);
     if let Some(given) = discount::given(context.params) {
         let customer = text(&customer.id);
         let target = Target {
@@ -38,11 +43,8 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
         let discounts = discount::apply(context, given, &target)?;
         invoice.set("discounts", discount::ids_json(&discounts));
     }
-    if invoice.word("collection_method") == Some("send_invoice") {
-        let days = context.integer("days_until_due")?.unwrap_or(30);
-        if !invoice.has("due_date") {
-            invoice.set_integer("due_date", context.now.saturating_add(days.saturating_mul(DAY)));
-        }
+    if invoice.word("collection_method") == Some("send_invoice") && !invoice.has("due_date") {
+        invoice.set_integer("due_date", context.now.saturating_add(days.saturating_mul(DAY)));
     }
     if context.text("pending_invoice_items_behavior") == Some("include") {
         item::take_pending(context, &mut invoice);
@@ -75,27 +77,33 @@ pub(super) fn draft(context: &mut Context<'_>, customer: &Object) -> Object {
 }
 
 /// What a draft comes to: lines, less discounts, less what the customer has as credit. A finalized invoice's amounts stay.
-pub(super) fn total(context: &Context<'_>, invoice: &mut Object) {
+pub(super) fn total(context: &mut Context<'_>, invoice: &mut Object) {
     if invoice.word("status") != Some("draft") {
         return;
     }
     let lines = invoice.ids("lines");
-    let amount = |id: &String| {
-        context
-            .data
-            .get(g::LINE_ITEM, id)
-            .map_or(0, |line| line.amount("amount"))
-    };
-    let subtotal = lines.iter().map(amount).fold(0_i64, i64::saturating_add);
-    let taken = discount::amounts(context, &invoice.ids("discounts"), subtotal);
-    let off: i64 = taken.iter().map(|(_, amount)| amount).sum();
-    let total = subtotal.saturating_sub(off);
+    let lines = lines.iter().filter_map(|id| context.find(g::LINE_ITEM, id));
+    let lines: Vec<Object> = lines.collect();
+    let mut shares: Vec<Share> = lines.iter().map(Share::of_line).collect();
+    for (line, share) in lines.iter().zip(&mut shares) {
+        discount::take(context, &line.ids("discounts"), std::slice::from_mut(share));
+    }
+    // Discounts of lines belong to the subtotal, those of the invoice come off it.
+    let subtotal = discount::left(&shares);
+    discount::take(context, &invoice.ids("discounts"), &mut shares);
+    let total = discount::left(&shares);
+    for (line, share) in lines.iter().zip(&shares) {
+        if let Some(line) = context.data.table_mut(g::LINE_ITEM).get_mut(&line.id) {
+            line.set("discount_amounts", discount::amounts_json(&share.taken));
+        }
+    }
     invoice.set_integer("subtotal", subtotal);
     invoice.set_integer("subtotal_excluding_tax", subtotal);
     invoice.set_integer("total", total);
     invoice.set_integer("total_excluding_tax", total);
-    if !taken.is_empty() {
-        invoice.set("total_discount_amounts", discount::amounts_json(&taken));
+    match discount::sums(&shares) {
+        taken if taken.is_empty() => invoice.clear("total_discount_amounts"),
+        taken => invoice.set("total_discount_amounts", discount::amounts_json(&taken)),
     }
     let customer = invoice
         .word("customer")
@@ -290,6 +298,15 @@ pub(super) fn send(context: &mut Context<'_>) -> Result<String, ApiError> {
 
 /// `add_lines`, `update_lines` and `remove_lines` of a draft.
 pub(super) fn change_lines(context: &mut Context<'_>, word: &str) -> Result<String, ApiError> {
+    let mut lines = context.list("lines").iter().filter_map(Value::as_map);
+    // Discounts of one line are redeemed before those of the next are known to be sound.
+    if lines.any(|line| discount::given(line).is_some()) {
+        return context.all_or_nothing(|context| change_lines_now(context, word));
+    }
+    change_lines_now(context, word)
+}
+
+fn change_lines_now(context: &mut Context<'_>, word: &str) -> Result<String, ApiError> {
     let mut invoice = context.existing(g::INVOICE)?;
     if invoice.word("status") != Some("draft") {
         return Err(not_editable());
@@ -312,7 +329,7 @@ pub(super) fn update_line(context: &mut Context<'_>) -> Result<String, ApiError>
     if invoice.word("status") != Some("draft") {
         return Err(not_editable());
     }
-    line::apply(context, &mut line, context.params)?;
+    line::apply(context, &mut line, context.params, invoice.json("customer"))?;
     let json = context.replace(line)?;
     total(context, &mut invoice);
     context.put(invoice);

@@ -56,9 +56,9 @@ fn create_now(context: &mut Context<'_>) -> Result<String, ApiError> {
     set_trial(&mut subscription, context.now, trial_end);
     let ends: Vec<i64> = made.iter().map(|item| item.amount("current_period_end")).collect();
     set_cancellation(context, &mut subscription, &ends);
-    apply_discounts(context, &mut subscription)?;
     check_payable(context, &customer)?;
     let extra = invoice::extra_items(context)?;
+    apply_discounts(context, &mut subscription)?;
     let id = subscription.id.to_string();
     invoice::wait_extra(context, &customer.id, &extra);
     for item in made {
@@ -136,7 +136,6 @@ fn update_now(context: &mut Context<'_>) -> Result<String, ApiError> {
     context.apply(&mut subscription)?;
     subscription.set("items", listed);
     subscription.set("discounts", discounts);
-    apply_discounts(context, &mut subscription)?;
     let mut change = items::Change::new(context, &subscription);
     for (index, given) in context.list("items").iter().enumerate() {
         change.apply(context, given, index)?;
@@ -147,6 +146,7 @@ fn update_now(context: &mut Context<'_>) -> Result<String, ApiError> {
         subscription.set_integer("billing_cycle_anchor", context.now);
     }
     let extra = invoice::extra_items(context)?;
+    apply_discounts(context, &mut subscription)?;
     let ends_trial = subscription.word("status") == Some("trialing") && context.text("trial_end") == Some("now");
     let mut pauses = false;
     // `now` ends a trial, and does nothing to what has none.

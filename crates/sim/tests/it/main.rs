@@ -5,6 +5,8 @@ mod billing_rules;
 mod cards;
 mod client;
 mod control;
+mod credit_notes;
+mod discounts;
 mod errors;
 mod faults;
 mod givebacks;

@@ -21,7 +21,7 @@ pub(crate) struct Sampler<'a> {
 }
 
 /// Parameters that exclude each other: the first is left out where the second is.
-const EXCLUSIVE: [(&str, &str); 35] = [
+const EXCLUSIVE: [(&str, &str); 39] = [
     ("account_token", "type"),
     ("amount_off", "percent_off"),
     ("cancel_at", "cancel_at_period_end"),
@@ -44,6 +44,10 @@ const EXCLUSIVE: [(&str, &str); 35] = [
     ("product_data", "product"),
     ("refund", "amount"),
     ("refunds", "amount"),
+    ("credit_amount", "amount"),
+    ("lines", "amount"),
+    ("out_of_band_amount", "amount"),
+    ("refund_amount", "amount"),
     ("tiers", "unit_amount"),
     ("tiers_mode", "unit_amount"),
     ("transform_quantity", "unit_amount"),

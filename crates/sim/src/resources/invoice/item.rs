@@ -169,6 +169,31 @@ fn become_line(context: &mut Context<'_>, invoice: &mut Object, item: &Object) {
         invoice_item: Some(&item.id),
     };
     add_line(context, invoice, &line);
+    let lines = invoice.ids("lines");
+    let line = lines
+        .last()
+        .and_then(|id| context.data.table_mut(g::LINE_ITEM).get_mut(id));
+    if let Some(line) = line {
+        copy_to(item, line);
+    }
+}
+
+/// What an item says of itself and its line says too.
+fn copy_to(item: &Object, line: &mut Object) {
+    for name in [
+        "amount",
+        "description",
+        "discountable",
+        "discounts",
+        "period",
+        "pricing",
+        "quantity",
+    ] {
+        if item.has(name) {
+            line.set(name, item.json(name));
+        }
+    }
+    line.set("subtotal", item.json("amount"));
 }
 
 /// What waits becomes lines of an invoice that nobody keeps.
@@ -220,11 +245,21 @@ pub(super) fn wait_again(context: &mut Context<'_>, mut item: Object) {
 pub(crate) fn update_item(context: &mut Context<'_>) -> Result<String, ApiError> {
     let item = context.existing(g::INVOICEITEM)?;
     check_draft(context, &item)?;
-    let discounts = item.json("discounts").to_owned();
+    let before = item.json("discounts").to_owned();
+    let given = discount::given(context.params);
     let price = price_of(context, context.params, "pricing[price]")?;
     let amount = context.integer("amount")?;
     context.update(g::INVOICEITEM, |context, item| {
-        item.set("discounts", discounts);
+        item.set("discounts", before);
+        if let Some(given) = given {
+            let target = Target {
+                field: "invoice_item",
+                id: &item.id.clone(),
+                customer: item.json("customer"),
+            };
+            let discounts = discount::apply(context, given, &target)?;
+            item.set("discounts", discount::ids_json(&discounts));
+        }
         if let Some(price) = price {
             item.set("pricing", line::pricing(g::INVOICEITEM, &price));
             item.set_integer("amount", price_amount(&price, item.amount("quantity")));
@@ -234,8 +269,7 @@ pub(crate) fn update_item(context: &mut Context<'_>) -> Result<String, ApiError>
             item.set_integer("amount", amount);
         }
         with_line(context, item, |context, mut line| {
-            line.set("amount", item.json("amount").to_owned());
-            line.set("subtotal", item.json("amount").to_owned());
+            copy_to(item, &mut line);
             context.put(line);
         });
         Ok(())

@@ -6,7 +6,7 @@ use crate::error::ApiError;
 use crate::generated as g;
 use crate::json::text;
 use crate::object::Object;
-use crate::resources::discount::described;
+use crate::resources::discount::{self, Target, described};
 use crate::resources::{Context, apply_params, price, text_of};
 use crate::schema::SchemaId;
 
@@ -178,11 +178,25 @@ fn tiered(price: &Object, quantity: i64) -> i64 {
     amount
 }
 
-/// Changes a line; its subtotal follows its amount.
-pub(super) fn apply(context: &mut Context<'_>, line: &mut Object, given: &Params) -> Result<(), ApiError> {
-    let discounts = line.json("discounts").to_owned();
+/// Changes a line; its subtotal follows its amount. The customer, whose discounts may be new, is given as JSON.
+pub(super) fn apply(
+    context: &mut Context<'_>,
+    line: &mut Object,
+    given: &Params,
+    customer: &str,
+) -> Result<(), ApiError> {
+    let before = line.json("discounts").to_owned();
     apply_params(line, given, context.data)?;
-    line.set("discounts", discounts);
+    line.set("discounts", before);
+    if let Some(discounts) = discount::given(given) {
+        let target = Target {
+            field: "invoice_item",
+            id: &line.id.clone(),
+            customer,
+        };
+        let discounts = discount::apply(context, discounts, &target)?;
+        line.set("discounts", discount::ids_json(&discounts));
+    }
     if let Some(price) = price_of(context, given, "pricing[price]")? {
         line.set("pricing", pricing(g::LINE_ITEM, &price));
         line.set_integer("amount", price_amount(&price, line.integer("quantity").unwrap_or(1)));

@@ -8,7 +8,7 @@ use crate::error::ApiError;
 use crate::generated as g;
 use crate::object::Object;
 use crate::resources::discount::ids_json;
-use crate::resources::{Context, integer_of, text_of};
+use crate::resources::{Context, apply_params, integer_of, text_of};
 
 pub(super) fn change(context: &mut Context<'_>, invoice: &mut Object, word: &str) -> Result<(), ApiError> {
     let given: Vec<&Params> = context.list("lines").iter().filter_map(Value::as_map).collect();
@@ -31,6 +31,7 @@ fn add(context: &mut Context<'_>, invoice: &mut Object, given: &[&Params]) -> Re
         additions.push(match text_of(given, "invoice_item") {
             Some(id) => Addition::Item(waiting(context, invoice, id, index)?),
             None => {
+                apply_params(&mut Object::new(g::LINE_ITEM, "", context.now), given, context.data)?;
                 let amount = integer_of(given, "amount")?;
                 let quantity = integer_of(given, "quantity")?.unwrap_or(1);
                 let price = price_of(context, given, &format!("lines[{index}][pricing][price]"))?;
@@ -55,9 +56,26 @@ fn add(context: &mut Context<'_>, invoice: &mut Object, given: &[&Params]) -> Re
                     invoice_item: None,
                 };
                 add_line(context, invoice, &line);
+                complete(context, invoice, given)?;
             }
         }
     }
+    Ok(())
+}
+
+/// What else is said of the line that was added last.
+fn complete(context: &mut Context<'_>, invoice: &Object, given: &Params) -> Result<(), ApiError> {
+    let lines = invoice.ids("lines");
+    let line = lines.last().and_then(|id| context.find(g::LINE_ITEM, id));
+    let Some(mut line) = line else { return Ok(()) };
+    let kept = ["amount", "pricing", "price_data"];
+    let rest = given.iter().filter(|(name, _)| !kept.contains(name));
+    let mut params = Params::new();
+    for (name, value) in rest {
+        params.set(name, value.clone());
+    }
+    apply(context, &mut line, &params, invoice.json("customer"))?;
+    context.put(line);
     Ok(())
 }
 
@@ -96,7 +114,7 @@ fn named<'a>(
 fn update(context: &mut Context<'_>, invoice: &Object, given: &[&Params]) -> Result<(), ApiError> {
     let mut lines = named(context, invoice, given)?;
     for (line, given) in &mut lines {
-        apply(context, line, given)?;
+        apply(context, line, given, invoice.json("customer"))?;
     }
     for (line, _) in lines {
         context.put(line);

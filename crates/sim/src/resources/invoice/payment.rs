@@ -181,18 +181,31 @@ pub(crate) fn charge(context: &mut Context<'_>, id: &str, method: Option<Object>
     paid
 }
 
-/// The intent by which an invoice is to be paid.
-fn open_intent(context: &Context<'_>, invoice: &Object) -> Option<Object> {
+/// The intents of an invoice's payments.
+fn intents<'c>(context: &'c Context<'_>, invoice: &Object) -> Vec<&'c Object> {
     let payments = invoice.ids("payments");
     let payments = payments
         .iter()
         .filter_map(|id| context.data.get(g::INVOICE_PAYMENT, id));
-    let mut intents = payments.filter_map(|payment| {
+    let intents = payments.filter_map(|payment| {
         let payment = payment.value("payment");
         context.data.get(g::PAYMENT_INTENT, payment["payment_intent"].as_str()?)
     });
+    intents.collect()
+}
+
+/// The intent by which an invoice is to be paid.
+fn open_intent(context: &Context<'_>, invoice: &Object) -> Option<Object> {
     let is_open = |intent: &&Object| payment_intent::is_unconfirmed(intent.word("status").unwrap_or_default());
-    intents.find(is_open).cloned()
+    intents(context, invoice).into_iter().find(is_open).cloned()
+}
+
+/// The charge that paid an invoice.
+pub(crate) fn charge_of(context: &Context<'_>, invoice: &Object) -> Option<Object> {
+    let intent = intents(context, invoice)
+        .into_iter()
+        .find(|intent| intent.word("status") == Some("succeeded"))?;
+    context.find(g::CHARGE, intent.word("latest_charge")?)
 }
 
 fn new_intent(context: &mut Context<'_>, invoice: &mut Object) -> Object {
