@@ -2,7 +2,7 @@
 
 use inflight_stripe::Value;
 
-use super::card::{Outcome, Refusal, UNAUTHENTICATED};
+use super::card::{Outcome, Refusal, UNAUTHENTICATED, asks_until_set_up};
 use super::charge::{self, Attempt};
 use super::currency::check_minimum;
 use super::payment_method::owner::{check_use, use_up};
@@ -12,6 +12,7 @@ use crate::error::{ApiError, Details};
 use crate::generated as g;
 use crate::json;
 use crate::object::Object;
+use crate::plan::Verb;
 
 /// The most that an amount may be: eight digits. <https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts>
 const AMOUNT_MAX: i64 = 99_999_999;
@@ -299,6 +300,7 @@ pub(super) fn pay(context: &mut Context<'_>, intent: &mut Object, method: Option
     let refusal = match outcome_of(&method) {
         Outcome::Declined(refusal) => Some(refusal),
         Outcome::AsksForAuthentication if is_authenticated(intent) => None,
+        Outcome::AsksForAuthentication if is_off_session(context) && was_set_up(context, &method) => None,
         Outcome::AsksForAuthentication if goes_without_customer(context) => Some(&UNAUTHENTICATED),
         Outcome::AsksForAuthentication => {
             intent.clear("last_payment_error");
@@ -364,6 +366,29 @@ fn is_authenticated(intent: &Object) -> bool {
 fn goes_without_customer(context: &Context<'_>) -> bool {
     context.flag("error_on_requires_action") == Some(true)
         || matches!(context.text("off_session"), Some("true" | "one_off" | "recurring"))
+}
+
+/// Whether the customer is away. An invoice that is paid by `pay` is, unless told otherwise.
+fn is_off_session(context: &Context<'_>) -> bool {
+    let pays = (context.plan.schema(), context.plan.verb) == (Some(g::INVOICE), Verb::Act("pay"));
+    context.text("off_session").map_or(pays, |told| told != "false")
+}
+
+/// Whether a card that asks only until it is set up has been: by a setup intent, or by a payment for future use.
+fn was_set_up(context: &Context<'_>, method: &Object) -> bool {
+    let by = |schema, is_setup: fn(&Object) -> bool| {
+        let mut intents = context.data.table(schema).iter();
+        intents.any(|intent| {
+            intent.word("payment_method") == Some(&*method.id)
+                && intent.word("status") == Some("succeeded")
+                && is_setup(intent)
+        })
+    };
+    asks_until_set_up(&last4(method))
+        && (by(g::SETUP_INTENT, |_| true)
+            || by(g::PAYMENT_INTENT, |intent| {
+                intent.word("setup_future_usage") == Some("off_session")
+            }))
 }
 
 fn declined(context: &Context<'_>, intent: &mut Object, charge: &str, method: &Object, refusal: &Refusal) -> ApiError {
