@@ -287,13 +287,20 @@ fn end(context: &mut Context<'_>, state: &str, at: &str, event: &str, from: &[&s
 
 pub(super) fn send(context: &mut Context<'_>) -> Result<String, ApiError> {
     let mut invoice = context.existing(g::INVOICE)?;
-    if invoice.word("status") == Some("draft") {
-        open(context, &mut invoice);
+    let id = invoice.id.to_string();
+    match invoice.word("status") {
+        Some("draft") => {
+            open(context, &mut invoice);
+            context.put(invoice);
+            context.emit("invoice.finalized", g::INVOICE, &id);
+            settle_nothing(context, &id);
+        }
+        Some("void") => return Err(ApiError::invalid("You cannot send an invoice that has been voided.")),
+        _ => context.effect = true,
     }
-    let id = invoice.id.clone();
-    let json = context.replace(invoice)?;
     context.emit("invoice.sent", g::INVOICE, &id);
-    Ok(json)
+    let invoice = context.existing(g::INVOICE)?;
+    Ok(context.json(&invoice))
 }
 
 /// `add_lines`, `update_lines` and `remove_lines` of a draft.

@@ -103,6 +103,12 @@ pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
 fn check_changeable(context: &mut Context<'_>) -> Result<(), ApiError> {
     let intent = context.existing(g::PAYMENT_INTENT)?;
     let status = intent.word("status").unwrap_or_default();
+    // An invoice's intent is for what is due.
+    let of_invoice = ["amount", "currency"].into_iter().find(|name| context.given(name));
+    if let Some(name) = of_invoice.filter(|_| intent.parent.is_some()) {
+        let message = format!("The {name} of a PaymentIntent that was created by an invoice cannot be changed.");
+        return Err(ApiError::invalid(message).param(name));
+    }
     if is_unconfirmed(status) {
         return Ok(());
     }

@@ -126,6 +126,52 @@ fn an_intent_takes_what_is_left_of_its_invoice() {
 }
 
 #[test]
+fn an_invoices_intent_keeps_its_amount() {
+    let (_simulator, mut client) = simulator();
+    let (_, intent) = unauthenticated(&mut client);
+    for name in ["amount=900", "currency=eur"] {
+        assert_eq!(client.call(post(intent.clone(), name)).status, 400, "{name}");
+    }
+    client.ok(post(intent, "metadata[a]=b"));
+}
+
+#[test]
+fn what_is_sent_is_finalized() {
+    let (_simulator, mut client) = simulator();
+    let customer = customer(&mut client, "pm_card_visa");
+    for (amount, status) in [(1000, "open"), (0, "paid")] {
+        let (_, path) = draft(&mut client, &customer, amount);
+        assert_eq!(client.ok(post(format!("{path}/send"), ""))["status"], status);
+    }
+    let finalized = client.ok(get("/v1/events?type=invoice.finalized"));
+    assert_eq!(finalized["data"].as_array().unwrap().len(), 2);
+    let (_, path) = open(&mut client, &customer, 1000);
+    client.ok(post(format!("{path}/void"), ""));
+    assert_eq!(client.call(post(format!("{path}/send"), "")).status, 400);
+}
+
+#[test]
+fn more_of_an_item_cost_more() {
+    let (_simulator, mut client) = simulator();
+    let customer = customer(&mut client, "pm_card_visa");
+    let (invoice, path) = draft(&mut client, &customer, 1000);
+    let price = client.ok(post(
+        "/v1/prices",
+        "currency=usd&unit_amount=300&product_data[name]=Mug",
+    ));
+    let form = format!(
+        "customer={customer}&invoice={}&pricing[price]={}",
+        id(&invoice),
+        id(&price)
+    );
+    let item = client.ok(post("/v1/invoiceitems", form));
+    client.ok(post(format!("/v1/invoiceitems/{}", id(&item)), "quantity=3"));
+    let changed = client.ok(get(path));
+    let line = &changed["lines"]["data"][1];
+    assert_eq!((&changed["total"], &line["quantity"]), (&json!(1900), &json!(3)));
+}
+
+#[test]
 fn a_refused_payment_leaves_a_draft() {
     let (_simulator, mut client) = simulator();
     let customer = customer(&mut client, "pm_card_visa");

@@ -39,6 +39,8 @@ fn a_refused_charge_moves_no_money() {
         let refused = client.call(post("/v1/charges", format!("{form}{wrong}")));
         assert_eq!(refused.status, 400, "{}", refused.body);
     }
+    let settings = "invoice_settings[default_payment_method]=pm_card_visa";
+    assert_eq!(client.call(post("/v1/customers", settings)).status, 400);
     let left = ["charge", "balance_transaction", "payment_method", "event"].map(|kind| simulator.count(kind));
     assert_eq!(left, [0; 4]);
     let charge = client.ok(post("/v1/charges", format!("{form}&application_fee_amount=5")));

@@ -249,6 +249,15 @@ pub(crate) fn update_item(context: &mut Context<'_>) -> Result<String, ApiError>
     let given = discount::given(context.params);
     let price = price_of(context, context.params, "pricing[price]")?;
     let amount = context.integer("amount")?;
+    // So many more cost so much more.
+    let price = match price {
+        None if context.given("quantity") => {
+            let pricing = item.value("pricing");
+            let id = pricing["price_details"]["price"].as_str();
+            id.and_then(|id| context.find(g::PRICE, id))
+        }
+        price => price,
+    };
     context.update(g::INVOICEITEM, |context, item| {
         item.set("discounts", before);
         if let Some(given) = given {
