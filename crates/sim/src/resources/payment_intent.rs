@@ -316,7 +316,8 @@ pub(super) fn pay(context: &mut Context<'_>, intent: &mut Object, method: Option
         }
         Outcome::Succeeds => None,
     };
-    let capture = intent.word("capture_method") != Some("manual");
+    // What pays an invoice is never only held.
+    let capture = intent.parent.is_some() || intent.word("capture_method") != Some("manual");
     let amount = intent.amount("amount");
     let customer = intent.json("customer").to_owned();
     let charge = charge::attempt(

@@ -132,7 +132,9 @@ fn an_invoices_intent_keeps_its_amount() {
     for name in ["amount=900", "currency=eur"] {
         assert_eq!(client.call(post(intent.clone(), name)).status, 400, "{name}");
     }
-    client.ok(post(intent, "metadata[a]=b"));
+    client.ok(post(intent.clone(), "metadata[a]=b&capture_method=manual"));
+    let paid = client.ok(post(format!("{intent}/confirm"), ""));
+    assert_eq!(paid["amount_received"], 1000);
 }
 
 #[test]

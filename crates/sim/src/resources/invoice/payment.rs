@@ -151,11 +151,7 @@ pub(crate) fn charge(context: &mut Context<'_>, id: &str, method: Option<Object>
         return Ok(());
     };
     let mut intent = match open_intent(context, &invoice) {
-        // Whoever did not prove who they are is asked again.
-        Some(mut intent) => {
-            intent.set_text("status", "requires_confirmation");
-            intent
-        }
+        Some(intent) => intent,
         None => new_intent(context, &mut invoice),
     };
     let paid = match method {
@@ -163,6 +159,8 @@ pub(crate) fn charge(context: &mut Context<'_>, id: &str, method: Option<Object>
             invoice.set("attempted", "true");
             invoice.set_integer("attempt_count", invoice.amount("attempt_count") + 1);
             intent.set_text("payment_method", &method.id);
+            // Whoever did not prove who they are is asked again.
+            intent.set_text("status", "requires_confirmation");
             payment_intent::pay(context, &mut intent, Some(method))
         }
         None => Ok(()),
