@@ -50,6 +50,8 @@ pub struct ApiRequest<'a> {
     pub idempotency_key: Option<&'a str>,
     /// `Stripe-Account`
     pub stripe_account: Option<&'a str>,
+    /// `Stripe-Context`: an account, or a path to one (`acct_1/acct_2`).
+    pub stripe_context: Option<&'a str>,
     /// `Stripe-Version`
     pub stripe_version: Option<&'a str>,
     /// The whole body.
@@ -380,7 +382,7 @@ impl Api {
         response: &mut ApiResponse,
     ) -> Result<(), ApiError> {
         authenticate(request.authorization)?;
-        let account = account(request.stripe_account)?;
+        let account = account(request)?;
         if let Some(id) = contents_of(request) {
             return self.contents(account, id, response);
         }
@@ -459,7 +461,7 @@ impl Api {
                 &response.request_id,
             );
             saved.effect = effect;
-            data.keys.save(key, now, saved);
+            data.keys.save(key, request.path.starts_with("/v2/"), now, saved);
         }
         Ok(())
     }

@@ -10,6 +10,9 @@ use serde_json::json;
 use crate::api::{Api, ApiRequest, ApiResponse};
 use crate::error::ApiError;
 
+/// What containers call the machine that they run on. `.internal` is a domain that nobody can own.
+const DOCKER_HOST: &str = "host.docker.internal";
+
 /// What a route of the simulator's own asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Control {
@@ -37,7 +40,8 @@ pub(crate) fn control(request: &ApiRequest<'_>) -> Option<Result<Control, ApiErr
 /// Refuses what a web page in the developer's browser may have sent: these routes need no key, and one of them forgets everything.
 ///
 /// A browser sends a page's `Origin` with everything but plain reading. To read, a page must have its own name point to this
-/// machine, so names that someone may own are refused. Addresses, `localhost` and names without a dot (a container's) are nobody's.
+/// machine, so names that someone may own are refused. Addresses, `localhost`, names without a dot (a container's) and that of
+/// Docker's host are nobody's.
 pub(crate) fn check_caller(headers: &HeaderMap) -> Result<(), ApiError> {
     let refused = |why: &str| {
         Err(ApiError::invalid(format!("The simulator's own routes are not for web pages: {why}")).status(403))
@@ -49,12 +53,14 @@ pub(crate) fn check_caller(headers: &HeaderMap) -> Result<(), ApiError> {
     let Some(host) = headers.get(HOST) else { return Ok(()) };
     let is_safe = Authority::try_from(host.as_bytes()).is_ok_and(|host| {
         let name = host.host();
-        !name.contains('.') || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
+        !name.contains('.')
+            || name.eq_ignore_ascii_case(DOCKER_HOST)
+            || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
     });
     if is_safe {
         return Ok(());
     }
-    refused("the Host must be an address, localhost or a name without a dot.")
+    refused("the Host must be an address, localhost, host.docker.internal or a name without a dot.")
 }
 
 /// What happened since the start or the last reset, and what there is.

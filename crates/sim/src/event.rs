@@ -28,7 +28,7 @@ pub(crate) struct Cause {
     pub(crate) idempotency_key: Option<Box<str>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Event {
     pub(crate) kind: &'static str,
     pub(crate) created: i64,
@@ -44,7 +44,7 @@ pub(crate) struct Event {
 }
 
 /// The events of one account.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Events {
     kept: VecDeque<Event>,
     /// How many have been forgotten. The first event has the number 1.

@@ -8,8 +8,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use inflight_stripe::{Params, Value};
 
-/// Stripe may forget a key when it is at least so old.
-const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long keys are kept, those of API v1 and those of API v2. <https://docs.stripe.com/api-v2-overview#idempotency>
+const KEPT: [Duration; 2] = [
+    Duration::from_secs(24 * 60 * 60),
+    Duration::from_secs(30 * 24 * 60 * 60),
+];
 
 /// What a key was used for.
 #[derive(Debug, Clone)]
@@ -37,7 +40,8 @@ pub(crate) enum Known<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
     saved: HashMap<Arc<str>, Saved>,
-    by_age: VecDeque<(Instant, Arc<str>)>,
+    /// Oldest first, those of API v1 and those of API v2.
+    by_age: [VecDeque<(Instant, Arc<str>)>; 2],
 }
 
 impl Keys {
@@ -52,17 +56,19 @@ impl Keys {
     }
 
     fn forget_old(&mut self, now: Instant) {
-        let is_old = |at: &Instant| now.saturating_duration_since(*at) >= KEPT;
-        while self.by_age.front().is_some_and(|(at, _)| is_old(at)) {
-            if let Some((_, old)) = self.by_age.pop_front() {
-                self.saved.remove(&old);
+        for (by_age, kept) in self.by_age.iter_mut().zip(KEPT) {
+            let is_old = |at: &Instant| now.saturating_duration_since(*at) >= kept;
+            while by_age.front().is_some_and(|(at, _)| is_old(at)) {
+                if let Some((_, old)) = by_age.pop_front() {
+                    self.saved.remove(&old);
+                }
             }
         }
     }
 
-    pub(crate) fn save(&mut self, key: &str, now: Instant, saved: Saved) {
+    pub(crate) fn save(&mut self, key: &str, is_v2: bool, now: Instant, saved: Saved) {
         let key: Arc<str> = key.into();
-        self.by_age.push_back((now, Arc::clone(&key)));
+        self.by_age[usize::from(is_v2)].push_back((now, Arc::clone(&key)));
         self.saved.insert(key, saved);
     }
 
@@ -130,18 +136,22 @@ mod tests {
         let mut keys = Keys::default();
         let start = Instant::now();
         let later = |seconds| start + Duration::from_secs(seconds);
-        keys.save("k", start, Saved::new(1, later(2), 200, Bytes::new(), "req_1"));
+        keys.save("k", false, start, Saved::new(1, later(2), 200, Bytes::new(), "req_1"));
         assert!(matches!(keys.look_up("k", 1, later(1)), Known::InFlight));
         assert!(matches!(keys.look_up("k", 1, later(2)), Known::Replay(_)));
         assert!(matches!(keys.look_up("k", 2, later(2)), Known::OtherRequest));
         assert!(matches!(keys.look_up("other", 1, later(2)), Known::New));
         keys.save(
             "other",
+            true,
             later(24 * 3600),
             Saved::new(1, start, 200, Bytes::new(), "req_2"),
         );
         assert!(matches!(keys.look_up("k", 1, later(24 * 3600)), Known::New));
         assert_eq!(keys.saved.len(), 1);
+        let days = |days: u64| later(days * 24 * 3600);
+        assert!(matches!(keys.look_up("other", 1, days(30)), Known::Replay(_)));
+        assert!(matches!(keys.look_up("other", 1, days(31)), Known::New));
     }
 
     #[test]

@@ -7,9 +7,18 @@ use crate::error::{ApiError, shortened};
 use crate::multipart;
 use crate::plan::{Plan, Verb, plan};
 
-/// The account whose data is meant: each `Stripe-Account` has its own.
-pub(crate) fn account(header: Option<&str>) -> Result<&str, ApiError> {
-    let Some(account) = header else { return Ok("") };
+/// The account whose data is meant: each `Stripe-Account` has its own. `Stripe-Context` names one too, at the end of its path.
+pub(crate) fn account<'a>(request: &ApiRequest<'a>) -> Result<&'a str, ApiError> {
+    let of_context = request.stripe_context.and_then(|path| path.rsplit('/').next());
+    if let (Some(account), Some(other)) = (request.stripe_account, of_context)
+        && account != other
+    {
+        let message = "You may only specify one of these headers: Stripe-Account, Stripe-Context.";
+        return Err(ApiError::invalid(message));
+    }
+    let Some(account) = request.stripe_account.or(of_context) else {
+        return Ok("");
+    };
     let id = account.strip_prefix("acct_").unwrap_or_default();
     if !id.is_empty() && id.len() <= 255 && id.bytes().all(|b| b == b'_' || b.is_ascii_alphanumeric()) {
         return Ok(account);

@@ -78,12 +78,24 @@ fn read_part(part: &[u8], plain: &mut String, files: &mut Params) -> Result<(), 
 
 /// `name="value"` in a header.
 fn attribute(header: &str, name: &str) -> Option<String> {
-    header.split(';').skip(1).find_map(|piece| {
+    pieces(header).skip(1).find_map(|piece| {
         let (known, value) = piece.split_once('=')?;
-        known
-            .trim()
-            .eq_ignore_ascii_case(name)
-            .then(|| value.trim().trim_matches('"').to_owned())
+        let value = value.trim();
+        let quoted = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        let value = quoted.map_or(value.to_owned(), |quoted| quoted.replace("\\\"", "\""));
+        known.trim().eq_ignore_ascii_case(name).then_some(value)
+    })
+}
+
+/// What stands between semicolons, of which those within quotes are text.
+fn pieces(header: &str) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    header.split(move |c: char| {
+        if c == '"' && !escaped {
+            quoted = !quoted;
+        }
+        escaped = c == '\\' && !escaped;
+        c == ';' && !quoted
     })
 }
 

@@ -100,6 +100,7 @@ fn by_hand(context: &mut Context<'_>) -> Result<String, ApiError> {
         (g::PLAN, Verb::Create) => price::create_plan(context),
         (g::QUOTE | g::PAYMENT_LINK, Verb::Create) => checkout::with_lines(context, schema),
         (g::COUPON, Verb::Create) => coupon::create(context),
+        (g::COUPON, Verb::Delete) => coupon::delete(context),
         (g::CUSTOMER, Verb::Create) => customer::create(context),
         (g::CUSTOMER, Verb::Update) => customer::update(context),
         (g::CUSTOMER, Verb::Delete) => customer::delete(context),
@@ -116,6 +117,7 @@ fn by_hand(context: &mut Context<'_>) -> Result<String, ApiError> {
         (g::PAYOUT | g::TRANSFER | g::TOPUP, Verb::Create) => money::create(context, schema),
         (g::TRANSFER_REVERSAL, Verb::Create) => money::reverse(context),
         (g::TOPUP, Verb::Act("cancel")) => money::cancel_topup(context),
+        (g::PAYOUT, Verb::Act(word @ ("cancel" | "reverse"))) => money::end_payout(context, word),
         (g::DISPUTE, Verb::Update) => dispute::update(context),
         (g::DISPUTE, Verb::Act("close")) => dispute::close(context),
         (g::CUSTOMER_BALANCE_TRANSACTION, Verb::Create) => money::customer_balance(context),
@@ -319,6 +321,25 @@ impl<'a> Context<'a> {
         self.data.events.keep(&old);
         self.effect = true;
         self.data.table_mut(schema).remove(id).is_some()
+    }
+
+    /// Carries something out, or leaves everything as it was. That takes a copy of the whole account.
+    pub(crate) fn all_or_nothing(
+        &mut self,
+        act: impl FnOnce(&mut Self) -> Result<String, ApiError>,
+    ) -> Result<String, ApiError> {
+        let before = self.data.copy();
+        let effect = self.effect;
+        act(self).map_err(|mut error| {
+            self.data.go_back_to(before);
+            self.effect = effect;
+            // They are there no more.
+            if let Some(details) = &mut error.details {
+                details.charge = None;
+                details.intent = None;
+            }
+            error
+        })
     }
 
     pub(crate) fn json(&self, object: &Object) -> String {

@@ -194,6 +194,7 @@ async fn respond(shared: &Shared, request: Request<Incoming>) -> Result<Response
         content_type: text(&head.headers, "content-type"),
         idempotency_key: text(&head.headers, "idempotency-key"),
         stripe_account: text(&head.headers, "stripe-account"),
+        stripe_context: text(&head.headers, "stripe-context"),
         stripe_version: text(&head.headers, "stripe-version"),
         body: &body,
     };

@@ -55,6 +55,8 @@ struct Account {
     priced_products: Vec<String>,
     deleted: Vec<(String, String)>,
     pending_items: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    ended_coupons: Vec<SavedObject>,
     contents: BTreeMap<String, String>,
     balance: BTreeMap<String, i64>,
 }
@@ -212,6 +214,7 @@ fn save_account(data: &DataSet) -> Account {
             .iter()
             .map(|(customer, items)| (customer.to_string(), items.iter().map(ToString::to_string).collect()))
             .collect(),
+        ended_coupons: data.ended_coupons.values().map(save_object).collect(),
         contents: data
             .contents
             .iter()
@@ -246,6 +249,8 @@ fn load_account(account: Account) -> DataSet {
         .into_iter()
         .map(|(customer, items)| (customer.into(), items.into_iter().map(Into::into).collect()))
         .collect();
+    let ended = account.ended_coupons.into_iter().filter_map(load_object);
+    data.ended_coupons = ended.map(|coupon| (coupon.id.clone(), coupon)).collect();
     let contents = account.contents.into_iter();
     data.contents = contents
         .filter_map(|(id, bytes)| Some((id.into(), STANDARD.decode(bytes).ok()?.into())))

@@ -15,7 +15,7 @@ use crate::schema::SchemaId;
 const SHOWN_MAX: usize = 256;
 
 /// All objects of one type, oldest first.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Table {
     rows: Vec<Option<Object>>,
     by_id: HashMap<Box<str>, usize>,
@@ -95,6 +95,8 @@ pub(crate) struct DataSet {
     pub(crate) deleted: HashSet<(SchemaId, Box<str>)>,
     /// Invoice items that wait for an invoice, by customer.
     pub(crate) pending_items: HashMap<Box<str>, Vec<Box<str>>>,
+    /// Coupons that were deleted: discounts that they gave go on.
+    pub(crate) ended_coupons: HashMap<Box<str>, Object>,
     /// What files hold.
     pub(crate) contents: HashMap<Box<str>, Bytes>,
     /// How cards are shown, which is the same over and over: by the card's JSON.
@@ -104,6 +106,30 @@ pub(crate) struct DataSet {
 }
 
 impl DataSet {
+    /// Everything but the idempotency keys, to go back to.
+    pub(crate) fn copy(&self) -> Self {
+        Self {
+            tables: self.tables.clone(),
+            keys: Keys::default(),
+            events: self.events.clone(),
+            lookup_keys: self.lookup_keys.clone(),
+            promotion_codes: self.promotion_codes.clone(),
+            priced_products: self.priced_products.clone(),
+            deleted: self.deleted.clone(),
+            pending_items: self.pending_items.clone(),
+            ended_coupons: self.ended_coupons.clone(),
+            contents: self.contents.clone(),
+            shown: HashMap::new(),
+            balance: self.balance.clone(),
+        }
+    }
+
+    /// Undoes what happened since that copy was made.
+    pub(crate) fn go_back_to(&mut self, mut copy: Self) {
+        copy.keys = std::mem::take(&mut self.keys);
+        *self = copy;
+    }
+
     pub(crate) fn table(&self, schema: SchemaId) -> &Table {
         static EMPTY: OnceLock<Table> = OnceLock::new();
         let table = self.tables.get(schema.index()).and_then(Option::as_deref);

@@ -8,7 +8,9 @@ use inflight_stripe::{Method, Operation};
 use super::limits::Limiters;
 use super::{Fault, Faults, RateLimitReason, Rule};
 use crate::api::ApiRequest;
+use crate::auth::authenticate;
 use crate::error::ApiError;
+use crate::incoming::account;
 use crate::random::Random;
 
 /// What happens to one request.
@@ -78,9 +80,11 @@ impl Injector {
 
     pub(crate) fn decide(&mut self, request: &ApiRequest<'_>, latency: Duration, now: Instant) -> Decision {
         let route = method_of(request.method).and_then(|method| Operation::by_route(method, request.path));
+        let endpoint = route.as_ref().map_or("", |(operation, _)| operation.path);
         let (name, ids) = route.map_or(("", Vec::new()), |(operation, ids)| (operation.name, ids));
         let mut decision = Decision::default();
-        if let Some(refusal) = self.limited(request, name, (now, now + latency)) {
+        let endpoint = if name.is_empty() { endpoint } else { name };
+        if let Some(refusal) = self.limited(request, endpoint, (now, now + latency)) {
             self.count("rate_limited");
             decision.refusal = Some(refusal);
             return decision;
@@ -100,16 +104,19 @@ impl Injector {
         if decision.refusal.is_none() && self.faults.object_locks && request.method != "GET" {
             let lock = ids
                 .first()
-                .map(|id| format!("{} {id}", request.stripe_account.unwrap_or_default()));
+                .map(|id| format!("{} {id}", account(request).unwrap_or_default()));
             decision.refusal = lock.and_then(|lock| self.lock(lock, latency + decision.delay, now));
         }
         decision
     }
 
-    fn limited(&mut self, request: &ApiRequest<'_>, operation: &str, time: (Instant, Instant)) -> Option<Refusal> {
+    /// All keys are one account's. Who has none, or asks for what there is not, uses up nobody's limit.
+    fn limited(&mut self, request: &ApiRequest<'_>, endpoint: &str, time: (Instant, Instant)) -> Option<Refusal> {
         let limits = self.faults.rate_limits?;
-        let account = request.stripe_account.or(request.authorization).unwrap_or_default();
-        let endpoint = if operation.is_empty() { request.path } else { operation };
+        if endpoint.is_empty() || authenticate(request.authorization).is_err() {
+            return None;
+        }
+        let account = account(request).ok()?;
         let reason = self.limiters.take(&limits, account, endpoint, request.path, time)?;
         Some(rate_limited(Some(reason)))
     }

@@ -86,6 +86,9 @@ impl RateLimits {
     }
 }
 
+/// More buckets are kept only while they are in use.
+const BUCKETS_MAX: usize = 10_000;
+
 /// The limits of all accounts at work.
 #[derive(Debug, Default)]
 pub(super) struct Limiters {
@@ -98,6 +101,19 @@ pub(super) struct Limiters {
 struct Bucket {
     tokens: f64,
     at: Instant,
+    a_second: f64,
+}
+
+impl Bucket {
+    /// What is in it by now; it does not overflow.
+    fn tokens(&self, now: Instant) -> f64 {
+        let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        (self.tokens + passed * self.a_second).min(self.full())
+    }
+
+    fn full(&self) -> f64 {
+        self.a_second.max(1.0)
+    }
 }
 
 impl Limiters {
@@ -125,6 +141,9 @@ impl Limiters {
             }
         }
         if let Some(at_once) = limits.at_once(endpoint) {
+            if self.running.len() >= BUCKETS_MAX {
+                self.running.retain(|_, ends| ends.iter().any(|end| now < *end));
+            }
             let running = self.running.entry(of_endpoint.as_str().into()).or_default();
             running.retain(|end| now < *end);
             if running.len() >= at_once {
@@ -141,13 +160,16 @@ impl Limiters {
     }
 
     fn tokens(&mut self, name: &str, a_second: f64, now: Instant) -> f64 {
-        let full = a_second.max(1.0);
-        let bucket = self
-            .buckets
-            .entry(name.into())
-            .or_insert(Bucket { tokens: full, at: now });
-        let passed = now.saturating_duration_since(bucket.at).as_secs_f64();
-        bucket.tokens = (bucket.tokens + passed * a_second).min(full);
+        if self.buckets.len() >= BUCKETS_MAX {
+            // A full bucket is as good as none.
+            self.buckets.retain(|_, bucket| bucket.tokens(now) < bucket.full());
+        }
+        let bucket = self.buckets.entry(name.into()).or_insert(Bucket {
+            tokens: a_second.max(1.0),
+            at: now,
+            a_second,
+        });
+        bucket.tokens = bucket.tokens(now);
         bucket.at = now;
         bucket.tokens
     }
@@ -175,6 +197,18 @@ mod tests {
         assert_eq!((take("b", 0.0), take("b", 0.0)), (None, None));
         assert_eq!(take("b", 0.0), Some(RateLimitReason::GlobalRate));
         assert_eq!(take("a", 0.5), None);
+    }
+
+    #[test]
+    fn what_is_not_in_use_is_forgotten() {
+        let limits = RateLimits::new().account(2.0);
+        let mut limiters = Limiters::default();
+        let start = Instant::now();
+        for account in 0..3 * BUCKETS_MAX as u64 {
+            let now = start + Duration::from_millis(account);
+            limiters.take(&limits, &account.to_string(), "a", "/v1/x", (now, now));
+        }
+        assert!(limiters.buckets.len() <= BUCKETS_MAX, "{}", limiters.buckets.len());
     }
 
     #[test]

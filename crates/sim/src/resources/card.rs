@@ -200,6 +200,11 @@ pub(super) fn outcome(last4: &str) -> Outcome {
     }
 }
 
+/// Whether a card asks for authentication off-session only until it has been set up for that.
+pub(super) fn asks_until_set_up(last4: &str) -> bool {
+    last4 == "3155"
+}
+
 /// Why a card cannot even be kept for later.
 pub(super) fn refused_at_once(last4: &str) -> Option<&'static Refusal> {
     Some(match last4 {

@@ -182,6 +182,8 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     let amount = super::payment_intent::checked_amount(context)?.ok_or_else(|| ApiError::missing("amount"))?;
     let currency = currency_of(context.params, "currency")?.ok_or_else(|| ApiError::missing("currency"))?;
     super::currency::check_minimum(amount, &currency)?;
+    // What cannot be applied is refused before money moves.
+    context.apply(&mut Object::new(g::CHARGE, "", context.now))?;
     let customer = context.referred(g::CUSTOMER, "customer")?;
     let owned = customer.as_ref().and_then(|customer| customer.word("default_source"));
     let source = context

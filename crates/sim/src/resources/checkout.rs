@@ -2,7 +2,7 @@
 
 use inflight_stripe::Value;
 
-use super::discount::{self, Target};
+use super::discount::{self, Share, Target};
 use super::invoice::{price_amount, price_of};
 use super::{Context, generic, integer_of, text_of};
 use crate::error::ApiError;
@@ -44,10 +44,9 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
         }
         None => Vec::new(),
     };
-    let off: i64 = discount::amounts(context, &discounts, subtotal)
-        .iter()
-        .map(|(_, amount)| amount)
-        .sum();
+    let mut shares: Vec<Share> = lines.iter().map(|line| share(context, line)).collect();
+    discount::take(context, &discounts, &mut shares);
+    let off = subtotal.saturating_sub(discount::left(&shares));
     session.clear("line_items");
     session.clear("discounts");
     if !setup {
@@ -88,6 +87,17 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
         context.data.table_mut(g::ITEM).insert(line);
     }
     context.insert(session)
+}
+
+/// What discounts can take off a line.
+fn share(context: &Context<'_>, line: &Object) -> Share {
+    let price = line.word("price").and_then(|id| context.data.get(g::PRICE, id));
+    Share {
+        product: price.and_then(|price| price.word("product")).map(str::to_owned),
+        discountable: true,
+        left: line.amount("amount_subtotal"),
+        taken: Vec::new(),
+    }
 }
 
 fn is_hosted(context: &Context<'_>) -> bool {

@@ -1,6 +1,6 @@
 //! Coupons. <https://docs.stripe.com/api/coupons>
 
-use super::{Context, currency_of};
+use super::{Context, currency_of, generic};
 use crate::error::ApiError;
 use crate::generated as g;
 use crate::json;
@@ -21,6 +21,15 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
         coupon.set("currency", json::text(&currency));
     }
     context.insert(coupon)
+}
+
+/// Nobody redeems it any more, and discounts that it gave go on. <https://docs.stripe.com/api/coupons/delete>
+pub(super) fn delete(context: &mut Context<'_>) -> Result<String, ApiError> {
+    let coupon = context.existing(g::COUPON)?;
+    if coupon.amount("times_redeemed") > 0 {
+        context.data.ended_coupons.insert(coupon.id.clone(), coupon);
+    }
+    generic::delete(context)
 }
 
 fn check_discount(context: &Context<'_>) -> Result<(), ApiError> {

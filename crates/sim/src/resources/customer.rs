@@ -14,10 +14,14 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     let mut customer = context.fresh(g::CUSTOMER);
     customer.set("invoice_prefix", json::text(&context.random.capitals(8)));
     context.apply(&mut customer)?;
+    let method = method_to_attach(context, &customer)?;
+    match &method {
+        Some(_) if given_default(context) == context.text("payment_method") => {}
+        _ => check_default_method(context, &customer)?,
+    }
     set_source(context, &mut customer)?;
-    let attached = attach(context, &mut customer)?;
-    if !attached {
-        check_default_method(context, &customer)?;
+    if let Some(method) = method {
+        attach(context, &mut customer, method);
     }
     context.insert(customer)
 }
@@ -30,18 +34,22 @@ pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
     })
 }
 
-/// The payment method that a new customer comes with. Whether it is the default too, which the request says by the same name.
-fn attach(context: &mut Context<'_>, customer: &mut Object) -> Result<bool, ApiError> {
+/// The payment method that a new customer comes with.
+fn method_to_attach(context: &mut Context<'_>, customer: &Object) -> Result<Option<Object>, ApiError> {
     let Some(given) = context.text("payment_method") else {
-        return Ok(false);
+        return Ok(None);
     };
-    let mut method = payment_method::existing(context, given, "payment_method")?;
+    let method = payment_method::existing(context, given, "payment_method")?;
     check_use(&method, Some(&customer.id), "Customer")?;
     if let Some(refusal) = refused_at_once(&last4(&method)) {
         return Err(refusal.error(None, None));
     }
-    let is_default = given_default(context) == Some(given);
-    if is_default {
+    Ok(Some(method))
+}
+
+/// It may be the default too, which the request says by the same name.
+fn attach(context: &mut Context<'_>, customer: &mut Object, mut method: Object) {
+    if given_default(context) == context.text("payment_method") {
         let mut settings = customer.value("invoice_settings");
         settings["default_payment_method"] = (*method.id).into();
         customer.set("invoice_settings", settings.to_string());
@@ -50,7 +58,6 @@ fn attach(context: &mut Context<'_>, customer: &mut Object) -> Result<bool, ApiE
     let id = method.id.clone();
     context.put_as(method, None);
     context.emit("payment_method.attached", g::PAYMENT_METHOD, &id);
-    Ok(is_default)
 }
 
 fn given_default<'a>(context: &Context<'a>) -> Option<&'a str> {

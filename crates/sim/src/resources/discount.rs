@@ -1,6 +1,13 @@
 //! Coupons and promotion codes at work. <https://docs.stripe.com/billing/subscriptions/coupons>
 
+mod amounts;
+
+use std::collections::HashSet;
+
 use inflight_stripe::{Params, Value};
+
+use self::amounts::coupon_of;
+pub(super) use self::amounts::{Share, amounts_json, left, sums, take};
 
 use super::{Context, flag_of, generic, text_of};
 use crate::calendar::add_interval;
@@ -58,9 +65,16 @@ pub(super) struct Target<'a> {
     pub(super) customer: &'a str,
 }
 
-/// Discounts from `discounts[0][coupon]` and its like: the ids of new ones.
+/// A discount that is there, or what is to be redeemed.
+enum Wanted {
+    Kept(String),
+    Coupon(Object),
+    Code(Object, Object),
+}
+
+/// Discounts from `discounts[0][coupon]` and its like: the ids of new ones. All are checked before any is redeemed.
 pub(super) fn apply(context: &mut Context<'_>, given: &[Value], target: &Target<'_>) -> Result<Vec<String>, ApiError> {
-    let mut ids = Vec::new();
+    let mut wanted = Vec::new();
     for (index, given) in given.iter().enumerate() {
         let Value::Map(given) = given else { continue };
         let param = |name: &str| format!("discounts[{index}][{name}]");
@@ -68,18 +82,46 @@ pub(super) fn apply(context: &mut Context<'_>, given: &[Value], target: &Target<
             if context.data.get(g::DISCOUNT, id).is_none() {
                 return Err(ApiError::no_such("discount", id, &param("discount")));
             }
-            ids.push(id.to_owned());
+            wanted.push(Wanted::Kept(id.to_owned()));
         } else if let Some(id) = text_of(given, "promotion_code") {
-            ids.push(redeem_code(context, id, target, &param("promotion_code"))?);
+            let (code, coupon) = usable_code(context, id, target, &param("promotion_code"))?;
+            wanted.push(Wanted::Code(code, coupon));
         } else if let Some(id) = text_of(given, "coupon") {
-            ids.push(redeem(context, id, None, target, &param("coupon"))?);
+            wanted.push(Wanted::Coupon(usable_coupon(context, id, &param("coupon"))?));
         }
     }
-    Ok(ids)
+    check_once(&wanted)?;
+    let redeemed = wanted.into_iter().map(|wanted| match wanted {
+        Wanted::Kept(id) => id,
+        Wanted::Coupon(coupon) => redeem(context, coupon, None, target),
+        Wanted::Code(code, coupon) => redeem(context, coupon, Some(code), target),
+    });
+    Ok(redeemed.collect())
 }
 
-fn redeem_code(context: &mut Context<'_>, id: &str, target: &Target<'_>, param: &str) -> Result<String, ApiError> {
-    let Some(mut promotion) = context.find(g::PROMOTION_CODE, id) else {
+fn check_once(wanted: &[Wanted]) -> Result<(), ApiError> {
+    let coupons = wanted.iter().filter_map(|wanted| match wanted {
+        Wanted::Kept(_) => None,
+        Wanted::Coupon(coupon) | Wanted::Code(_, coupon) => Some(&coupon.id),
+    });
+    let mut seen = HashSet::new();
+    for coupon in coupons {
+        if !seen.insert(coupon) {
+            let message = format!("The coupon {coupon} cannot be applied more than once.");
+            return Err(ApiError::invalid(message).param("discounts"));
+        }
+    }
+    Ok(())
+}
+
+/// A promotion code that this customer can use, and its coupon.
+fn usable_code(
+    context: &Context<'_>,
+    id: &str,
+    target: &Target<'_>,
+    param: &str,
+) -> Result<(Object, Object), ApiError> {
+    let Some(promotion) = context.find(g::PROMOTION_CODE, id) else {
         return Err(ApiError::no_such("promotion code", id, param));
     };
     let redeemed = promotion.amount("times_redeemed");
@@ -94,28 +136,31 @@ fn redeem_code(context: &mut Context<'_>, id: &str, target: &Target<'_>, param: 
     if others {
         return Err(ApiError::invalid("This promotion code cannot be redeemed by this customer.").param(param));
     }
+    if promotion.value("restrictions")["first_time_transaction"] == true && has_paid(context, target.customer) {
+        let message = "This promotion code cannot be redeemed because the associated customer has prior transactions.";
+        return Err(ApiError::invalid(message).param(param));
+    }
     let coupon = promotion.value("promotion")["coupon"]
         .as_str()
         .unwrap_or_default()
         .to_owned();
-    let discount = redeem(context, &coupon, Some(id), target, param)?;
-    promotion.set_integer("times_redeemed", redeemed + 1);
-    if promotion.integer("max_redemptions") == Some(redeemed + 1) {
-        promotion.set("active", "false");
-    }
-    context.put(promotion);
-    Ok(discount)
+    Ok((promotion, usable_coupon(context, &coupon, param)?))
 }
 
-fn redeem(
-    context: &mut Context<'_>,
-    coupon: &str,
-    promotion: Option<&str>,
-    target: &Target<'_>,
-    param: &str,
-) -> Result<String, ApiError> {
-    let Some(mut coupon) = context.find(g::COUPON, coupon) else {
-        return Err(ApiError::no_such("coupon", coupon, param));
+/// Whether a customer, given as JSON, has ever paid anything.
+fn has_paid(context: &Context<'_>, customer: &str) -> bool {
+    let has = |schema, paid: fn(&Object) -> bool| {
+        let mut objects = context.data.table(schema).iter();
+        objects.any(|object| object.json("customer") == customer && paid(object))
+    };
+    customer != "null"
+        && (has(g::CHARGE, |charge| charge.is_true("paid"))
+            || has(g::INVOICE, |invoice| invoice.amount("amount_paid") > 0))
+}
+
+fn usable_coupon(context: &Context<'_>, id: &str, param: &str) -> Result<Object, ApiError> {
+    let Some(coupon) = context.find(g::COUPON, id) else {
+        return Err(ApiError::no_such("coupon", id, param));
     };
     let redeemed = coupon.amount("times_redeemed");
     let used_up = coupon.integer("max_redemptions").is_some_and(|max| redeemed >= max);
@@ -125,6 +170,11 @@ fn redeem(
             .code("coupon_expired")
             .param(param));
     }
+    Ok(coupon)
+}
+
+/// A new discount, by its id.
+fn redeem(context: &mut Context<'_>, mut coupon: Object, code: Option<Object>, target: &Target<'_>) -> String {
     let mut discount = context.fresh(g::DISCOUNT);
     discount.set_integer("start", context.now);
     discount.set("customer", target.customer);
@@ -133,53 +183,29 @@ fn redeem(
         "source",
         format!("{{\"coupon\":{},\"type\":\"coupon\"}}", text(&coupon.id)),
     );
-    if let Some(promotion) = promotion {
-        discount.set_text("promotion_code", promotion);
-    }
     if let (Some("repeating"), Some(months)) = (coupon.word("duration"), coupon.integer("duration_in_months")) {
         discount.set_integer("end", add_interval(context.now, "month", months));
     }
-    coupon.set_integer("times_redeemed", redeemed + 1);
-    if coupon.integer("max_redemptions") == Some(redeemed + 1) {
-        coupon.set("valid", "false");
+    if let Some(mut code) = code {
+        discount.set_text("promotion_code", &code.id);
+        count(&mut code, "active");
+        context.put(code);
     }
+    count(&mut coupon, "valid");
     context.put(coupon);
     let id = discount.id.to_string();
     context.data.table_mut(g::DISCOUNT).insert(discount);
     context.emit("customer.discount.created", g::DISCOUNT, &id);
-    Ok(id)
+    id
 }
 
-/// What each discount takes off an amount, in their order.
-pub(super) fn amounts(context: &Context<'_>, discounts: &[String], amount: i64) -> Vec<(String, i64)> {
-    let mut left = amount.max(0);
-    let mut taken = Vec::new();
-    for id in discounts {
-        let Some(coupon) = coupon_of(context, id) else { continue };
-        let off = match coupon.json("percent_off").parse::<f64>() {
-            // An amount has at most eight digits, so nothing is lost.
-            Ok(percent) => (left as f64 * percent / 100.0).round() as i64,
-            Err(_) => coupon.amount("amount_off"),
-        };
-        let off = off.clamp(0, left);
-        left -= off;
-        taken.push((id.clone(), off));
+/// Counts a redemption. The last one ends it.
+fn count(redeemed: &mut Object, flag: &str) {
+    let times = redeemed.amount("times_redeemed") + 1;
+    redeemed.set_integer("times_redeemed", times);
+    if redeemed.integer("max_redemptions") == Some(times) {
+        redeemed.set(flag, "false");
     }
-    taken
-}
-
-fn coupon_of<'c>(context: &'c Context<'_>, discount: &str) -> Option<&'c Object> {
-    let discount = context.data.get(g::DISCOUNT, discount)?;
-    let source = discount.value("source");
-    context.data.get(g::COUPON, source["coupon"].as_str()?)
-}
-
-/// `[{"amount": 5, "discount": "di_…"}]`
-pub(super) fn amounts_json(amounts: &[(String, i64)]) -> String {
-    let each = amounts
-        .iter()
-        .map(|(id, amount)| format!("{{\"amount\":{amount},\"discount\":{}}}", text(id)));
-    format!("[{}]", each.collect::<Vec<_>>().join(","))
 }
 
 /// A list of ids as JSON.

@@ -292,18 +292,19 @@ fn set_state(object: &mut Object, word: &str, now: i64) -> bool {
         Some(Shape::Enum(values)) => Shape::enumeration(values),
         _ => &[],
     };
-    let active = match word {
-        "activate" | "unarchive" | "reactivate" => Some("true"),
-        "archive" | "deactivate" => Some("false"),
+    let flag = match word {
+        "activate" | "unarchive" | "reactivate" => Some(("active", "true")),
+        "archive" | "deactivate" => Some(("active", "false")),
+        "close" => Some(("closed", "true")),
         _ => None,
     };
-    if let Some(active) = active
+    if let Some((name, value)) = flag
         && object
             .schema
-            .field("active")
+            .field(name)
             .is_some_and(|field| field.shape == Shape::Boolean)
     {
-        object.set("active", active);
+        object.set(name, value);
     }
     let state = candidates
         .iter()

@@ -2,10 +2,13 @@
 
 mod item;
 mod line;
+mod lines;
 mod payment;
 mod preview;
 
-use super::discount::{self, Target};
+use inflight_stripe::Value;
+
+use super::discount::{self, Share, Target};
 use super::{Context, generic};
 use crate::error::ApiError;
 use crate::generated as g;
@@ -16,7 +19,9 @@ pub(super) use item::{
     Proration, add_pending, create_item, delete_item, extra_items, take_pending, update_item, wait_extra,
 };
 pub(super) use line::{Line, add_line, price_amount, price_of};
-pub(super) use payment::{charge, has_method, pay, settle, try_to_pay};
+pub(super) use payment::{
+    charge, charge_of, check_paid, follow, has_method, is_paid, may_fail, pay, settle, try_to_pay,
+};
 pub(super) use preview::preview;
 
 const DAY: i64 = 86_400;
@@ -27,6 +32,7 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     };
     let mut invoice = draft(context, &customer);
     context.apply(&mut invoice)?;
+    let days = context.integer("days_until_due")?.unwrap_or(30);
     if let Some(given) = discount::given(context.params) {
         let customer = text(&customer.id);
         let target = Target {
@@ -37,11 +43,8 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
         let discounts = discount::apply(context, given, &target)?;
         invoice.set("discounts", discount::ids_json(&discounts));
     }
-    if invoice.word("collection_method") == Some("send_invoice") {
-        let days = context.integer("days_until_due")?.unwrap_or(30);
-        if !invoice.has("due_date") {
-            invoice.set_integer("due_date", context.now.saturating_add(days.saturating_mul(DAY)));
-        }
+    if invoice.word("collection_method") == Some("send_invoice") && !invoice.has("due_date") {
+        invoice.set_integer("due_date", context.now.saturating_add(days.saturating_mul(DAY)));
     }
     if context.text("pending_invoice_items_behavior") == Some("include") {
         item::take_pending(context, &mut invoice);
@@ -73,40 +76,43 @@ pub(super) fn draft(context: &mut Context<'_>, customer: &Object) -> Object {
     invoice
 }
 
-/// What an invoice comes to: lines, less discounts, less what the customer has as credit.
-pub(super) fn total(context: &Context<'_>, invoice: &mut Object) {
+/// What a draft comes to: lines, less discounts, less what the customer has as credit. A finalized invoice's amounts stay.
+pub(super) fn total(context: &mut Context<'_>, invoice: &mut Object) {
+    if invoice.word("status") != Some("draft") {
+        return;
+    }
     let lines = invoice.ids("lines");
-    let amount = |id: &String| {
-        context
-            .data
-            .get(g::LINE_ITEM, id)
-            .map_or(0, |line| line.amount("amount"))
-    };
-    let subtotal = lines.iter().map(amount).fold(0_i64, i64::saturating_add);
-    let taken = discount::amounts(context, &invoice.ids("discounts"), subtotal);
-    let off: i64 = taken.iter().map(|(_, amount)| amount).sum();
-    let total = subtotal.saturating_sub(off);
+    let lines = lines.iter().filter_map(|id| context.find(g::LINE_ITEM, id));
+    let lines: Vec<Object> = lines.collect();
+    let mut shares: Vec<Share> = lines.iter().map(Share::of_line).collect();
+    for (line, share) in lines.iter().zip(&mut shares) {
+        discount::take(context, &line.ids("discounts"), std::slice::from_mut(share));
+    }
+    // Discounts of lines belong to the subtotal, those of the invoice come off it.
+    let subtotal = discount::left(&shares);
+    discount::take(context, &invoice.ids("discounts"), &mut shares);
+    let total = discount::left(&shares);
+    for (line, share) in lines.iter().zip(&shares) {
+        if let Some(line) = context.data.table_mut(g::LINE_ITEM).get_mut(&line.id) {
+            line.set("discount_amounts", discount::amounts_json(&share.taken));
+        }
+    }
     invoice.set_integer("subtotal", subtotal);
     invoice.set_integer("subtotal_excluding_tax", subtotal);
     invoice.set_integer("total", total);
     invoice.set_integer("total_excluding_tax", total);
-    if !taken.is_empty() {
-        invoice.set("total_discount_amounts", discount::amounts_json(&taken));
+    match discount::sums(&shares) {
+        taken if taken.is_empty() => invoice.clear("total_discount_amounts"),
+        taken => invoice.set("total_discount_amounts", discount::amounts_json(&taken)),
     }
-    let credit = match invoice
+    let customer = invoice
         .word("customer")
-        .and_then(|id| context.data.get(g::CUSTOMER, id))
-    {
-        Some(customer) if invoice.word("status") == Some("draft") => customer.amount("balance"),
-        _ => invoice.amount("starting_balance"),
-    };
+        .and_then(|id| context.data.get(g::CUSTOMER, id));
+    let credit = customer.map_or(0, |customer| customer.amount("balance"));
     invoice.set_integer("starting_balance", credit);
     let due = total.saturating_add(credit).max(0);
     invoice.set_integer("amount_due", due);
-    invoice.set_integer(
-        "amount_remaining",
-        due.saturating_sub(invoice.amount("amount_paid")).max(0),
-    );
+    invoice.set_integer("amount_remaining", due);
 }
 
 pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
@@ -242,6 +248,20 @@ pub(super) fn mark_uncollectible(context: &mut Context<'_>) -> Result<String, Ap
     )
 }
 
+/// Credit that a voided invoice has used up is the customer's again, and what the customer owed is owed again.
+fn give_credit_back(context: &mut Context<'_>, invoice: &Object) {
+    let used = invoice
+        .amount("starting_balance")
+        .saturating_sub(invoice.amount("ending_balance"));
+    let customer = invoice.word("customer").and_then(|id| context.find(g::CUSTOMER, id));
+    if let Some(mut customer) = customer
+        && used != 0
+    {
+        customer.set_integer("balance", customer.amount("balance").saturating_add(used));
+        context.put(customer);
+    }
+}
+
 fn end(context: &mut Context<'_>, state: &str, at: &str, event: &str, from: &[&str]) -> Result<String, ApiError> {
     let mut invoice = context.existing(g::INVOICE)?;
     let status = invoice.word("status").unwrap_or_default();
@@ -254,30 +274,51 @@ fn end(context: &mut Context<'_>, state: &str, at: &str, event: &str, from: &[&s
     }
     invoice.set_text("status", state);
     transition(&mut invoice, at, context.now);
+    if state == "void" {
+        give_credit_back(context, &invoice);
+    }
     let id = invoice.id.clone();
-    let json = context.replace(invoice)?;
+    context.put(invoice);
+    follow(context, &id);
     context.emit(event, g::INVOICE, &id);
-    Ok(json)
+    let invoice = context.existing(g::INVOICE)?;
+    Ok(context.json(&invoice))
 }
 
 pub(super) fn send(context: &mut Context<'_>) -> Result<String, ApiError> {
     let mut invoice = context.existing(g::INVOICE)?;
-    if invoice.word("status") == Some("draft") {
-        open(context, &mut invoice);
+    let id = invoice.id.to_string();
+    match invoice.word("status") {
+        Some("draft") => {
+            open(context, &mut invoice);
+            context.put(invoice);
+            context.emit("invoice.finalized", g::INVOICE, &id);
+            settle_nothing(context, &id);
+        }
+        Some("void") => return Err(ApiError::invalid("You cannot send an invoice that has been voided.")),
+        _ => context.effect = true,
     }
-    let id = invoice.id.clone();
-    let json = context.replace(invoice)?;
     context.emit("invoice.sent", g::INVOICE, &id);
-    Ok(json)
+    let invoice = context.existing(g::INVOICE)?;
+    Ok(context.json(&invoice))
 }
 
 /// `add_lines`, `update_lines` and `remove_lines` of a draft.
 pub(super) fn change_lines(context: &mut Context<'_>, word: &str) -> Result<String, ApiError> {
+    let mut lines = context.list("lines").iter().filter_map(Value::as_map);
+    // Discounts of one line are redeemed before those of the next are known to be sound.
+    if lines.any(|line| discount::given(line).is_some()) {
+        return context.all_or_nothing(|context| change_lines_now(context, word));
+    }
+    change_lines_now(context, word)
+}
+
+fn change_lines_now(context: &mut Context<'_>, word: &str) -> Result<String, ApiError> {
     let mut invoice = context.existing(g::INVOICE)?;
     if invoice.word("status") != Some("draft") {
         return Err(not_editable());
     }
-    line::change(context, &mut invoice, word)?;
+    lines::change(context, &mut invoice, word)?;
     total(context, &mut invoice);
     context.replace(invoice)
 }
@@ -285,12 +326,19 @@ pub(super) fn change_lines(context: &mut Context<'_>, word: &str) -> Result<Stri
 /// `POST /v1/invoices/{invoice}/lines/{line_item_id}`
 pub(super) fn update_line(context: &mut Context<'_>) -> Result<String, ApiError> {
     let owner = context.ids.first().map_or("", String::as_str);
+    let Some(mut invoice) = context.find(g::INVOICE, owner) else {
+        return Err(ApiError::no_such("invoice", owner, "invoice").status(404));
+    };
     let mut line = context.existing(g::LINE_ITEM)?;
-    line::apply(context, &mut line, context.params)?;
-    let json = context.replace(line)?;
-    if let Some(mut invoice) = context.find(g::INVOICE, owner) {
-        total(context, &mut invoice);
-        context.put(invoice);
+    if line.parent.as_deref() != Some(owner) {
+        return Err(context.no_such(g::LINE_ITEM));
     }
+    if invoice.word("status") != Some("draft") {
+        return Err(not_editable());
+    }
+    line::apply(context, &mut line, context.params, invoice.json("customer"))?;
+    let json = context.replace(line)?;
+    total(context, &mut invoice);
+    context.put(invoice);
     Ok(json)
 }

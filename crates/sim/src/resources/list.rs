@@ -2,7 +2,7 @@
 
 use inflight_stripe::{Params, Value, form};
 
-use super::{Context, event, schema_name, text_of};
+use super::{Context, event, flag_of, schema_name, text_of};
 use crate::defaults::page;
 use crate::error::ApiError;
 use crate::expand::{check, expand};
@@ -326,6 +326,7 @@ impl<'a> Filter<'a> {
             && self.takes_one_of("lookup_keys", || object.json("lookup_key").to_owned())
             && self.takes_subscription(object)
             && self.takes_recurring(object)
+            && self.takes_pending(object)
     }
 
     fn takes_owner(&self, object: &Object) -> bool {
@@ -336,6 +337,12 @@ impl<'a> Filter<'a> {
                 // What nothing makes belongs to whoever asks.
                 || (!is_made(object.schema) && object.parent.is_none() && object.schema.field(field).is_none())
         })
+    }
+
+    /// `pending`: invoice items that are on no invoice yet, or those that are.
+    fn takes_pending(&self, object: &Object) -> bool {
+        let wanted = flag_of(self.params, "pending").filter(|_| object.schema == g::INVOICEITEM);
+        wanted.is_none_or(|pending| pending == (object.json("invoice") == "null"))
     }
 
     fn takes_one_of(&self, name: &str, json: impl FnOnce() -> String) -> bool {

@@ -11,8 +11,14 @@ use crate::object::Object;
 pub(crate) fn apply_metadata(object: &mut Object, value: &Value) -> Result<(), ApiError> {
     match value {
         Value::Map(entries) => {
-            for (key, value) in entries.iter() {
-                set_metadata(object, key, &as_text(value));
+            // What goes makes room for what comes.
+            for removes in [true, false] {
+                for (key, value) in entries.iter() {
+                    let value = as_text(value);
+                    if value.is_empty() == removes {
+                        set_metadata(object, key, &value);
+                    }
+                }
             }
         }
         _ => object.metadata.clear(),

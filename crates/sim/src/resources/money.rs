@@ -95,12 +95,6 @@ fn amount_of(context: &Context<'_>) -> Result<i64, ApiError> {
 
 /// A payout, a transfer or a top-up: money that leaves the balance, or comes to it.
 pub(super) fn create(context: &mut Context<'_>, schema: SchemaId) -> Result<String, ApiError> {
-    let whole = context.data.balance.values().copied().max().unwrap_or(0).max(0);
-    let amount = if schema == g::TRANSFER && !context.given("amount") {
-        whole
-    } else {
-        amount_of(context)?
-    };
     let currency = currency_of(context.params, "currency")?.unwrap_or_else(|| "usd".to_owned());
     let (kind, sign) = match schema {
         g::PAYOUT => ("payout", -1),
@@ -108,7 +102,12 @@ pub(super) fn create(context: &mut Context<'_>, schema: SchemaId) -> Result<Stri
         _ => ("topup", 1),
     };
     let held = context.data.balance.get(currency.as_str()).copied().unwrap_or(0);
-    if sign < 0 && amount > held {
+    let amount = if schema == g::TRANSFER && !context.given("amount") {
+        held
+    } else {
+        amount_of(context)?
+    };
+    if sign < 0 && !(1..=held).contains(&amount) {
         let message = "You have insufficient available funds in your Stripe account. One likely reason you have insufficient \
                        funds is that your funds are automatically being paid out; try enabling manual payouts by going to \
                        https://dashboard.stripe.com/account/payouts.";
@@ -201,6 +200,19 @@ pub(super) fn cancel_topup(context: &mut Context<'_>) -> Result<String, ApiError
             status.unwrap_or_default()
         ))),
     }
+}
+
+/// `POST /v1/payouts/{payout}/cancel` and `…/reverse`: payouts are paid at once, and only those of connected accounts to banks of
+/// some countries can be reversed.
+pub(super) fn end_payout(context: &mut Context<'_>, word: &str) -> Result<String, ApiError> {
+    let payout = context.existing(g::PAYOUT)?;
+    Err(match word {
+        "cancel" => ApiError::invalid(format!(
+            "Payouts can only be canceled while they are pending. This payout has a status of {}.",
+            payout.word("status").unwrap_or_default()
+        )),
+        _ => ApiError::invalid("This payout cannot be reversed."),
+    })
 }
 
 /// Credit that a customer has with the shop, or owes it.

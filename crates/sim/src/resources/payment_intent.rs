@@ -2,7 +2,7 @@
 
 use inflight_stripe::Value;
 
-use super::card::{Outcome, Refusal, UNAUTHENTICATED};
+use super::card::{Outcome, Refusal, UNAUTHENTICATED, asks_until_set_up};
 use super::charge::{self, Attempt};
 use super::currency::check_minimum;
 use super::payment_method::owner::{check_use, use_up};
@@ -12,6 +12,7 @@ use crate::error::{ApiError, Details};
 use crate::generated as g;
 use crate::json;
 use crate::object::Object;
+use crate::plan::Verb;
 
 /// The most that an amount may be: eight digits. <https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts>
 const AMOUNT_MAX: i64 = 99_999_999;
@@ -63,11 +64,23 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     paid.map(|()| answer)
 }
 
+/// What cannot be changed once an intent has been confirmed.
+const FIXED: [&str; 7] = [
+    "amount",
+    "capture_method",
+    "currency",
+    "customer",
+    "payment_method",
+    "payment_method_data",
+    "payment_method_types",
+];
+
 pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
+    check_changeable(context)?;
     let amount = checked_amount(context)?;
     let currency = currency_of(context.params, "currency")?;
     let method = method_of(context)?;
-    context.update(g::PAYMENT_INTENT, |context, intent| {
+    context.update(g::PAYMENT_INTENT, |_, intent| {
         if let Some(currency) = &currency {
             intent.set_text("currency", currency);
         }
@@ -75,9 +88,6 @@ pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
             check_minimum(amount, intent.word("currency").unwrap_or("usd"))?;
         }
         let status = intent.word("status").unwrap_or_default();
-        if matches!(status, "succeeded" | "canceled") && context.given("amount") {
-            return Err(unexpected_state("update", context, intent));
-        }
         let waits = status == "requires_payment_method";
         if let Some(method) = method {
             check_use(&method, intent.word("customer"), "PaymentIntent")?;
@@ -90,13 +100,41 @@ pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
     })
 }
 
+fn check_changeable(context: &mut Context<'_>) -> Result<(), ApiError> {
+    let intent = context.existing(g::PAYMENT_INTENT)?;
+    let status = intent.word("status").unwrap_or_default();
+    // An invoice's intent is for what is due.
+    let of_invoice = ["amount", "currency"].into_iter().find(|name| context.given(name));
+    if let Some(name) = of_invoice.filter(|_| intent.parent.is_some()) {
+        let message = format!("The {name} of a PaymentIntent that was created by an invoice cannot be changed.");
+        return Err(ApiError::invalid(message).param(name));
+    }
+    if is_unconfirmed(status) {
+        return Ok(());
+    }
+    let Some(name) = FIXED.into_iter().find(|name| context.params.get(name).is_some()) else {
+        return Ok(());
+    };
+    let mut error = unexpected_state("update", context, &intent);
+    error.message = format!(
+        "This PaymentIntent's {name} could not be updated because it has a status of {status}. You may only update the {name} of \
+         a PaymentIntent with one of the following statuses: requires_payment_method, requires_confirmation, requires_action."
+    );
+    Err(error)
+}
+
+/// Whether an intent can still be changed and confirmed.
+pub(super) fn is_unconfirmed(status: &str) -> bool {
+    matches!(
+        status,
+        "requires_payment_method" | "requires_confirmation" | "requires_action"
+    )
+}
+
 pub(super) fn confirm(context: &mut Context<'_>) -> Result<String, ApiError> {
     let mut intent = context.existing(g::PAYMENT_INTENT)?;
     let status = intent.word("status").unwrap_or_default();
-    if !matches!(
-        status,
-        "requires_payment_method" | "requires_confirmation" | "requires_action"
-    ) {
+    if !is_unconfirmed(status) {
         return Err(unexpected_state("confirm", context, &intent));
     }
     let method = method_of(context)?;
@@ -268,6 +306,7 @@ pub(super) fn pay(context: &mut Context<'_>, intent: &mut Object, method: Option
     let refusal = match outcome_of(&method) {
         Outcome::Declined(refusal) => Some(refusal),
         Outcome::AsksForAuthentication if is_authenticated(intent) => None,
+        Outcome::AsksForAuthentication if is_off_session(context) && was_set_up(context, &method) => None,
         Outcome::AsksForAuthentication if goes_without_customer(context) => Some(&UNAUTHENTICATED),
         Outcome::AsksForAuthentication => {
             intent.clear("last_payment_error");
@@ -277,7 +316,8 @@ pub(super) fn pay(context: &mut Context<'_>, intent: &mut Object, method: Option
         }
         Outcome::Succeeds => None,
     };
-    let capture = intent.word("capture_method") != Some("manual");
+    // What pays an invoice is never only held.
+    let capture = intent.parent.is_some() || intent.word("capture_method") != Some("manual");
     let amount = intent.amount("amount");
     let customer = intent.json("customer").to_owned();
     let charge = charge::attempt(
@@ -333,6 +373,29 @@ fn is_authenticated(intent: &Object) -> bool {
 fn goes_without_customer(context: &Context<'_>) -> bool {
     context.flag("error_on_requires_action") == Some(true)
         || matches!(context.text("off_session"), Some("true" | "one_off" | "recurring"))
+}
+
+/// Whether the customer is away. An invoice that is paid by `pay` is, unless told otherwise.
+fn is_off_session(context: &Context<'_>) -> bool {
+    let pays = (context.plan.schema(), context.plan.verb) == (Some(g::INVOICE), Verb::Act("pay"));
+    context.text("off_session").map_or(pays, |told| told != "false")
+}
+
+/// Whether a card that asks only until it is set up has been: by a setup intent, or by a payment for future use.
+fn was_set_up(context: &Context<'_>, method: &Object) -> bool {
+    let by = |schema, is_setup: fn(&Object) -> bool| {
+        let mut intents = context.data.table(schema).iter();
+        intents.any(|intent| {
+            intent.word("payment_method") == Some(&*method.id)
+                && intent.word("status") == Some("succeeded")
+                && is_setup(intent)
+        })
+    };
+    asks_until_set_up(&last4(method))
+        && (by(g::SETUP_INTENT, |_| true)
+            || by(g::PAYMENT_INTENT, |intent| {
+                intent.word("setup_future_usage") == Some("off_session")
+            }))
 }
 
 fn declined(context: &Context<'_>, intent: &mut Object, charge: &str, method: &Object, refusal: &Refusal) -> ApiError {

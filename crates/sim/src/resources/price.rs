@@ -3,7 +3,7 @@
 use inflight_stripe::{Params, Value};
 
 use super::{Context, apply_params, currency_of, integer_of, product, text_of};
-use crate::error::ApiError;
+use crate::error::{ApiError, shortened};
 use crate::generated as g;
 use crate::json;
 use crate::object::Object;
@@ -83,6 +83,10 @@ fn set_amount(price: &mut Object, params: &Params) -> Result<(), ApiError> {
             price.set("unit_amount_decimal", format!("\"{amount}\""));
             Ok(())
         }
+        (None, Some(decimal)) if decimal.parse::<f64>().is_ok_and(|amount| amount < 0.0) => Err(ApiError::invalid(
+            format!("Invalid non-negative decimal: {}", shortened(decimal)),
+        )
+        .param("unit_amount_decimal")),
         (None, Some(decimal)) => {
             if let Ok(amount) = decimal.parse::<i64>() {
                 price.set("unit_amount", amount.to_string());

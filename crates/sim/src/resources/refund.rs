@@ -27,6 +27,25 @@ pub(super) fn of_charge(context: &mut Context<'_>) -> Result<String, ApiError> {
     Ok(context.json(&charge))
 }
 
+/// What can still be given back of a charge.
+pub(super) fn left(charge: &Object) -> i64 {
+    let given = charge.is_true("paid") && charge.is_true("captured") && !charge.is_true("disputed");
+    if given {
+        charge.amount("amount").saturating_sub(charge.amount("amount_refunded"))
+    } else {
+        0
+    }
+}
+
+/// Gives back so much of a charge, which is known to have it. The refund's id.
+pub(super) fn give_back(context: &mut Context<'_>, charge: Object, amount: i64) -> String {
+    let mut refund = context.fresh(g::REFUND);
+    move_money(context, charge, &mut refund, amount);
+    let id = refund.id.to_string();
+    context.add(refund);
+    id
+}
+
 fn move_money(context: &mut Context<'_>, mut charge: Object, refund: &mut Object, amount: i64) {
     refund.set_integer("amount", amount);
     refund.set("currency", charge.json("currency"));

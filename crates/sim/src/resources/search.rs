@@ -138,7 +138,7 @@ fn takes_clause(clause: &Clause, object: &Object) -> bool {
         _ => object.value(first),
     };
     for segment in segments {
-        value = value[segment].take();
+        value = value.get_mut(segment).map(serde_json::Value::take).unwrap_or_default();
     }
     match (&clause.wanted, &value) {
         (Wanted::Null, value) => value.is_null(),

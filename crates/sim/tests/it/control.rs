@@ -127,7 +127,13 @@ fn a_web_page_cannot_reach_the_routes() {
         assert!(refused.message().contains("Origin"), "{}", refused.message());
     }
     // A page whose name was made to point here sends no Origin when it reads.
-    for host in ["evil.example", "evil.example:12111", "127.0.0.1.evil.example", ""] {
+    for host in [
+        "evil.example",
+        "evil.example:12111",
+        "127.0.0.1.evil.example",
+        "x.docker.internal",
+        "",
+    ] {
         let refused = client.call(get("/_sim/stats").header("Host", host));
         assert_eq!(refused.status, 403, "{host:?}");
         assert!(refused.message().contains("Host"), "{}", refused.message());
@@ -136,6 +142,7 @@ fn a_web_page_cannot_reach_the_routes() {
     for host in [
         "localhost",
         "localhost:12111",
+        "host.docker.internal:12111",
         "127.0.0.1:12111",
         "[::1]:12111",
         "192.168.1.7",

@@ -261,3 +261,17 @@ fn faults_can_be_set_while_it_runs() {
     simulator.set_faults(Faults::new());
     client.ok(get("/v1/products"));
 }
+
+#[test]
+fn nobody_uses_up_a_limit_without_a_key() {
+    let limits = RateLimits::new().account(2.0).endpoint(2.0);
+    let (_simulator, mut client) = simulator(Faults::new().rate_limits(limits));
+    for n in 0..5 {
+        assert_eq!(client.call(get("/v1/products").without("Authorization")).status, 401);
+        assert_eq!(client.call(get(format!("/v1/zebra/{n}"))).status, 404);
+    }
+    // All keys are one account's.
+    let listed = |key: &str| get("/v1/products").header("Authorization", format!("Bearer sk_test_{key}"));
+    let statuses: Vec<_> = ["1", "2", "3"].map(|key| client.call(listed(key)).status).into();
+    assert_eq!(statuses, [200, 200, 429]);
+}

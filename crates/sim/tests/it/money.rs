@@ -261,3 +261,33 @@ fn a_disputed_charge() {
     let close = format!("/v1/disputes/{}/close", disputes["data"][0]["id"].as_str().unwrap());
     assert_eq!(client.ok(post(close, ""))["status"], "lost");
 }
+
+#[test]
+fn a_card_that_was_set_up_needs_no_customer() {
+    let (_simulator, mut client) = simulator();
+    let customer = client.call(post("/v1/customers", "")).id().to_owned();
+    let method = client.call(post(
+        "/v1/payment_methods/pm_card_authenticationRequiredOnSetup/attach",
+        format!("customer={customer}"),
+    ));
+    let form = format!("customer={customer}&payment_method={}&confirm=true", method.id());
+    let payment = format!("amount=500&currency=usd&{form}");
+    let off_session = post("/v1/payment_intents", format!("{payment}&off_session=true"));
+    assert_eq!(client.call(off_session.clone()).error().2, "authentication_required");
+    let setup = client.call(post("/v1/setup_intents", form.clone()));
+    assert_eq!(setup.body["status"], "requires_action");
+    client.ok(post(format!("/v1/setup_intents/{}/confirm", setup.id()), ""));
+    assert_eq!(client.ok(off_session)["status"], "succeeded");
+    assert_eq!(
+        client.ok(post("/v1/payment_intents", payment))["status"],
+        "requires_action"
+    );
+    let invoice = client.call(post("/v1/invoices", format!("customer={customer}")));
+    let item = format!("customer={customer}&invoice={}&amount=500&currency=usd", invoice.id());
+    client.ok(post("/v1/invoiceitems", item));
+    let pay = format!("/v1/invoices/{}/pay", invoice.id());
+    assert_eq!(
+        client.ok(post(pay, format!("payment_method={}", method.id())))["status"],
+        "paid"
+    );
+}

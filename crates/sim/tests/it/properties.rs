@@ -117,6 +117,7 @@ proptest! {
         authorization in prop_oneof![Just("Bearer sk_test_1".to_owned()), ".{0,30}"],
         key in prop::option::of(".{0,10}"),
         account in prop::option::of("acct_[a-z]{0,3}"),
+        context in prop::option::of("acct_[a-z]{0,3}"),
         content_type in prop::option::of("(application/(json|x-www-form-urlencoded)|multipart/form-data; ?boundary=\"?[a-]{0,3}\"?|.{0,20})"),
         version in prop::option::of(".{0,12}"),
         body in prop_oneof![
@@ -132,6 +133,7 @@ proptest! {
             authorization: Some(&authorization),
             idempotency_key: key.as_deref(),
             stripe_account: account.as_deref(),
+            stripe_context: context.as_deref(),
             content_type: content_type.as_deref(),
             stripe_version: version.as_deref(),
             body: &body,

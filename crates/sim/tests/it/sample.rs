@@ -21,7 +21,7 @@ pub(crate) struct Sampler<'a> {
 }
 
 /// Parameters that exclude each other: the first is left out where the second is.
-const EXCLUSIVE: [(&str, &str); 34] = [
+const EXCLUSIVE: [(&str, &str); 39] = [
     ("account_token", "type"),
     ("amount_off", "percent_off"),
     ("cancel_at", "cancel_at_period_end"),
@@ -35,6 +35,7 @@ const EXCLUSIVE: [(&str, &str); 34] = [
     ("flat_amount_decimal", "flat_amount"),
     ("from_invoice", "customer"),
     ("invoice", "customer"),
+    ("invoice_item", "pricing"),
     ("items", "plan"),
     ("payment_method_data", "payment_method"),
     ("payment_method_types", "automatic_payment_methods"),
@@ -43,6 +44,10 @@ const EXCLUSIVE: [(&str, &str); 34] = [
     ("product_data", "product"),
     ("refund", "amount"),
     ("refunds", "amount"),
+    ("credit_amount", "amount"),
+    ("lines", "amount"),
+    ("out_of_band_amount", "amount"),
+    ("refund_amount", "amount"),
     ("tiers", "unit_amount"),
     ("tiers_mode", "unit_amount"),
     ("transform_quantity", "unit_amount"),

@@ -8,7 +8,12 @@ use crate::schema::mistakes;
 use crate::world::{World, params};
 
 /// Operations on a state that no operation leads to.
-const REFUSED: [&str; 2] = ["/v1/refunds/{refund}/cancel", "/v1/topups/{topup}/cancel"];
+const REFUSED: [&str; 4] = [
+    "/v1/payouts/{payout}/cancel",
+    "/v1/payouts/{payout}/reverse",
+    "/v1/refunds/{refund}/cancel",
+    "/v1/topups/{topup}/cancel",
+];
 
 fn all() -> impl Iterator<Item = &'static Operation> {
     operations().chain(unnamed())

@@ -454,7 +454,7 @@ fn needed(path: &str) -> &'static str {
         }
         "/v1/promotion_codes" => "promotion[coupon]={coupon}",
         "/v1/payment_links" => "line_items[0][price]={once}&line_items[0][quantity]=1",
-        "/v1/credit_notes" => "invoice={open_invoice}",
+        "/v1/credit_notes" => "invoice={open_invoice}&amount=100",
         // More than is held already.
         "/v1/payment_intents/{intent}/increment_authorization" => "amount=600",
         "/v1/transfers" => "amount=100",

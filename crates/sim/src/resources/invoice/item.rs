@@ -169,6 +169,31 @@ fn become_line(context: &mut Context<'_>, invoice: &mut Object, item: &Object) {
         invoice_item: Some(&item.id),
     };
     add_line(context, invoice, &line);
+    let lines = invoice.ids("lines");
+    let line = lines
+        .last()
+        .and_then(|id| context.data.table_mut(g::LINE_ITEM).get_mut(id));
+    if let Some(line) = line {
+        copy_to(item, line);
+    }
+}
+
+/// What an item says of itself and its line says too.
+fn copy_to(item: &Object, line: &mut Object) {
+    for name in [
+        "amount",
+        "description",
+        "discountable",
+        "discounts",
+        "period",
+        "pricing",
+        "quantity",
+    ] {
+        if item.has(name) {
+            line.set(name, item.json(name));
+        }
+    }
+    line.set("subtotal", item.json("amount"));
 }
 
 /// What waits becomes lines of an invoice that nobody keeps.
@@ -186,21 +211,64 @@ pub(super) fn show_pending(context: &mut Context<'_>, invoice: &mut Object) {
 pub(crate) fn take_pending(context: &mut Context<'_>, invoice: &mut Object) {
     let customer = invoice.word("customer").unwrap_or_default().to_owned();
     for id in context.data.pending_items.remove(customer.as_str()).unwrap_or_default() {
-        let Some(mut item) = context.find(g::INVOICEITEM, &id) else {
-            continue;
-        };
-        become_line(context, invoice, &item);
-        item.set_text("invoice", &invoice.id);
-        context.put(item);
+        if let Some(item) = context.find(g::INVOICEITEM, &id) {
+            take(context, invoice, item);
+        }
     }
 }
 
+/// An item that waits becomes a line of this invoice.
+pub(super) fn take(context: &mut Context<'_>, invoice: &mut Object, mut item: Object) {
+    wait_no_more(context, &item);
+    become_line(context, invoice, &item);
+    item.set_text("invoice", &invoice.id);
+    context.put(item);
+}
+
+fn wait_no_more(context: &mut Context<'_>, item: &Object) {
+    let waiting = item
+        .word("customer")
+        .and_then(|customer| context.data.pending_items.get_mut(customer));
+    if let Some(waiting) = waiting {
+        waiting.retain(|id| *id != item.id);
+    }
+}
+
+/// An item whose line was taken off waits for the next invoice.
+pub(super) fn wait_again(context: &mut Context<'_>, mut item: Object) {
+    item.clear("invoice");
+    let customer = item.word("customer").unwrap_or_default().to_owned();
+    wait(context, &customer, &item.id);
+    context.put(item);
+}
+
 pub(crate) fn update_item(context: &mut Context<'_>) -> Result<String, ApiError> {
-    let discounts = context.existing(g::INVOICEITEM)?.json("discounts").to_owned();
+    let item = context.existing(g::INVOICEITEM)?;
+    check_draft(context, &item)?;
+    let before = item.json("discounts").to_owned();
+    let given = discount::given(context.params);
     let price = price_of(context, context.params, "pricing[price]")?;
     let amount = context.integer("amount")?;
+    // So many more cost so much more.
+    let price = match price {
+        None if context.given("quantity") => {
+            let pricing = item.value("pricing");
+            let id = pricing["price_details"]["price"].as_str();
+            id.and_then(|id| context.find(g::PRICE, id))
+        }
+        price => price,
+    };
     context.update(g::INVOICEITEM, |context, item| {
-        item.set("discounts", discounts);
+        item.set("discounts", before);
+        if let Some(given) = given {
+            let target = Target {
+                field: "invoice_item",
+                id: &item.id.clone(),
+                customer: item.json("customer"),
+            };
+            let discounts = discount::apply(context, given, &target)?;
+            item.set("discounts", discount::ids_json(&discounts));
+        }
         if let Some(price) = price {
             item.set("pricing", line::pricing(g::INVOICEITEM, &price));
             item.set_integer("amount", price_amount(&price, item.amount("quantity")));
@@ -210,8 +278,7 @@ pub(crate) fn update_item(context: &mut Context<'_>) -> Result<String, ApiError>
             item.set_integer("amount", amount);
         }
         with_line(context, item, |context, mut line| {
-            line.set("amount", item.json("amount").to_owned());
-            line.set("subtotal", item.json("amount").to_owned());
+            copy_to(item, &mut line);
             context.put(line);
         });
         Ok(())
@@ -220,10 +287,7 @@ pub(crate) fn update_item(context: &mut Context<'_>) -> Result<String, ApiError>
 
 pub(crate) fn delete_item(context: &mut Context<'_>) -> Result<String, ApiError> {
     let item = context.existing(g::INVOICEITEM)?;
-    let invoice = item.word("invoice").and_then(|id| context.find(g::INVOICE, id));
-    if invoice.is_some_and(|invoice| invoice.word("status") != Some("draft")) {
-        return Err(not_editable());
-    }
+    check_draft(context, &item)?;
     with_line(context, &item, |context, line| {
         if let Some(mut invoice) = line.parent.as_deref().and_then(|id| context.find(g::INVOICE, id)) {
             let mut lines = invoice.ids("lines");
@@ -233,13 +297,17 @@ pub(crate) fn delete_item(context: &mut Context<'_>) -> Result<String, ApiError>
         }
         context.data.table_mut(g::LINE_ITEM).remove(&line.id);
     });
-    if let Some(pending) = item
-        .word("customer")
-        .and_then(|customer| context.data.pending_items.get_mut(customer))
-    {
-        pending.retain(|id| *id != item.id);
-    }
+    wait_no_more(context, &item);
     generic::delete(context)
+}
+
+/// What stands on a finalized invoice stays as it is.
+fn check_draft(context: &Context<'_>, item: &Object) -> Result<(), ApiError> {
+    let invoice = item.word("invoice").and_then(|id| context.data.get(g::INVOICE, id));
+    match invoice.and_then(|invoice| invoice.word("status")) {
+        None | Some("draft") => Ok(()),
+        Some(_) => Err(not_editable()),
+    }
 }
 
 /// The line that an item has become, and its invoice's total after it has changed.

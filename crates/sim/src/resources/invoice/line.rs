@@ -6,8 +6,8 @@ use crate::error::ApiError;
 use crate::generated as g;
 use crate::json::text;
 use crate::object::Object;
-use crate::resources::discount::described;
-use crate::resources::{Context, apply_params, integer_of, price, text_of};
+use crate::resources::discount::{self, Target, described};
+use crate::resources::{Context, apply_params, price, text_of};
 use crate::schema::SchemaId;
 
 /// One line: what for, how much, from when to when.
@@ -126,13 +126,21 @@ pub(crate) fn price_amount(price: &Object, quantity: i64) -> i64 {
     match price.integer("unit_amount") {
         Some(unit) => unit.saturating_mul(quantity),
         // A fraction of the smallest unit: rounded once, for all of them.
-        None => {
-            let unit: f64 = price
-                .word("unit_amount_decimal")
-                .and_then(|text| text.parse().ok())
-                .unwrap_or(0.0);
-            (unit * quantity as f64).round() as i64
-        }
+        None => times(price.word("unit_amount_decimal"), quantity),
+    }
+}
+
+/// So many times a decimal, rounded to the smallest unit.
+fn times(decimal: Option<&str>, quantity: i64) -> i64 {
+    let unit: f64 = decimal.and_then(|text| text.parse().ok()).unwrap_or(0.0);
+    (unit * quantity as f64).round() as i64
+}
+
+/// What a tier takes for so many: whole units, or a decimal.
+fn of_tier(tier: &serde_json::Value, name: &str, quantity: i64) -> i64 {
+    match tier[name].as_i64() {
+        Some(unit) => unit.saturating_mul(quantity),
+        None => times(tier[format!("{name}_decimal")].as_str(), quantity),
     }
 }
 
@@ -158,8 +166,7 @@ fn tiered(price: &Object, quantity: i64) -> i64 {
         } else {
             quantity
         };
-        let cost = tier["unit_amount"].as_i64().unwrap_or(0).saturating_mul(here);
-        let cost = cost.saturating_add(tier["flat_amount"].as_i64().unwrap_or(0));
+        let cost = of_tier(tier, "unit_amount", here).saturating_add(of_tier(tier, "flat_amount", 1));
         if graduated && here > 0 {
             amount = amount.saturating_add(cost);
         }
@@ -171,53 +178,25 @@ fn tiered(price: &Object, quantity: i64) -> i64 {
     amount
 }
 
-pub(super) fn change(context: &mut Context<'_>, invoice: &mut Object, word: &str) -> Result<(), ApiError> {
-    for (index, given) in context.list("lines").iter().enumerate() {
-        let Value::Map(given) = given else { continue };
-        let id = text_of(given, "id").unwrap_or_default();
-        match word {
-            "add_lines" => {
-                let amount = integer_of(given, "amount")?;
-                let quantity = integer_of(given, "quantity")?.unwrap_or(1);
-                let price = price_of(context, given, &format!("lines[{index}][pricing][price]"))?;
-                let amount = amount
-                    .or(price.as_ref().map(|price| price_amount(price, quantity)))
-                    .unwrap_or(0);
-                let currency = invoice.word("currency").unwrap_or("usd").to_owned();
-                let line = Line {
-                    amount,
-                    currency: &currency,
-                    description: text_of(given, "description").map(str::to_owned),
-                    quantity,
-                    period: (context.now, context.now),
-                    price: price.as_ref(),
-                    subscription: None,
-                    invoice_item: None,
-                };
-                add_line(context, invoice, &line);
-            }
-            "remove_lines" => {
-                let mut lines = invoice.ids("lines");
-                lines.retain(|line| line != id);
-                invoice.set("lines", serde_json::to_string(&lines).unwrap_or_default());
-                context.data.table_mut(g::LINE_ITEM).remove(id);
-            }
-            _ => {
-                if let Some(mut line) = context.find(g::LINE_ITEM, id) {
-                    apply(context, &mut line, given)?;
-                    context.put(line);
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Changes a line; its subtotal follows its amount.
-pub(super) fn apply(context: &mut Context<'_>, line: &mut Object, given: &Params) -> Result<(), ApiError> {
-    let discounts = line.json("discounts").to_owned();
+/// Changes a line; its subtotal follows its amount. The customer, whose discounts may be new, is given as JSON.
+pub(super) fn apply(
+    context: &mut Context<'_>,
+    line: &mut Object,
+    given: &Params,
+    customer: &str,
+) -> Result<(), ApiError> {
+    let before = line.json("discounts").to_owned();
     apply_params(line, given, context.data)?;
-    line.set("discounts", discounts);
+    line.set("discounts", before);
+    if let Some(discounts) = discount::given(given) {
+        let target = Target {
+            field: "invoice_item",
+            id: &line.id.clone(),
+            customer,
+        };
+        let discounts = discount::apply(context, discounts, &target)?;
+        line.set("discounts", discount::ids_json(&discounts));
+    }
     if let Some(price) = price_of(context, given, "pricing[price]")? {
         line.set("pricing", pricing(g::LINE_ITEM, &price));
         line.set_integer("amount", price_amount(&price, line.integer("quantity").unwrap_or(1)));

@@ -2,6 +2,7 @@
 
 use inflight_stripe::{Params, Value};
 
+use super::billing::whole;
 use crate::calendar::{add_interval, day};
 use crate::error::ApiError;
 use crate::generated as g;
@@ -172,8 +173,15 @@ impl Change {
         self.items.iter().map(|item| item.id.to_string()).collect()
     }
 
-    pub(super) fn period_end(&self) -> Option<i64> {
-        self.items.iter().map(|item| item.amount("current_period_end")).min()
+    pub(super) fn period_ends(&self) -> Vec<i64> {
+        self.items
+            .iter()
+            .map(|item| item.amount("current_period_end"))
+            .collect()
+    }
+
+    fn period_end(&self) -> Option<i64> {
+        self.period_ends().into_iter().min()
     }
 
     pub(super) fn end_periods(&mut self, end: Option<i64>) {
@@ -318,6 +326,13 @@ impl Change {
 
 /// `POST /v1/subscription_items`
 pub(crate) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
+    match context.referred(g::SUBSCRIPTION, "subscription")? {
+        Some(subscription) => whole(context, &subscription, create_now),
+        None => Err(ApiError::missing("subscription")),
+    }
+}
+
+fn create_now(context: &mut Context<'_>) -> Result<String, ApiError> {
     let Some(mut subscription) = context.referred(g::SUBSCRIPTION, "subscription")? else {
         return Err(ApiError::missing("subscription"));
     };
@@ -349,6 +364,11 @@ fn finish(context: &mut Context<'_>, subscription: &mut Object, change: Change) 
 }
 
 pub(crate) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
+    let (subscription, ..) = in_path(context)?;
+    whole(context, &subscription, update_now)
+}
+
+fn update_now(context: &mut Context<'_>) -> Result<String, ApiError> {
     let (mut subscription, mut change, at) = in_path(context)?;
     change.update(context, at, context.params, &|name| name.to_owned())?;
     check_prices(context, &change.items)?;
@@ -358,6 +378,11 @@ pub(crate) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
 }
 
 pub(crate) fn delete(context: &mut Context<'_>) -> Result<String, ApiError> {
+    let (subscription, ..) = in_path(context)?;
+    whole(context, &subscription, delete_now)
+}
+
+fn delete_now(context: &mut Context<'_>) -> Result<String, ApiError> {
     let (mut subscription, mut change, at) = in_path(context)?;
     if change.items.len() == 1 {
         return Err(ApiError::invalid(
