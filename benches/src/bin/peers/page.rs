@@ -47,7 +47,7 @@ impl Comparison<'_> {
     fn table(&self, case: Case) -> String {
         let mut text = format!(
             "\n**{case}**\n\n| client | requests/s | spread | CPU µs/request | peak MB | cold s | warm s | \
-             Inflight is faster by | and needs of its CPU |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|\n"
+             requests/s, Inflight ÷ client | CPU, Inflight ÷ client |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|\n"
         );
         let ours = self.results.median("inflight", case);
         for client in self.clients {
