@@ -6,12 +6,12 @@
 
 use std::error::Error;
 
+use inflight::Inflight;
 use inflight::core::{Effect, RequestId, Session, block_on};
 use inflight::sim::{Faults, Simulator};
 use inflight::stripe::CreateProduct;
 use inflight::stripe::reconcile::{IfAbsent, ReconcileError, Settled, reconcile};
 use inflight::stripe_rhai::ApiKey;
-use inflight::Inflight;
 
 // ANCHOR: doubt
 /// Looks a request up at Stripe by the tag in its metadata, and settles it.

@@ -110,7 +110,11 @@ fn every_link_leads_somewhere() {
     let crates = fs::read_dir(root().join("crates")).expect("there are crates");
     let of_crates = crates.map(|entry| entry.unwrap().path().join("README.md"));
     let beside = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"].map(|page| root().join(page));
-    for page in pages().into_iter().chain(beside).chain(of_crates.filter(|page| page.exists())) {
+    for page in pages()
+        .into_iter()
+        .chain(beside)
+        .chain(of_crates.filter(|page| page.exists()))
+    {
         for link in links(&read(&page)) {
             if link.contains("://") {
                 continue;

@@ -1,7 +1,7 @@
 //! What the registry keeps of one request.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -54,6 +54,8 @@ pub(crate) struct Entry {
     cancel_asked: AtomicBool,
     /// The request itself, where it has ended and nobody knows whether it was carried out.
     in_doubt: OnceLock<Box<Request>>,
+    /// What its body takes, and its answer once it has ended.
+    bytes: AtomicUsize,
     /// Whether it still counts as one of its session's pending requests.
     holds_place: AtomicBool,
     /// The starts of a run that has submitted it in an earlier process, where the store had handed it out before they knew it.
@@ -84,8 +86,11 @@ impl Entry {
         submitted: Instant,
         after: Duration,
     ) -> Self {
+        let bytes = request.body.as_ref().map_or(0, |body| body.bytes.len());
+        ledger.held_bytes.fetch_add(bytes, Ordering::Relaxed);
         Self {
             id,
+            bytes: AtomicUsize::new(bytes),
             operation: request.operation.clone(),
             submitted,
             // A deadline beyond what the clock can count is no deadline.
@@ -430,6 +435,18 @@ impl Entry {
         matches!(self.end_now(Event::Left, Err(failure)), Ok(Transition::To(_)))
     }
 
+    /// Its body is gone with its job, and its answer is kept until nobody may ask for it any more.
+    fn hold_answer(&self, outcome: &Outcome) {
+        let answer = match outcome {
+            Ok(success) => Some(&success.response),
+            Err(failure) => failure.response.as_ref(),
+        };
+        let bytes = answer.map_or(0, |answer| answer.body.len());
+        let before = self.bytes.swap(bytes, Ordering::Relaxed);
+        self.ledger.held_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.ledger.held_bytes.fetch_sub(before, Ordering::Relaxed);
+    }
+
     /// Says what became known of a request that had ended with its effect unknown.
     pub(crate) fn settle(&self, event: Event, outcome: Outcome) -> Result<Transition, InvalidEvent> {
         if matches!(&outcome, Err(failure) if failure.effect == Effect::Done) {
@@ -465,6 +482,7 @@ impl Entry {
             statuses = Some((before.status(), after.status()));
             if first_ending {
                 ledger.ended(before, after.status());
+                self.hold_answer(outcome);
                 self.adopted
                     .lock()
                     .iter()
@@ -493,6 +511,14 @@ impl Entry {
             self.wake_if_idle();
         }
         Ok(transition)
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.ledger
+            .held_bytes
+            .fetch_sub(*self.bytes.get_mut(), Ordering::Relaxed);
     }
 }
 

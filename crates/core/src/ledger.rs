@@ -17,6 +17,8 @@ pub(crate) struct Ledger {
     pub(crate) limits: SessionLimits,
     pub(crate) counters: Counters,
     pub(crate) places: Places,
+    /// What its requests' bodies and the answers that it keeps take.
+    pub(crate) held_bytes: AtomicUsize,
     /// Who waits for this session's share of the queue.
     pub(crate) room: WaiterList,
     /// Who waits until nothing is pending.

@@ -126,6 +126,7 @@ impl Session {
                 limits,
                 counters: Counters::default(),
                 places: Places::default(),
+                held_bytes: std::sync::atomic::AtomicUsize::new(0),
                 room: WaiterList::default(),
                 idle: WaiterList::default(),
             }),
@@ -290,6 +291,12 @@ impl Session {
     #[must_use]
     pub fn recorded(&self, id: RequestId) -> Option<Recorded> {
         self.entry(id).map(Recorded::new)
+    }
+
+    /// How many bytes the bodies of the session's pending requests and the answers that it keeps take.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.ledger().held_bytes.load(Ordering::Relaxed)
     }
 
     /// A future that is ready once none of the session's requests is pending.

@@ -12,9 +12,11 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};
 
 use crate::argument::value_type;
+use crate::coroutine::breathe;
 use crate::error::{describe, script_error, thrown};
 use crate::heap::uncharged;
 use crate::package::Answer;
+use crate::state::Stop;
 
 /// How deeply a value may nest that is written down.
 const MAX_DEPTH: usize = 100;
@@ -307,12 +309,44 @@ impl Fingerprint {
         self.bytes(&number.to_le_bytes());
     }
 
-    /// A value; of one that cannot be written down, its type.
+    /// A value, without a copy of it: a text that is named many times is as long each time. Of what cannot be written down, its type. What
+    /// a script that is to stop has left off is nobody's to compare.
     pub(crate) fn value(&mut self, value: &Dynamic) {
-        match to_json(value, 0) {
-            Ok(json) => self.text(&json.to_string()),
-            Err(_) => self.text(value.type_name()),
+        let _ = self.nested(value, 0);
+    }
+
+    fn nested(&mut self, value: &Dynamic, depth: usize) -> Result<(), Stop> {
+        breathe()?;
+        self.text(value.type_name());
+        if depth > MAX_DEPTH {
+            return Ok(());
         }
+        if let Some(text) = value.read_lock::<ImmutableString>() {
+            self.text(&text);
+        } else if let Some(array) = value.read_lock::<Array>() {
+            self.number(array.len() as u64);
+            for item in array.iter() {
+                self.nested(item, depth + 1)?;
+            }
+        } else if let Some(map) = value.read_lock::<Map>() {
+            self.number(map.len() as u64);
+            for (name, item) in map.iter() {
+                self.text(name);
+                self.nested(item, depth + 1)?;
+            }
+        } else if let Some(blob) = value.read_lock::<Blob>() {
+            self.number(blob.len() as u64);
+            self.bytes(&blob);
+        } else if let Ok(number) = value.as_int() {
+            self.number(number.cast_unsigned());
+        } else if let Ok(number) = value.as_float() {
+            self.number(number.to_bits());
+        } else if let Ok(flag) = value.as_bool() {
+            self.number(u64::from(flag));
+        } else if let Ok(letter) = value.as_char() {
+            self.number(u64::from(u32::from(letter)));
+        }
+        Ok(())
     }
 
     pub(crate) fn get(self) -> u64 {

@@ -5,6 +5,7 @@ use std::future::Future;
 use rhai::{Array, Dynamic, Engine, EvalAltResult, FuncRegistration, ImmutableString, Map, Module, NativeCallContext};
 
 use crate::answer::Told;
+use crate::bounded::reserve_copy;
 use crate::coroutine::running;
 use crate::heap::uncharged;
 use crate::outside::OutsideCall;
@@ -56,7 +57,7 @@ macro_rules! async_fn {
                             let call = OutsideCall::new(&ctx, &name).waits();
                             $(let call = call.value_of(&$arg);)*
                             call.answer(|| {
-                                $(let $arg = handed_over($arg);)*
+                                $(let $arg = handed_over($arg)?;)*
                                 let given = wait(self($($arg),*))?;
                                 let given = uncharged(|| given.map(Dynamic::from).map_err(Into::into));
                                 taken_over(given).map(Told::from)
@@ -78,12 +79,13 @@ async_fn!(A, B, C, D, G);
 async_fn!(A, B, C, D, G, H);
 
 /// An argument as the host's: the future may give it back, or let go of it while it is polled, which is not the script's account.
-fn handed_over<T: rhai::Variant + Clone>(argument: T) -> T {
+fn handed_over<T: rhai::Variant + Clone>(argument: T) -> Answer<T> {
     if running().is_none() {
-        return argument;
+        return Ok(argument);
     }
     let own = Dynamic::from(argument);
-    uncharged(|| copied(&own, 0).cast())
+    reserve_copy(&own)?;
+    Ok(uncharged(|| copied(&own, 0).cast()))
 }
 
 /// What a future has given, as the script's own: what is allocated while a future is polled is not charged, and what the script lets
@@ -96,9 +98,9 @@ fn taken_over(given: Answer<Dynamic>) -> Answer<Dynamic> {
     }
     match given {
         Ok(value) => {
-            let own = copied(&value, 0);
+            let own = reserve_copy(&value).map(|()| copied(&value, 0));
             uncharged(|| drop(value));
-            Ok(own)
+            own
         }
         Err(error) => match &*error {
             EvalAltResult::ErrorRuntime(value, position) => {

@@ -9,7 +9,7 @@ use rhai::{Dynamic, FnPtr, FuncRegistration, INT, ImmutableString, Map, Module, 
 use crate::answer::Told;
 use crate::argument::invalid_argument;
 use crate::collect::{collect, is_collecting, refused};
-use crate::combine::{Names, failure_of, settled_map};
+use crate::combine::{Names, each, failure_of, settled_map};
 use crate::error::{failure_map, script_error};
 use crate::heap::{Hosted, uncharged};
 use crate::outside::{OutsideCall, announce_again, end_run, recorded, refusal, was_submitted};
@@ -208,8 +208,8 @@ impl Batch {
             let outcomes = inner.sent_ones()?.outcomes();
             let names = inner.shape();
             if inner.settings.batch.on_failure == OnFailure::CarryOn {
-                let settled = outcomes.iter().map(|outcome| settled_map(outcome));
-                return Ok(names.all(settled.collect()));
+                let settled = each(&outcomes, |outcome| Ok(settled_map(outcome)))?;
+                return Ok(names.all(settled));
             }
             let is_cause = |outcome: &Outcome| outcome.as_ref().is_err_and(|failure| !is_cancelled(failure));
             let first = outcomes.iter().position(|outcome| is_cause(outcome));
@@ -218,7 +218,7 @@ impl Batch {
                 return Err(failure_of(&names, index, Some(&*outcomes[index])));
             }
             let values = outcomes.iter().flat_map(|outcome| outcome.as_ref().as_ref().ok());
-            let values = values.map(crate::object::result_value).collect::<Answer<Vec<_>>>()?;
+            let values = each(values, crate::object::result_value)?;
             Ok(names.all(values))
         })
     }

@@ -3,12 +3,13 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use rhai::{Array, Blob, Dynamic, FuncRegistration, INT, ImmutableString, Module};
+use rhai::{Array, Blob, Dynamic, FuncRegistration, INT, ImmutableString, Map, Module, NativeCallContext};
 
-use crate::coroutine::running;
+use crate::coroutine::{breathe, note_growth, running};
 use crate::heap::has_room_for;
 use crate::package::Answer;
 use crate::state::Stop;
+use crate::text::MAX_DEPTH;
 use crate::wait::terminated;
 
 /// What a value in an array costs, without what it points to.
@@ -28,11 +29,41 @@ pub(crate) fn reserve(bytes: usize) -> Answer<()> {
     Err(terminated(Stop::Heap))
 }
 
+/// Ends the script where a copy of the value that shares nothing with it is more than it may hold: the same text many times over takes no
+/// room until it is copied. Others have their turn meanwhile.
+pub(crate) fn reserve_copy(value: &Dynamic) -> Answer<()> {
+    fn weigh(value: &Dynamic, so_far: &mut usize, depth: usize) -> Answer<()> {
+        breathe().map_err(terminated)?;
+        *so_far += VALUE;
+        if let Some(text) = value.read_lock::<ImmutableString>() {
+            *so_far += text.len();
+        } else if let Some(blob) = value.read_lock::<Blob>() {
+            *so_far += blob.len();
+        } else if depth < MAX_DEPTH
+            && let Some(array) = value.read_lock::<Array>()
+        {
+            for item in array.iter() {
+                weigh(item, so_far, depth + 1)?;
+            }
+        } else if depth < MAX_DEPTH
+            && let Some(map) = value.read_lock::<Map>()
+        {
+            for (name, item) in map.iter() {
+                *so_far += name.len();
+                weigh(item, so_far, depth + 1)?;
+            }
+        }
+        reserve(*so_far)
+    }
+    weigh(value, &mut 0, 0)
+}
+
 fn length(of: INT) -> usize {
     usize::try_from(of).unwrap_or(0)
 }
 
 pub(crate) fn register(module: &mut Module) {
+    register_push(module);
     register_pad(module);
     register_blob(module);
     register_replace(module);
@@ -42,6 +73,19 @@ pub(crate) fn register(module: &mut Module) {
 
 fn function(name: &str) -> FuncRegistration {
     FuncRegistration::new(name).in_global_namespace()
+}
+
+/// What most scripts grow by. Rhai's own does the same, without a look at what the script holds then: where that is too much, the error has
+/// its place here.
+fn register_push(module: &mut Module) {
+    function("push").set_into_module(
+        module,
+        |ctx: NativeCallContext, array: &mut Array, item: Dynamic| -> Answer<()> {
+            array.push(item);
+            note_growth(ctx.call_position());
+            reserve(0)
+        },
+    );
 }
 
 fn register_pad(module: &mut Module) {

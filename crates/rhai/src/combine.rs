@@ -12,13 +12,15 @@ use rhai::{Array, Dynamic, EvalAltResult, INT, ImmutableString, Map, Module, Nat
 
 use crate::answer::Told;
 use crate::argument::{invalid_argument, text_argument, wrong_type};
+use crate::bounded::reserve;
+use crate::coroutine::breathe;
 use crate::error::{error_map, error_text, failure_map, thrown};
-use crate::heap::uncharged;
+use crate::heap::{Charge, uncharged};
 use crate::object::result_value;
 use crate::outside::OutsideCall;
 use crate::package::{Answer, duration, function, known, locals_of, look_again, ran_out, unknown};
 use crate::unordered::Unordered;
-use crate::wait::within;
+use crate::wait::{terminated, within};
 
 /// How a script names the requests, and so gets the answers back.
 pub(crate) enum Names {
@@ -82,7 +84,12 @@ impl Future for Numbered {
 struct Together {
     names: Names,
     endings: Unordered<Numbered>,
+    /// What that takes of the host.
+    _charge: Charge,
 }
+
+/// What the wait for one ending takes.
+const WAIT: usize = 256;
 
 impl Together {
     fn of(ctx: &NativeCallContext, ids: &Dynamic) -> Answer<Self> {
@@ -98,11 +105,15 @@ impl Together {
         } else {
             return Err(wrong_type("the argument", "a list or a map of request ids", ids));
         };
+        let bytes = ids.len().saturating_mul(WAIT);
+        reserve(bytes)?;
         let mut together = Self {
             names,
             endings: Unordered::default(),
+            _charge: Charge::new(bytes),
         };
         for (index, id) in ids.iter().enumerate() {
+            breathe().map_err(terminated)?;
             let (session, request) = known(ctx, id)?;
             let ending = session.wait_async(request).ok_or_else(unknown)?;
             // Freed by polls, which are the host's, and with this.
@@ -161,11 +172,10 @@ fn await_all(ctx: &NativeCallContext, ids: &Dynamic, limit: Option<Duration>) ->
     if !in_time {
         return Err(out_of_time(limit));
     }
-    let values = outcomes.iter().flatten().map(|outcome| match &**outcome {
+    let values = each(outcomes.iter().flatten(), |outcome| match &**outcome {
         Ok(success) => result_value(success),
         Err(failure) => Ok(Dynamic::from(failure_map(failure))),
-    });
-    let values = values.collect::<Answer<Vec<_>>>()?;
+    })?;
     Ok(together.take_names().all(values))
 }
 
@@ -178,12 +188,24 @@ fn await_settled(ctx: &NativeCallContext, ids: &Dynamic, limit: Option<Duration>
         outcomes[index] = Some(Arc::clone(outcome));
         false
     })?;
-    let settled = outcomes.iter().map(|outcome| match outcome.as_deref() {
-        Some(outcome) => settled_map(outcome),
-        None => ended_map(Err(out_of_time(limit))),
-    });
-    let settled = settled.collect();
+    let settled = each(&outcomes, |outcome| {
+        Ok(match outcome.as_deref() {
+            Some(outcome) => settled_map(outcome),
+            None => ended_map(Err(out_of_time(limit))),
+        })
+    })?;
     Ok(together.take_names().all(settled))
+}
+
+/// What is made of each: others have their turn meanwhile, and a script that holds too much is stopped. One request may be among them many
+/// times.
+pub(crate) fn each<I: IntoIterator, T>(items: I, mut make: impl FnMut(I::Item) -> Answer<T>) -> Answer<Vec<T>> {
+    let made = items.into_iter().map(|item| {
+        reserve(0)?;
+        breathe().map_err(terminated)?;
+        make(item)
+    });
+    made.collect()
 }
 
 /// `#{ ok: true, value }` or `#{ ok: false, error }`.
@@ -229,7 +251,7 @@ fn await_any(ctx: &NativeCallContext, ids: &Dynamic, limit: Option<Duration>) ->
         .iter()
         .flatten()
         .filter_map(|outcome| (**outcome).as_ref().err());
-    let errors: Vec<Map> = failures.map(failure_map).collect();
+    let errors = each(failures, |failure| Ok(failure_map(failure)))?;
     if errors.is_empty() {
         return Err(invalid_argument("there is no request to wait for"));
     }

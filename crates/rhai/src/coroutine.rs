@@ -19,6 +19,7 @@ use std::time::Instant;
 
 use corosensei::stack::{DefaultStack, Stack};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
+use rhai::Position;
 
 use crate::heap;
 use crate::replay::{MAIN, Ticket};
@@ -66,7 +67,14 @@ pub(crate) struct Context {
 thread_local! {
     static RUNNING: RefCell<Option<Rc<Context>>> = const { RefCell::new(None) };
     /// Of `RUNNING`, what every operation looks at.
-    static HOT: Hot = const { Hot { slice: Cell::new(0), stack_floor: Cell::new(0), operations_left: Cell::new(u64::MAX) } };
+    static HOT: Hot = const {
+        Hot {
+            slice: Cell::new(0),
+            stack_floor: Cell::new(0),
+            operations_left: Cell::new(u64::MAX),
+            place: Cell::new((Position::NONE, 0)),
+        }
+    };
     static POOL: RefCell<Vec<DefaultStack>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -75,6 +83,26 @@ struct Hot {
     stack_floor: Cell<usize>,
     /// Of the whole script: what one of its coroutines uses, the others have no more.
     operations_left: Cell<u64>,
+    /// Where a call stood that makes the script grow, and how many operations were left then.
+    place: Cell<(Position, u64)>,
+}
+
+/// So many operations after such a call the script is still about the same thing.
+const NEAR: u64 = 16;
+
+/// Notes where a call stands that makes the script grow.
+#[inline]
+pub(crate) fn note_growth(position: Position) {
+    HOT.with(|hot| hot.place.set((position, hot.operations_left.get())));
+}
+
+/// Where the last such call stood, if that was just now.
+pub(crate) fn near() -> Position {
+    HOT.with(|hot| {
+        let (position, left) = hot.place.get();
+        let since = left.saturating_sub(hot.operations_left.get());
+        if since <= NEAR { position } else { Position::NONE }
+    })
 }
 
 /// The context of the coroutine that runs on this thread, if one does.
@@ -276,6 +304,7 @@ impl Context {
             hot.slice.set(self.slice.get());
             hot.stack_floor.set(self.stack_floor);
             hot.operations_left.set(self.script.operations_left.get());
+            hot.place.set((Position::NONE, 0));
         });
     }
 }

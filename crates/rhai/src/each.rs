@@ -21,6 +21,7 @@ use crate::outside::{OutsideCall, end_run, is_run, numbered, refusal};
 use crate::package::{Answer, function, session_of};
 use crate::settings::{EACH_OPTIONS, Settings};
 use crate::source::Source;
+use crate::submit::reserve_for;
 use crate::wait::wait;
 
 /// An item whose request is on its way.
@@ -223,6 +224,7 @@ impl Each<'_, '_> {
 
     fn submit(&mut self, request: Hosted<Request>, operation: &str, index: u64) -> Answer<RequestId> {
         let (ctx, feeder) = (self.ctx, &mut self.feeder);
+        reserve_for(&session_of(ctx)?, &request)?;
         let mut id = None;
         let answered = OutsideCall::submitting(ctx, operation, &request).answered(|| {
             let submission = feeder.submit(request.into_inner());

@@ -3,18 +3,20 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
+use std::panic::resume_unwind;
 use std::rc::Rc;
 
 use rhai::{AST, Dynamic, Engine, EvalAltResult, FuncArgs, ModuleResolver, Position, Scope, Variant};
 
 use crate::argument::value_type;
-use crate::coroutine::{on_operation, running};
+use crate::coroutine::{near, on_operation, running};
 use crate::error::{ScriptError, ScriptErrorKind};
 use crate::fiber::{Fiber, Limits};
-use crate::heap::uncharged;
+use crate::heap::{self, uncharged};
 use crate::locals::Locals;
 use crate::modules::ConfinedModules;
 use crate::outside::OutsideCall;
+use crate::state::{ScriptState, Stop};
 use crate::ticker;
 use crate::vm::{Code, Evaluator};
 use crate::wait::token;
@@ -57,6 +59,21 @@ impl RunOptions {
     }
 }
 
+/// How many bytes a script may hold whose values are harmless as text: a text of half of it, named in an array of the other half.
+const HARMLESS: usize = 128 * 1024;
+
+/// Leaves a script that is to stop by unwinding, where it holds enough for a text without bounds.
+///
+/// Rhai turns a value into text itself where the function that is to do it fails (in `${…}`, in `text + value`), as it does where the
+/// operation of that call is the one at which the script is stopped: without an end, and without a look at any limit. An error, which has
+/// its place in the script, is for scripts that hold little. A program that aborts where others unwind has only that.
+fn leave_at_once(script: &ScriptState, stop: Stop) {
+    if cfg!(panic = "unwind") && heap::used() > HARMLESS {
+        script.note_place(near());
+        resume_unwind(Box::new(stop));
+    }
+}
+
 /// A script that was compiled once and runs many times, each run with variables of its own.
 #[derive(Clone)]
 pub struct Script {
@@ -86,6 +103,7 @@ impl FiberEngine {
             let stop = on_operation()?;
             if let Some(context) = running() {
                 context.script.stop(stop);
+                leave_at_once(&context.script, stop);
             }
             Some(token(stop))
         });

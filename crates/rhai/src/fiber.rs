@@ -207,6 +207,9 @@ impl<T: 'static> Running<T> {
             let held_back = self.ending.is_none() && (!self.main.may_run() || std::mem::take(&mut tasks_first));
             if self.ending.is_none() && !held_back {
                 self.ending = self.main.resume(cx.waker());
+                if self.ending.as_ref().is_some_and(is_panic) {
+                    self.script.stop(Stop::Panic);
+                }
                 self.tasks.extend(self.script.tasks.take_new());
                 self.script.begin_round(self.tasks.len());
             }
@@ -226,11 +229,11 @@ impl<T: 'static> Running<T> {
                 wake_behind_others(cx);
                 break;
             }
-            // A task may have registered a callback, which the main coroutine waits for, or have panicked.
-            let has_panicked = self.script.stopped() == Some(Stop::Panic);
+            // A task may have registered a callback, which the main coroutine waits for, or have stopped the script.
+            let is_stopped = self.script.stopped().is_some();
             let main_again = self.ending.is_none()
                 && self.main.may_run()
-                && (held_back || self.script.callbacks.take_added() || has_panicked);
+                && (held_back || self.script.callbacks.take_added() || is_stopped);
             if !main_again && !self.script.tasks.has_new() && !self.end_stuck_replay() {
                 break;
             }
@@ -338,6 +341,11 @@ impl<T: 'static> Future for Fiber<T> {
         this.warnings = running.warnings();
         this.state = FiberState::Ended;
         Poll::Ready(match ending {
+            // It was left by unwinding: nobody knows where it stood.
+            Err(unwound) if unwound.is::<Stop>() => Err(match failure {
+                Some(failure) => failure.or_at(stopped_at),
+                None => stop_error(stopped.unwrap_or(Stop::Cancelled), &this.limits, stopped_at),
+            }),
             Err(panic) => Err(panicked(&*panic)),
             Ok(ended) => match (ended, stopped, failure) {
                 // Rhai does not say where a `print` stands; the script has stopped right after it.
@@ -365,6 +373,11 @@ impl<T: 'static> std::fmt::Debug for Fiber<T> {
         };
         f.debug_struct("Fiber").field("state", &state).finish()
     }
+}
+
+/// Whether the coroutine ended by a panic, which a script that was left by unwinding did not.
+pub(crate) fn is_panic<T>(ending: &Ending<T>) -> bool {
+    ending.as_ref().is_err_and(|unwound| !unwound.is::<Stop>())
 }
 
 /// Has this context woken when the thread's timers, its I/O and its other scripts have had their turn.

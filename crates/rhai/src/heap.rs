@@ -157,6 +157,11 @@ pub(crate) fn leave(before: &Before) -> HeapState {
     })
 }
 
+/// How many bytes the running script holds.
+pub(crate) fn used() -> usize {
+    METER.with(|meter| usize::try_from(meter.used.get()).unwrap_or(0))
+}
+
 /// Whether the running script holds more than it may.
 #[inline]
 pub(crate) fn is_exceeded() -> bool {

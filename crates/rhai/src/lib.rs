@@ -48,6 +48,7 @@ mod error;
 mod fiber;
 #[allow(unsafe_code, reason = "an allocator")]
 mod heap;
+mod json;
 mod locals;
 mod modules;
 mod object;

@@ -168,9 +168,29 @@ impl ModuleResolver for ConfinedModules {
             Some(Begun::Loading) => {}
             None => return Err(failed(format!("the module `{path}` imports itself"))),
         }
-        let module = load(engine, &file, path, position);
-        loaded.end(file, module.as_ref().ok().cloned());
+        let mut loading = Loading {
+            loaded,
+            file: Some(file),
+            module: None,
+        };
+        let module = load(engine, loading.file.as_deref().unwrap_or(Path::new("")), path, position);
+        loading.module = module.as_ref().ok().cloned();
         module
+    }
+}
+
+/// A module that is being loaded. Whoever waits for it goes on when this is dropped, also where a host function panics in it.
+struct Loading<'a> {
+    loaded: &'a Loaded,
+    file: Option<PathBuf>,
+    module: Option<Shared<Module>>,
+}
+
+impl Drop for Loading<'_> {
+    fn drop(&mut self) {
+        if let Some(file) = self.file.take() {
+            self.loaded.end(file, self.module.take());
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use rhai::{Dynamic, EvalAltResult, ImmutableString, Map};
 use crate::answer::Told;
 use crate::error::{error_map, thrown};
 use crate::heap::uncharged;
+use crate::json::{self, JsonError};
 
 /// What `get_result` gives: the object's id, or the whole answer where it is not about one object (a list).
 pub(crate) fn result_value(success: &Success) -> Result<Dynamic, Box<EvalAltResult>> {
@@ -31,9 +32,10 @@ pub(crate) fn object_told(success: &Success) -> Result<Told, Box<EvalAltResult>>
     if body.is_empty() {
         return Ok(Dynamic::UNIT.into());
     }
-    match serde_json::from_slice::<Dynamic>(body) {
+    match json::read(body) {
         Ok(value) => Ok(Told::json(value, uncharged(|| body.clone()))),
-        Err(error) => match std::str::from_utf8(body) {
+        Err(JsonError::Stopped(stopped)) => Err(stopped),
+        Err(JsonError::Syntax(error)) => match std::str::from_utf8(body) {
             Ok(text) if !text.trim_start().starts_with(['{', '[']) => {
                 Ok(Dynamic::from(ImmutableString::from(text)).into())
             }

@@ -8,6 +8,7 @@ use inflight_core::{JournalEntry, Request, RequestId, Session, SubmitErrorKind};
 use rhai::{Dynamic, EvalAltResult, NativeCallContext, Position};
 
 use crate::answer::{Fingerprint, Told, decode, write_down};
+use crate::bounded::reserve_copy;
 use crate::coroutine::{Context, Role, running};
 use crate::error::{ScriptError, ScriptErrorKind, not_submitted};
 use crate::heap::uncharged;
@@ -117,8 +118,9 @@ impl<'a> OutsideCall<'a> {
 
     /// Any argument.
     pub(crate) fn value(mut self, value: &Dynamic) -> Self {
-        if self.context.is_some() {
-            uncharged(|| self.arguments.value(value));
+        // A script that gives more than it may hold is stopped, and the call is not made.
+        if self.context.is_some() && reserve_copy(value).is_ok() {
+            self.arguments.value(value);
         }
         self
     }

@@ -6,6 +6,7 @@ use inflight_core::{Outcome, Request, RequestId, Session, SubmitErrorKind};
 use rhai::{Dynamic, ImmutableString, NativeCallContext, Position};
 
 use crate::answer::Told;
+use crate::bounded::reserve;
 use crate::collect::offer;
 use crate::coroutine::on_hosts_stack;
 use crate::error::failure_error;
@@ -30,6 +31,7 @@ pub fn submit_request(ctx: &NativeCallContext, request: impl Into<Box<Request>>)
     };
     let operation = request.operation.clone();
     let session = session_of(ctx)?;
+    reserve_for(&session, &request)?;
     let id = OutsideCall::submitting(ctx, &operation, &request).answer(|| {
         let submitted = submit(&session, request)?;
         let id = submitted.map_err(|kind| refusal(&session, kind, &operation, ctx.call_position()))?;
@@ -37,6 +39,13 @@ pub fn submit_request(ctx: &NativeCallContext, request: impl Into<Box<Request>>)
         Ok(on_hosts_stack(|| Dynamic::from(ImmutableString::from(id.to_string()))).into())
     })?;
     Ok(id.into_immutable_string().unwrap_or_default())
+}
+
+/// Ends the script where it would hold too much with this request: what its requests send, and the answers that are kept for it, lie with the
+/// host and are as much the script's as its values.
+pub(crate) fn reserve_for(session: &Session, request: &Request) -> Answer<()> {
+    let body = request.body.as_ref().map_or(0, |body| body.bytes.len());
+    reserve(session.held_bytes().saturating_add(body))
 }
 
 /// Submits at once; what an earlier run has submitted already, as soon as there is room for it.
@@ -83,6 +92,7 @@ pub fn call_request(ctx: &NativeCallContext, request: impl Into<Box<Request>>, w
     let operation = request.operation.clone();
     let value = if whole_object { object_told } else { result_told };
     let session = session_of(ctx)?;
+    reserve_for(&session, &request)?;
     let answered = OutsideCall::submitting(ctx, &operation, &request).answered(|| {
         let outcome = carry_out(&session, request, &operation, ctx.call_position())?;
         settled(&outcome, value)

@@ -18,7 +18,7 @@ use rhai::{
 use crate::admission::{Place, try_enter_task};
 use crate::coroutine::{Fibre, Role, running};
 use crate::error::{describe, line_with_place, script_error};
-use crate::fiber::panicked;
+use crate::fiber::{is_panic, panicked};
 use crate::heap::uncharged;
 use crate::outside::OutsideCall;
 use crate::package::{Answer, duration, function};
@@ -95,7 +95,9 @@ impl Future for RunningTask {
         let Some(ending) = self.fibre.resume(cx.waker()) else {
             return Poll::Pending;
         };
-        if let Err(panic) = ending {
+        if is_panic(&ending)
+            && let Err(panic) = ending
+        {
             // Whoever waits for it is stopped, and catches nothing.
             self.script.stop_for_panic(panicked(&*panic));
         }

@@ -9,6 +9,7 @@ use crate::bounded::reserve;
 use crate::coroutine::{breathe, running};
 use crate::error::{error_text, script_error};
 use crate::heap;
+use crate::json::{self, JsonError};
 use crate::state::Stop;
 use crate::wait::terminated;
 
@@ -47,15 +48,14 @@ pub(crate) fn register(module: &mut Module) {
     rhai::FuncRegistration::new("parse_json").set_into_module(module, parse_json);
 }
 
-/// Rhai's own, whose error a script cannot catch: to Rhai it is one of the script's syntax.
-fn parse_json(ctx: NativeCallContext, text: ImmutableString) -> Result<Dynamic, Box<EvalAltResult>> {
-    let parsed = ctx.engine().parse_json(&*text, true).map(Dynamic::from);
-    parsed.map_err(|error| match *error {
-        EvalAltResult::ErrorParsing(..) => script_error(
+/// In place of Rhai's own, which evaluates the text as an expression: it is data, and may be anybody's.
+fn parse_json(text: ImmutableString) -> Result<Dynamic, Box<EvalAltResult>> {
+    json::read(text.as_bytes()).map_err(|error| match error {
+        JsonError::Syntax(error) => script_error(
             "invalid_argument",
             &format!("parse_json: the text is not JSON: {error}"),
         ),
-        _ => error,
+        JsonError::Stopped(stopped) => stopped,
     })
 }
 

@@ -135,6 +135,27 @@ const ATTACKS: &[(&str, &str, &str)] = &[
         "let s = `x`; s.pad(2000000, 'x'); let a = []; a.pad(1000, s); `${a}`; 1",
         "heap limit",
     ),
+    // The variable's copy is what goes beyond the limit: the script is stopped in the call that turns it into text.
+    (
+        "interpolate_at_the_limit",
+        "let s = `x`; s.pad(1000000, 'x'); let a = []; a.pad(200000, s); let b = blob(HEAP - 5500000); `${a}`; 1",
+        "heap limit",
+    ),
+    (
+        "add_to_text_at_the_limit",
+        "let s = `x`; s.pad(1000000, 'x'); let a = []; a.pad(200000, s); let b = blob(HEAP - 5500000); `x` + a; 1",
+        "heap limit",
+    ),
+    (
+        "parse_json_of_many",
+        "let s = `[`; s.pad(4000000, `{\"a\":0},`); s += `0]`; parse_json(s); 1",
+        "heap limit",
+    ),
+    (
+        "parse_json_evaluates_nothing",
+        "parse_json(`{\"a\": loop {}}`)",
+        "not JSON",
+    ),
     (
         "json_shared_text",
         "let s = `x`; s.pad(2000000, 'x'); let m = #{ a: [] }; m.a.pad(1000, s); m.to_json();",
@@ -252,6 +273,7 @@ fn every_attack_ends_as_a_script_error() {
         let (_, script, _) = ATTACKS.iter().find(|(n, ..)| *n == name).expect("a known attack");
         let script = script
             .replace("MOVED", MOVED)
+            .replace("HEAP", &HEAP.to_string())
             .replace("DEEP_ARRAY", DEEP_ARRAY)
             .replace("DEEP_MAP", DEEP_MAP)
             .replace("DEEP_CLOSURE", DEEP_CLOSURE);
