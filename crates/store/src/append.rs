@@ -60,7 +60,7 @@ impl Append {
             return self.refuse(StoreError::new(lost), shared);
         }
         match self.refused(&written.key_taken) {
-            None => (self.done)(Ok(())),
+            None => self.answer(Ok(()), shared),
             Some(id) => {
                 let error = StoreError::key_taken(id, self.rows.len());
                 self.refuse(error, shared);
@@ -72,7 +72,15 @@ impl Append {
         for id in &self.held {
             shared.let_go(*id, FIRST_EPOCH);
         }
-        (self.done)(Err(error));
+        self.answer(Err(error), shared);
+    }
+
+    fn answer(self, answer: Result<(), StoreError>, shared: &Shared) {
+        (self.done)(answer);
+        let mut appending = shared.appending();
+        for (id, _) in &self.rows {
+            appending.remove(id);
+        }
     }
 }
 

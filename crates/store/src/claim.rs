@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-
 use std::time::Duration;
 
 use inflight_core::{Effect, Failure, FailureKind, IdempotencyKey, Kept, Method, Registry, RequestStatus};

@@ -219,7 +219,9 @@ async fn learn(
 ) -> Result<(), QueryError> {
     for ids in ids.chunks(ASKED_AT_ONCE) {
         for (id, status, outcome) in endings(shared, connection, ids).await? {
-            registry.learn(id, status, outcome);
+            if !shared.appending().contains(&id) {
+                registry.learn(id, status, outcome);
+            }
         }
     }
     Ok(())

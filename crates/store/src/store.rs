@@ -1,6 +1,6 @@
 //! The store as the registry sees it: it takes orders and answers later.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
@@ -53,6 +53,8 @@ pub(crate) struct Shared {
     since: OnceLock<i64>,
     pub(crate) orders: queue::UnboundedSender<Order>,
     held: Mutex<HashMap<RequestId, Held>>,
+    /// Requests that are not written yet. What a shared database has under the id of one may be another one's, for which it is refused.
+    appending: Mutex<HashSet<RequestId>>,
     /// Rung when the worker has room for further requests, and when there are new ones.
     pub(crate) room: Notify,
     /// The one registry that is supplied, while it is.
@@ -107,6 +109,7 @@ impl DurableStore {
             since: OnceLock::new(),
             orders,
             held: Mutex::default(),
+            appending: Mutex::default(),
             room: Notify::new(),
             registry: Mutex::default(),
             started: Started::default(),
@@ -306,6 +309,10 @@ impl Shared {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn appending(&self) -> MutexGuard<'_, HashSet<RequestId>> {
+        self.appending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// From now on this process may send and end the request.
     pub(crate) fn hold(&self, id: RequestId, epoch: i64, account: &str) {
         let held = Held {
@@ -368,6 +375,9 @@ impl Store for Handle {
             self.0.hold(*id, FIRST_EPOCH, account);
         }
         let held = held.into_iter().map(|(id, _)| id).collect();
+        if self.0.is_shared() {
+            self.0.appending().extend(rows.iter().map(|(id, _)| *id));
+        }
         self.0.order(Order::Append(Append { rows, held, done }));
     }
 

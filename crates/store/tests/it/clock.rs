@@ -275,3 +275,24 @@ fn what_has_no_key_is_sent_again_only_shortly_after() {
         }
     }
 }
+
+#[test]
+fn retention_deletes_all_at_once_however_many_there_are() {
+    // More than are deleted in one go; and the next look is later than the test waits.
+    const ROWS: usize = 2500;
+    for place in Place::durable() {
+        let store = place.open();
+        let row =
+            |n| format!("('{n}', '', 1, '', '', '', 'POST', '', '', '', 1, 1, 1, 1, 'completed', 1, 1, 'done', 1)");
+        let rows: Vec<_> = (0..ROWS).map(row).collect();
+        place.execute(&format!(
+            "INSERT INTO inflight_requests (id, submitter, session, account, mode, operation, method, path, request, fingerprint, \
+             priority, created_at, not_before, deadline_ms, state, epoch, attempts, effect, ended_at) VALUES {}",
+            rows.join(", ")
+        ));
+        let process = Process::on(store);
+        until("they are deleted", || {
+            process.store().counts().unwrap().is_empty().then_some(())
+        });
+    }
+}
