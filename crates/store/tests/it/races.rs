@@ -102,7 +102,7 @@ fn of_two_that_claim_from_one_lane_at_once_one_gives_its_request_back() {
     let epoch = format!("SELECT epoch FROM inflight_requests WHERE id = '{older}'");
     assert_eq!(place.number(&epoch), 0, "nobody has had it");
     place.execute(&format!(
-        "UPDATE inflight_requests SET state = 'completed', effect = 'done', ended_at = 1, lease_until = NULL WHERE id = '{newer}'"
+        "UPDATE inflight_requests SET state = 'completed', effect = 'done', ended_at = created_at, lease_until = NULL WHERE id = '{newer}'"
     ));
     assert_eq!(process.next().id(), older);
 }
@@ -203,7 +203,7 @@ fn an_ending_that_cannot_be_read_keeps_no_other_from_being_told() {
         inflight_core::block_on(process.registry.root().recorded(id).unwrap());
     }
     place.execute(&format!(
-        "UPDATE inflight_requests SET outcome = 'damaged', state = 'completed', effect = 'done', ended_at = 1 WHERE id = '{}'",
+        "UPDATE inflight_requests SET outcome = 'damaged', state = 'completed', effect = 'done', ended_at = created_at WHERE id = '{}'",
         ids[0]
     ));
     assert!(process.store().cancel_request(ids[1]).unwrap());
