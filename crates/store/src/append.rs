@@ -8,10 +8,11 @@ use sqlx::AnyConnection;
 
 use crate::database::Type;
 use crate::notify::Notification;
+use crate::orders::Writes;
 use crate::rows::APPENDED;
 use crate::statement::{fetch, ids, known, named};
 use crate::store::{FIRST_EPOCH, Shared};
-use crate::transaction::{Found, Writes, whose_runs};
+use crate::transaction::{Found, whose_runs};
 
 /// In SQL: requests `b` that have the same key. Those that older programs wrote have no scope, nor has a key that was made for its request.
 pub(crate) fn with_key_of(row: &str) -> String {
@@ -52,11 +53,34 @@ impl Append {
         self.rows.iter().map(|(id, _)| *id).find(|id| refused.contains(id))
     }
 
+    /// Says how it went, after the commit.
+    pub(crate) fn deliver(self, written: &Found, shared: &Shared) {
+        if self.refused(&written.of_lost_runs).is_some() {
+            let lost = "the run was cancelled, is another process's by now, or its journal could not be written";
+            return self.refuse(StoreError::new(lost), shared);
+        }
+        match self.refused(&written.key_taken) {
+            None => self.answer(Ok(()), shared),
+            Some(id) => {
+                let error = StoreError::key_taken(id, self.rows.len());
+                self.refuse(error, shared);
+            }
+        }
+    }
+
     pub(crate) fn refuse(self, error: StoreError, shared: &Shared) {
         for id in &self.held {
             shared.let_go(*id, FIRST_EPOCH);
         }
-        (self.done)(Err(error));
+        self.answer(Err(error), shared);
+    }
+
+    fn answer(self, answer: Result<(), StoreError>, shared: &Shared) {
+        (self.done)(answer);
+        let mut appending = shared.appending();
+        for (id, _) in &self.rows {
+            appending.remove(id);
+        }
     }
 }
 
@@ -68,15 +92,17 @@ impl Writes {
         written: &mut Found,
         notifications: &mut Vec<Notification>,
     ) -> Result<(), sqlx::Error> {
-        let mut rows: Vec<_> = self.appends.iter().flat_map(|append| &append.rows).collect();
-        // What a process submits for a run that it has lost would be taken for what the run's next process asks for in the same place.
+        let mut rows: Vec<_> = self.appends().flat_map(|append| &append.rows).collect();
+        // What a process submits for a run that it has lost would be taken for what the run's next process asks for in the same place. So
+        // would what follows an entry that is not in the journal.
         let whose = whose_runs(
             connection,
             shared,
             rows.iter().filter_map(|(_, row)| row["run"].as_str()),
         )
         .await?;
-        let is_lost = |row: &Value| row["run"].as_str().is_some_and(|run| whose.get(run) == Some(&false));
+        let is_lost_run = |run: &str| whose.get(run) == Some(&false) || shared.started.is_cut(run);
+        let is_lost = |row: &Value| row["run"].as_str().is_some_and(is_lost_run);
         let lost = rows.iter().filter(|(_, row)| is_lost(row)).map(|(id, _)| *id);
         written.of_lost_runs = lost.collect();
         rows.retain(|(id, _)| !written.of_lost_runs.contains(id));
@@ -134,8 +160,7 @@ impl Writes {
         inserted: &HashSet<RequestId>,
     ) -> Result<(), sqlx::Error> {
         let beside: Vec<_> = self
-            .appends
-            .iter()
+            .appends()
             .filter(|append| append.refused(refused).is_some())
             .flat_map(|append| append.rows.iter().map(|(id, _)| *id))
             .filter(|id| inserted.contains(id))

@@ -8,7 +8,7 @@ use sqlx::{AnyConnection, Connection as _, Row as _};
 use crate::database::Dialect;
 use crate::lease::lease_end;
 use crate::rows::{KEPT, kept_of};
-use crate::runs::is_alive;
+use crate::runs::{Holder, RunShared};
 use crate::statement::safe;
 use crate::store::Shared;
 use crate::writer::CONNECT_TIMEOUT;
@@ -27,7 +27,7 @@ pub(crate) async fn begin(
     };
     let (now, until) = (shared.dialect.now(), lease_end(shared));
     // What its last start here has journalled is written before this one reads it.
-    let written = tokio::time::timeout(CONNECT_TIMEOUT, shared.releases.written(&id));
+    let written = tokio::time::timeout(CONNECT_TIMEOUT, shared.started.written(&id));
     written.await.map_err(|_| sqlx::Error::PoolTimedOut)?;
     let mut transaction = connection.begin_with(begin).await?;
     let insert = format!(
@@ -42,7 +42,7 @@ pub(crate) async fn begin(
         .execute(&mut *transaction)
         .await?;
     let select = format!(
-        "SELECT state, mode, owner, lease_until, starts, result, {now} AS now FROM inflight_runs WHERE id = $1{lock}"
+        "SELECT id, state, mode, owner, lease_until, starts, result, {now} AS now FROM inflight_runs WHERE id = $1{lock}"
     );
     let row = sqlx::query(safe(&select))
         .bind(id.clone())
@@ -63,17 +63,9 @@ pub(crate) async fn begin(
         ended => return Ok(RunStart::Finished(ended, row.try_get("result")?)),
     }
     let starts: i64 = row.try_get("starts")?;
-    let owner: Option<String> = row.try_get("owner")?;
-    if starts > 0
-        && is_alive(
-            shared,
-            owner.as_deref(),
-            row.try_get("lease_until")?,
-            row.try_get("now")?,
-        )
-    {
-        let is_here = owner.as_deref() == Some(shared.process.as_str());
-        return Err(if is_here {
+    let holder = Holder::of(&row)?;
+    if starts > 0 && holder.is_alive(shared) {
+        return Err(if holder.is_here(shared) {
             RunError::AtWork(id)
         } else {
             RunError::InUse(id)
@@ -88,8 +80,15 @@ pub(crate) async fn begin(
         .await?;
     let entries = entries(&mut transaction, &id).await?;
     let kept = requests(shared, &mut transaction, &id).await?;
-    transaction.commit().await?;
-    let run = StoredRun::begun(store, id, starts + 1, entries, kept);
+    let run = Arc::new(RunShared::new(id, starts + 1, entries.len()));
+    // Before anyone can see the row: whoever asks next finds it at work.
+    shared.started.add(&run);
+    if let Err(error) = transaction.commit().await {
+        // It may be committed all the same. Then it is nobody's start, and the next one goes on from it.
+        shared.started.remove(&run);
+        return Err(error.into());
+    }
+    let run = StoredRun::begun(store, run, entries, kept);
     Ok(if starts == 0 {
         RunStart::New(run)
     } else {

@@ -1,20 +1,24 @@
 //! Requests that the store hands to this process: what an earlier one has left, and what is submitted to several.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use inflight_core::{Effect, Failure, FailureKind, IdempotencyKey, Kept, Method, Registry, RequestStatus};
+use serde_json::json;
+use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
 use tokio::sync::watch;
 
 use crate::QueryError;
-use crate::database::Dialect;
-use crate::lease::lease_end;
+use crate::database::{Dialect, Type, execute};
+use crate::lease::{in_time, lease_end, patience};
 use crate::options::Accounts;
+use crate::orders::Order;
 use crate::rows::{self, KEPT, kept_of};
-use crate::statement::safe;
+use crate::statement::{fetch, safe};
 use crate::store::Shared;
-use crate::writer::Order;
+use crate::writer::CONNECT_TIMEOUT;
 
 /// How many rows of each priority are looked at to find the ones to claim: among these, sessions take turns.
 const CANDIDATES: usize = 256;
@@ -24,6 +28,10 @@ const SPARE: usize = 8;
 
 /// A request that waits moves up one priority each 30 seconds.
 const AGEING_MS: i64 = 30_000;
+
+/// How long after its first attempt what has no key is sent again by another process than the one that had sent it, where doing it twice is
+/// the same as doing it once. A request's time by default: later the name that it deletes or sets may be another object's.
+pub(crate) const KEYLESS_LIFETIME: Duration = Duration::from_secs(600);
 
 /// How many requests an only process takes at once from what an earlier one has left.
 const RECOVERED_AT_ONCE: usize = 500;
@@ -91,7 +99,9 @@ async fn claim_until(
 
 fn room(shared: &Shared, registry: &Registry) -> usize {
     if shared.is_shared() {
-        let wanted = shared.options.prefetch.saturating_sub(registry.unsent());
+        // What waits for a further attempt keeps the worker from nothing.
+        let unsent = registry.unsent().saturating_sub(registry.waiting());
+        let wanted = shared.options.prefetch.saturating_sub(unsent);
         wanted.min(registry.queue_room())
     } else {
         RECOVERED_AT_ONCE.min(registry.queue_room() / 2)
@@ -107,9 +117,11 @@ async fn claim_into(
 ) -> Result<usize, QueryError> {
     let connection = match connection {
         Some(connection) => connection,
-        None => connection.insert(shared.connect().await?),
+        None => connection.insert(in_time(CONNECT_TIMEOUT, shared.connect()).await?),
     };
-    let claimed = claim(shared, accounts, connection, room).await?;
+    // What is claimed all the same, without an answer, is the others' when its lease ends.
+    let claimed = claim(shared, accounts, connection, room);
+    let claimed = shared.in_time(patience(shared.options.lease), claimed).await?;
     let count = claimed.len();
     for (kept, epoch, account) in claimed {
         shared.hold(kept.id, epoch, &account);
@@ -121,13 +133,19 @@ async fn claim_into(
 /// Has the request sent, unless the other side may have forgotten its key.
 fn hand_over(shared: &Arc<Shared>, registry: &Registry, kept: Kept, epoch: i64) {
     let was_sent = kept.attempts > 0 && !kept.request.method.is_safe();
-    let too_old = kept.sent_ago.is_some_and(|ago| ago >= shared.options.key_lifetime);
+    let is_older = |limit: Duration| kept.sent_ago.is_some_and(|ago| ago >= limit);
     let message = match kept.request.idempotency_key {
         _ if !was_sent => return registry.take_in(kept),
         IdempotencyKey::None if !is_idempotent(kept.request.method) => {
             "the process that had sent it is gone, and without an idempotency key it is not sent again"
         }
-        _ if too_old => "the process that had sent it is gone, and its idempotency key is too old to send it again",
+        IdempotencyKey::None if is_older(KEYLESS_LIFETIME) => {
+            "the process that had sent it is gone, and without an idempotency key it is not sent again so long after: \
+             its name may be another object's by now"
+        }
+        _ if is_older(shared.options.key_lifetime) => {
+            "the process that had sent it is gone, and its idempotency key is too old to send it again"
+        }
         _ => return registry.take_in(kept),
     };
     let outcome = Err(Failure::new(FailureKind::Store, Effect::Unknown, message));
@@ -173,17 +191,21 @@ async fn claim(
         "UPDATE inflight_requests SET owner = $1, epoch = epoch + 1, lease_until = {until} WHERE seq IN (\
          SELECT r.seq FROM inflight_requests AS r JOIN (VALUES {}) AS v ON v.column1 = r.seq \
          WHERE r.owner IS NULL AND r.state IN ('queued', 'sent') ORDER BY v.column2 LIMIT {room}{lock}) \
-         RETURNING {KEPT}, seq, {now} AS now",
+         RETURNING {KEPT}, seq, lane, {now} AS now",
         wanted.join(", ")
     );
     let mut rows = sqlx::query(safe(&statement))
         .persistent(false)
         .bind(shared.process.clone())
-        .fetch_all(connection)
+        .fetch_all(&mut *connection)
         .await?;
     rows.sort_by_key(|row| row.try_get::<i64, _>("seq").unwrap_or(0));
+    let given_back = give_back(shared, connection, &rows).await?;
     let mut claimed = Vec::with_capacity(rows.len());
     for row in &rows {
+        if given_back.contains(row.try_get::<&str, _>("id")?) {
+            continue;
+        }
         let (kept, epoch) = match kept_of(row, row.try_get("now")?, shared) {
             Ok(kept) => kept,
             Err(error) => {
@@ -198,6 +220,36 @@ async fn claim(
         claimed.push((kept, epoch, row.try_get("account")?));
     }
     Ok(claimed)
+}
+
+/// Gives back what was claimed of a lane of which another process has claimed something since this one looked. Gives which.
+///
+/// Of two such claims the later one to be committed sees the earlier one here, so that at most one is kept.
+async fn give_back(
+    shared: &Shared,
+    connection: &mut AnyConnection,
+    claimed: &[AnyRow],
+) -> Result<HashSet<String>, sqlx::Error> {
+    let mut in_lanes = Vec::new();
+    for row in claimed.iter().filter(|_| shared.is_shared()) {
+        if row.try_get::<Option<String>, _>("lane")?.is_some() {
+            in_lanes.push(json!({"rid": row.try_get::<String, _>("id")?, "at_epoch": row.try_get::<i64, _>("epoch")?}));
+        }
+    }
+    let from = shared.dialect.rows(&[("rid", Type::Text), ("at_epoch", Type::Number)]);
+    // Nobody was told of the claim, so that its epoch is not used up.
+    let statement = format!(
+        "UPDATE inflight_requests AS r SET owner = NULL, lease_until = NULL, epoch = r.epoch - 1 FROM {from} \
+         WHERE r.id = x.rid AND r.owner = $2 AND r.epoch = x.at_epoch AND r.lane IN (SELECT b.lane FROM inflight_requests AS b \
+         WHERE b.owner IS NOT NULL AND b.lane IS NOT NULL AND b.state IN ('queued', 'sent') \
+         GROUP BY b.lane HAVING COUNT(*) > 1) RETURNING r.id"
+    );
+    let rows = fetch(connection, shared.dialect, &statement, &in_lanes, Some(&shared.process)).await?;
+    if !rows.is_empty() {
+        // The other one may have ended meanwhile.
+        execute(connection, "SELECT pg_notify('inflight_new', '')").await?;
+    }
+    rows.iter().map(|row| row.try_get("id")).collect()
 }
 
 /// A request that may be claimed.
@@ -250,7 +302,7 @@ async fn candidates(
         .bind(serde_json::json!(names).to_string())
         .fetch_all(connection)
         .await?;
-    let candidate = |row: &sqlx::any::AnyRow| {
+    let candidate = |row: &AnyRow| {
         let age: i64 = row.try_get("age")?;
         Ok(Candidate {
             seq: row.try_get("seq")?,

@@ -3,20 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use inflight_core::{Outcome, Registry, RequestId, RequestStatus};
+use inflight_core::{Effect, Failure, FailureKind, Outcome, Registry, RequestId, RequestStatus};
 use sqlx::postgres::PgListener;
-use sqlx::{AnyConnection, Row as _};
+use sqlx::{AnyConnection, Executor as _, Row as _};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::QueryError;
 use crate::append::key_lifetime;
 use crate::database::{Location, Type, execute};
 use crate::encode::outcome_of;
-use crate::lease::{heartbeat, lease_end};
+use crate::lease::{heartbeat, in_time, lease_end, patience};
 use crate::rows::{id_of, status_of};
 use crate::statement::{fetch, named, safe};
-use crate::store::Shared;
+use crate::store::{Shared, moment};
+use crate::writer::{CONNECT_TIMEOUT, WRITE_TIMEOUT};
+use crate::{QueryError, Unreadable};
 
 /// How many endings are asked for at once.
 const ASKED_AT_ONCE: usize = 500;
@@ -91,8 +92,27 @@ async fn turn(
 ) -> Result<(), QueryError> {
     let connection = match connection {
         Some(connection) => connection,
-        None => connection.insert(shared.connect().await?),
+        None => connection.insert(in_time(CONNECT_TIMEOUT, shared.connect()).await?),
     };
+    shared
+        .in_time(patience(shared.options.lease), tend(shared, registry, connection, due))
+        .await?;
+    if due.sweep <= Instant::now() {
+        due.sweep = Instant::now() + SWEEP_EVERY;
+        if shared.in_time(WRITE_TIMEOUT, sweep(shared, connection, due)).await? {
+            due.sweep = Instant::now();
+        }
+    }
+    Ok(())
+}
+
+/// What must not wait: leases and endings.
+async fn tend(
+    shared: &Shared,
+    registry: &Registry,
+    connection: &mut AnyConnection,
+    due: &mut Due,
+) -> Result<(), QueryError> {
     let now = Instant::now();
     if due.leases <= now {
         due.leases = now + heartbeat(shared.options.lease);
@@ -106,14 +126,6 @@ async fn turn(
         let mut ids = registry.elsewhere();
         ids.retain(|id| shared.held(*id).is_none());
         learn(shared, registry, connection, &ids).await?;
-    }
-    if due.sweep <= now {
-        due.sweep = now + SWEEP_EVERY;
-        if due.sweep_all <= now {
-            due.sweep_all = now + SWEEP_ALL_EVERY;
-            due.swept = 0;
-        }
-        sweep(shared, connection, &mut due.swept).await?;
     }
     Ok(())
 }
@@ -130,10 +142,14 @@ async fn renew(shared: &Shared, connection: &mut AnyConnection) -> Result<(), sq
     );
     let held = named(&shared.held_ids());
     fetch(connection, shared.dialect, &requests, &held, Some(&shared.process)).await?;
-    let runs = format!("UPDATE inflight_runs SET lease_until = {until} WHERE owner = $1 AND state = 'running'");
-    sqlx::query(safe(&runs))
-        .bind(shared.process.clone())
-        .execute(connection)
+    let from = shared.dialect.rows(&[("rid", Type::Text), ("at_start", Type::Number)]);
+    let runs = format!(
+        "UPDATE inflight_runs AS u SET lease_until = {until} FROM {from} \
+         WHERE u.id = x.rid AND u.owner = $2 AND u.starts = x.at_start AND u.state = 'running'"
+    );
+    let started = shared.started.all();
+    let started: Vec<_> = started.iter().map(|run| run.named()).collect();
+    fetch(connection, shared.dialect, &runs, &started, Some(&shared.process))
         .await
         .map(drop)
 }
@@ -156,39 +172,42 @@ async fn take_back(shared: &Shared, connection: &mut AnyConnection) -> Result<()
     Ok(())
 }
 
-/// Deletes what ended longer ago than the retention, and is no run's. What ended before `swept` is not looked at.
+/// Deletes some of what ended longer ago than the retention, and is no run's. What ended before `swept` is not looked at. Gives whether
+/// there may be more.
 ///
 /// The rows are looked for before the statement that deletes them, which holds up whoever writes.
-async fn sweep(shared: &Shared, connection: &mut AnyConnection, swept: &mut i64) -> Result<(), sqlx::Error> {
+async fn sweep(shared: &Shared, connection: &mut AnyConnection, due: &mut Due) -> Result<bool, sqlx::Error> {
     let retention = i64::try_from(shared.options.retention.as_millis()).unwrap_or(i64::MAX / 4);
-    let now = sqlx::query(safe(&format!("SELECT {} AS now", shared.dialect.now())));
-    let now = now.fetch_one(&mut *connection).await?.try_get::<i64, _>("now")?;
+    if due.sweep_all <= Instant::now() {
+        due.sweep_all = Instant::now() + SWEEP_ALL_EVERY;
+        due.swept = 0;
+    }
+    let (now, swept) = (moment(connection, shared.dialect).await?, due.swept);
     let until = now - retention;
     // What a key that was given was used for has to be known for as long as the other side knows the key.
     let over = format!(
         "ended_at IS NOT NULL AND effect <> 'unknown' AND run IS NULL AND (key_scope IS NULL OR ended_at < {})",
         now - key_lifetime(shared)
     );
-    loop {
-        let find = format!(
-            "SELECT seq FROM inflight_requests WHERE ended_at >= {swept} AND ended_at < {until} AND {over} LIMIT {SWEPT_AT_ONCE}"
+    let find = format!(
+        "SELECT seq FROM inflight_requests WHERE ended_at >= {swept} AND ended_at < {until} AND {over} LIMIT {SWEPT_AT_ONCE}"
+    );
+    let rows = sqlx::query(safe(&find)).fetch_all(&mut *connection).await?;
+    let found = rows.iter().map(|row| Ok(row.try_get::<i64, _>("seq")?.to_string()));
+    let found = found.collect::<Result<Vec<_>, sqlx::Error>>()?;
+    if !found.is_empty() {
+        // What someone has had sent again meanwhile stays.
+        let delete = format!(
+            "DELETE FROM inflight_requests WHERE seq IN ({}) AND ended_at < {until} AND {over}",
+            found.join(", ")
         );
-        let rows = sqlx::query(safe(&find)).fetch_all(&mut *connection).await?;
-        let found = rows.iter().map(|row| Ok(row.try_get::<i64, _>("seq")?.to_string()));
-        let found = found.collect::<Result<Vec<_>, sqlx::Error>>()?;
-        if !found.is_empty() {
-            // What someone has had sent again meanwhile stays.
-            let delete = format!(
-                "DELETE FROM inflight_requests WHERE seq IN ({}) AND ended_at < {until} AND {over}",
-                found.join(", ")
-            );
-            execute(connection, delete).await?;
-        }
-        if found.len() < SWEPT_AT_ONCE {
-            *swept = until;
-            return Ok(());
-        }
+        execute(connection, delete).await?;
     }
+    let is_over = found.len() < SWEPT_AT_ONCE;
+    if is_over {
+        due.swept = until;
+    }
+    Ok(!is_over)
 }
 
 /// Tells the registry how these requests ended, as far as they have.
@@ -200,7 +219,9 @@ async fn learn(
 ) -> Result<(), QueryError> {
     for ids in ids.chunks(ASKED_AT_ONCE) {
         for (id, status, outcome) in endings(shared, connection, ids).await? {
-            registry.learn(id, status, outcome);
+            if !shared.appending().contains(&id) {
+                registry.learn(id, status, outcome);
+            }
         }
     }
     Ok(())
@@ -221,10 +242,23 @@ async fn endings(
         let (id, state, outcome): (String, String, String) =
             (row.try_get("id")?, row.try_get("state")?, row.try_get("outcome")?);
         if let (Some(id), Some(status)) = (id_of(&id), status_of(&state)) {
-            endings.push((id, status, outcome_of(&outcome)?));
+            let (status, outcome) = outcome_of(&outcome).map_or_else(|error| unreadable(id, &error), |it| (status, it));
+            endings.push((id, status, outcome));
         }
     }
     Ok(endings)
+}
+
+/// What is told of an ending that cannot be read: it must not keep the others from being told.
+fn unreadable(id: RequestId, error: &Unreadable) -> (RequestStatus, Outcome) {
+    tracing::error!(
+        request = %id,
+        error = error as &dyn std::error::Error,
+        "how a request of the store ended cannot be read"
+    );
+    let message = format!("how it ended cannot be read in the store: {error}");
+    let failure = Failure::new(FailureKind::Store, Effect::Unknown, message);
+    (RequestStatus::Failed, Err(failure))
 }
 
 /// Hears from the database what other processes have done.
@@ -250,12 +284,22 @@ async fn hear(shared: &Shared, registry: &Registry) -> Result<(), QueryError> {
     let Location::Postgres(url) = &shared.location else {
         return Ok(());
     };
-    let mut listener = PgListener::connect(url).await?;
-    listener.listen_all(["inflight_new", "inflight_ended"]).await?;
-    let mut connection = shared.connect().await?;
+    let mut listener = in_time(CONNECT_TIMEOUT, async {
+        let mut listener = PgListener::connect(url).await?;
+        listener.listen_all(["inflight_new", "inflight_ended"]).await?;
+        Ok::<_, sqlx::Error>(listener)
+    })
+    .await?;
+    let mut connection = in_time(CONNECT_TIMEOUT, shared.connect()).await?;
+    let patience = patience(shared.options.lease);
     loop {
         let mut ids = Vec::new();
-        let mut next = Some(listener.recv().await?);
+        let Ok(heard) = tokio::time::timeout(patience, listener.recv()).await else {
+            // Nothing has happened, or the database is gone without a word.
+            in_time(CONNECT_TIMEOUT, listener.execute("SELECT 1")).await?;
+            continue;
+        };
+        let mut next = Some(heard?);
         // Those that have come meanwhile are answered together.
         while let Some(notification) = next {
             if notification.channel() == "inflight_new" {
@@ -266,7 +310,7 @@ async fn hear(shared: &Shared, registry: &Registry) -> Result<(), QueryError> {
             next = listener.next_buffered();
         }
         if !ids.is_empty() {
-            learn(shared, registry, &mut connection, &ids).await?;
+            in_time(patience, learn(shared, registry, &mut connection, &ids)).await?;
         }
     }
 }

@@ -39,11 +39,11 @@ impl Granted {
 ///
 /// Each account's are taken in a statement of their own, outside of any transaction: a process that is frozen in the middle of one must not
 /// hold up all others. Tokens that were taken and not used, as the process died, are lost.
-pub(crate) async fn take(
+pub(crate) async fn take<'a>(
     connection: &mut AnyConnection,
     dialect: Dialect,
     limit: f64,
-    sents: &[Sent],
+    sents: impl Iterator<Item = &'a Sent>,
 ) -> Result<Granted, sqlx::Error> {
     let mut by_account: BTreeMap<&str, Vec<RequestId>> = BTreeMap::new();
     for sent in sents {

@@ -171,7 +171,7 @@ pub(crate) fn kept_of(row: &AnyRow, now: i64, shared: &Shared) -> Result<(Kept, 
     let millis = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
     let epoch: i64 = row.try_get("epoch")?;
     // The time of one that outlived a process begins anew: it must not end because nobody was there to send it.
-    let outlived = attempts > 0 || epoch > 1 || created < shared.since;
+    let outlived = attempts > 0 || epoch > 1 || created < shared.since();
     let remaining = if outlived {
         deadline
     } else {

@@ -5,16 +5,16 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use inflight_core::{Journal, JournalEntry, Kept, StoreError};
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Connection as _, Row as _};
 
 use crate::begin::begin;
 use crate::database::Dialect;
+use crate::orders::Order;
 use crate::statement::safe;
 use crate::store::Shared;
 use crate::transaction::Journalled;
-use crate::writer::Order;
 use crate::{DurableStore, QueryError, RunError};
 
 /// How far a run has come.
@@ -108,9 +108,23 @@ pub(crate) struct RunShared {
     trouble: Mutex<Option<String>>,
     /// Whether the database did not take an entry: none that follows may be written.
     is_cut: AtomicBool,
+    /// Whether nobody here writes to its journal any more.
+    is_let_go: AtomicBool,
 }
 
 impl RunShared {
+    /// The start of this number of a run whose journal has so many entries.
+    pub(crate) fn new(id: String, starts: i64, entries: usize) -> Self {
+        Self {
+            id,
+            starts,
+            next: AtomicI64::new(i64::try_from(entries).unwrap_or(i64::MAX)),
+            trouble: Mutex::default(),
+            is_cut: AtomicBool::new(false),
+            is_let_go: AtomicBool::new(false),
+        }
+    }
+
     /// From now on nothing is written for this run that would follow what could not be.
     pub(crate) fn note_trouble(&self, error: &sqlx::Error) {
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
@@ -123,14 +137,29 @@ impl RunShared {
         self.note_trouble(error);
     }
 
+    /// Someone has given the run up: nothing more is written for it.
+    pub(crate) fn give_up(&self) {
+        self.is_cut.store(true, Ordering::SeqCst);
+        self.note_loss();
+    }
+
     pub(crate) fn is_cut(&self) -> bool {
         self.is_cut.load(Ordering::SeqCst)
     }
 
-    /// The run is another process's by now.
+    pub(crate) fn is_let_go(&self) -> bool {
+        self.is_let_go.load(Ordering::SeqCst)
+    }
+
+    /// The run is not this process's any more.
     pub(crate) fn note_loss(&self) {
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        trouble.get_or_insert_with(|| "another process has taken the run over".to_owned());
+        trouble.get_or_insert_with(|| "another process has taken the run over, or it was cancelled".to_owned());
+    }
+
+    /// It as a row for a statement.
+    pub(crate) fn named(&self) -> Value {
+        json!({"rid": self.id, "at_start": self.starts})
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -147,24 +176,16 @@ impl RunShared {
 }
 
 impl StoredRun {
-    /// The start of this number of a run, with what is there of it.
+    /// A start of a run, with what is there of it.
     pub(crate) fn begun(
         store: DurableStore,
-        id: String,
-        starts: i64,
+        shared: Arc<RunShared>,
         entries: Vec<JournalEntry>,
         kept: Vec<Kept>,
     ) -> Self {
-        let shared = RunShared {
-            id,
-            starts,
-            next: AtomicI64::new(i64::try_from(entries.len()).unwrap_or(i64::MAX)),
-            trouble: Mutex::default(),
-            is_cut: AtomicBool::new(false),
-        };
         Self {
             store,
-            shared: Arc::new(shared),
+            shared,
             entries,
             kept,
         }
@@ -213,10 +234,9 @@ impl StoredRun {
 
 impl Drop for StoredRun {
     fn drop(&mut self) {
-        let shared = &self.store.shared;
-        shared.releases.begin(&self.shared.id);
+        self.shared.is_let_go.store(true, Ordering::SeqCst);
         // Of one that has ended this changes nothing.
-        shared.order(Order::Release(Arc::clone(&self.shared)));
+        self.store.shared.order(Order::Release(Arc::clone(&self.shared)));
     }
 }
 
@@ -282,8 +302,7 @@ impl DurableStore {
     /// [`QueryError`] where the store gives no answer.
     pub fn runs(&self) -> Result<Vec<RunRow>, QueryError> {
         self.on_connection(|mut connection, shared| async move {
-            let is_alive = |owner: Option<&str>, lease, now| is_alive(&shared, owner, lease, now);
-            list(&mut connection, shared.dialect, 0, is_alive).await
+            list(&mut connection, shared.dialect, 0, |holder| holder.is_alive(&shared)).await
         })
     }
 
@@ -319,8 +338,10 @@ impl DurableStore {
         self.on_connection(move |mut connection, shared| async move {
             let now = shared.dialect.now();
             let mut transaction = connection.begin().await?;
+            // Nobody's any more: a process that was silent for longer than its lease writes nothing more for it when it is heard again.
             let statement = format!(
-                "UPDATE inflight_runs SET state = 'cancelled', ended_at = {now} WHERE id = $1 AND state = 'running'"
+                "UPDATE inflight_runs SET state = 'cancelled', ended_at = {now}, owner = NULL, lease_until = NULL \
+                 WHERE id = $1 AND state = 'running'"
             );
             let ended = sqlx::query(safe(&statement)).bind(id.clone()).execute(&mut *transaction).await?;
             let statement = format!(
@@ -329,11 +350,15 @@ impl DurableStore {
             );
             sqlx::query(safe(&statement))
                 .bind(crate::rows::cancelled_text())
-                .bind(id)
+                .bind(id.clone())
                 .execute(&mut *transaction)
                 .await?;
             transaction.commit().await?;
-            Ok(ended.rows_affected() > 0)
+            let is_cancelled = ended.rows_affected() > 0;
+            if is_cancelled {
+                shared.started.give_up(&id);
+            }
+            Ok(is_cancelled)
         })
     }
 
@@ -366,12 +391,12 @@ impl DurableStore {
     }
 }
 
-/// At most so many runs, the newest first. 0 is all. `is_alive` is told a run's owner, the end of its lease and the time.
+/// At most so many runs, the newest first. 0 is all.
 pub(crate) async fn list(
     connection: &mut AnyConnection,
     dialect: Dialect,
     limit: usize,
-    is_alive: impl Fn(Option<&str>, Option<i64>, i64) -> bool,
+    is_alive: impl Fn(&Holder) -> bool,
 ) -> Result<Vec<RunRow>, QueryError> {
     let limit = if limit > 0 {
         format!(" LIMIT {limit}")
@@ -390,20 +415,18 @@ pub(crate) async fn list(
     rows.iter().map(|row| Ok(run_row(row, &is_alive)?)).collect()
 }
 
-fn run_row(row: &AnyRow, is_alive: impl Fn(Option<&str>, Option<i64>, i64) -> bool) -> Result<RunRow, sqlx::Error> {
+fn run_row(row: &AnyRow, is_alive: impl Fn(&Holder) -> bool) -> Result<RunRow, sqlx::Error> {
     let count = |name: &str| {
         row.try_get::<i64, _>(name)
             .map(|count| u64::try_from(count).unwrap_or(0))
     };
-    let owner: Option<String> = row.try_get("owner")?;
-    let lease: Option<i64> = row.try_get("lease_until")?;
     let state = RunState::of(row.try_get("state")?);
-    let now: i64 = row.try_get("now")?;
+    let holder = Holder::of(row)?;
     Ok(RunRow {
-        id: row.try_get("id")?,
         script: row.try_get("script")?,
         state,
-        is_alive: state == RunState::Running && is_alive(owner.as_deref(), lease, now),
+        is_alive: state == RunState::Running && is_alive(&holder),
+        id: holder.run,
         starts: count("starts")?,
         begun_at: row.try_get("begun_at")?,
         ended_at: row.try_get("ended_at")?,
@@ -414,11 +437,37 @@ fn run_row(row: &AnyRow, is_alive: impl Fn(Option<&str>, Option<i64>, i64) -> bo
     })
 }
 
-/// Whether the process that has a run may be at work on it. A file's owner before this one is gone.
-pub(crate) fn is_alive(shared: &Shared, owner: Option<&str>, lease: Option<i64>, now: i64) -> bool {
-    match owner {
-        None => false,
-        Some(owner) if owner == shared.process => true,
-        Some(_) => shared.is_shared() && lease.is_some_and(|until| until >= now),
+/// Who has a run, as its row says at a moment.
+pub(crate) struct Holder {
+    run: String,
+    starts: i64,
+    pub(crate) owner: Option<String>,
+    pub(crate) lease_until: Option<i64>,
+    pub(crate) now: i64,
+}
+
+impl Holder {
+    pub(crate) fn of(row: &AnyRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            run: row.try_get("id")?,
+            starts: row.try_get("starts")?,
+            owner: row.try_get("owner")?,
+            lease_until: row.try_get("lease_until")?,
+            now: row.try_get("now")?,
+        })
+    }
+
+    /// Whether it is this process.
+    pub(crate) fn is_here(&self, shared: &Shared) -> bool {
+        self.owner.as_deref() == Some(&shared.process)
+    }
+
+    /// Whether it may be at work on it. A file's owner before this process is gone, and of what this one has begun without knowing, as the
+    /// answer was lost, it is not at work.
+    pub(crate) fn is_alive(&self, shared: &Shared) -> bool {
+        if self.is_here(shared) {
+            return shared.started.has_start(&self.run, self.starts);
+        }
+        self.owner.is_some() && shared.is_shared() && self.lease_until.is_some_and(|until| until >= self.now)
     }
 }

@@ -1,21 +1,25 @@
 //! The store as the registry sees it: it takes orders and answers later.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread::{self, ThreadId};
+use std::time::Duration;
 
 use inflight_core::{Outcome, Registry, RequestId, RequestStatus, Row, Store, StoreError, Written};
-use sqlx::AnyConnection;
+use sqlx::{AnyConnection, Row as _};
 use tokio::sync::{Notify, mpsc as queue, watch};
 
 use crate::append::Append;
-use crate::database::{self, Dialect, Location, Ownership, damage, unix_millis};
+use crate::database::{self, Dialect, Location, Ownership, damage};
+use crate::lease::in_time;
 use crate::options::{Accounts, StoreOptions};
-use crate::release::Releases;
+use crate::orders::Order;
+use crate::started::Started;
+use crate::statement::safe;
 use crate::transaction::{Ended, Left, Sent};
-use crate::writer::{Order, Writer};
+use crate::writer::Writer;
 use crate::{OpenError, QueryError, claim, keeper, rows};
 
 /// How often a new row has been claimed, where its process is the file's only one.
@@ -45,15 +49,17 @@ pub(crate) struct Shared {
     pub(crate) options: StoreOptions,
     /// This process's name in the rows that it owns.
     pub(crate) process: String,
-    /// When it began to work on the store, in milliseconds since 1970.
-    pub(crate) since: i64,
+    /// When it began to work on the store, in milliseconds since 1970, by the database's clock: as the rows have their times.
+    since: OnceLock<i64>,
     pub(crate) orders: queue::UnboundedSender<Order>,
     held: Mutex<HashMap<RequestId, Held>>,
+    /// Requests that are not written yet. What a shared database has under the id of one may be another one's, for which it is refused.
+    appending: Mutex<HashSet<RequestId>>,
     /// Rung when the worker has room for further requests, and when there are new ones.
     pub(crate) room: Notify,
     /// The one registry that is supplied, while it is.
     registry: Mutex<Option<Registry>>,
-    pub(crate) releases: Releases,
+    pub(crate) started: Started,
 }
 
 /// A request that this process may send and end.
@@ -100,12 +106,13 @@ impl DurableStore {
             location,
             options,
             process: uuid::Uuid::new_v4().simple().to_string(),
-            since: unix_millis(),
+            since: OnceLock::new(),
             orders,
             held: Mutex::default(),
+            appending: Mutex::default(),
             room: Notify::new(),
             registry: Mutex::default(),
-            releases: Releases::default(),
+            started: Started::default(),
         });
         let (close, closed) = watch::channel(());
         let (ready, opened) = mpsc::channel();
@@ -251,10 +258,36 @@ async fn prepare(shared: &Shared) -> Result<AnyConnection, OpenError> {
         let free = "UPDATE inflight_requests SET owner = NULL WHERE owner IS NOT NULL AND state IN ('queued', 'sent')";
         database::execute(&mut connection, free).await.map_err(failed)?;
     }
+    let since = moment(&mut connection, shared.dialect).await.map_err(failed)?;
+    shared.since.get_or_init(|| since);
     Ok(connection)
 }
 
+/// The database's own time, in milliseconds since 1970.
+pub(crate) async fn moment(connection: &mut AnyConnection, dialect: Dialect) -> Result<i64, sqlx::Error> {
+    let now = format!("SELECT {} AS now", dialect.now());
+    sqlx::query(safe(&now)).fetch_one(connection).await?.try_get("now")
+}
+
 impl Shared {
+    /// The answer, or an error where several share the database and it takes longer. Nothing takes a file from its only process, and
+    /// nothing would give it back what it has claimed there without knowing.
+    pub(crate) async fn in_time<T, E: From<sqlx::Error>>(
+        &self,
+        limit: Duration,
+        answer: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        if self.is_shared() {
+            in_time(limit, answer).await
+        } else {
+            answer.await
+        }
+    }
+
+    pub(crate) fn since(&self) -> i64 {
+        self.since.get().copied().unwrap_or_default()
+    }
+
     /// Whether other processes work on the same rows.
     pub(crate) fn is_shared(&self) -> bool {
         self.dialect == Dialect::Postgres
@@ -274,6 +307,10 @@ impl Shared {
 
     fn all_held(&self) -> MutexGuard<'_, HashMap<RequestId, Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn appending(&self) -> MutexGuard<'_, HashSet<RequestId>> {
+        self.appending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From now on this process may send and end the request.
@@ -338,6 +375,9 @@ impl Store for Handle {
             self.0.hold(*id, FIRST_EPOCH, account);
         }
         let held = held.into_iter().map(|(id, _)| id).collect();
+        if self.0.is_shared() {
+            self.0.appending().extend(rows.iter().map(|(id, _)| *id));
+        }
         self.0.order(Order::Append(Append { rows, held, done }));
     }
 

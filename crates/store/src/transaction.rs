@@ -7,9 +7,10 @@ use inflight_core::{RequestId, StoreError, Written};
 use serde_json::{Value, json};
 use sqlx::{AnyConnection, Connection as _, Row as _};
 
-use crate::append::{Append, key_lifetime, key_sent_at};
+use crate::append::{key_lifetime, key_sent_at};
 use crate::database::{Dialect, Type};
 use crate::notify::{Notification, notify};
+use crate::orders::{Order, Writes};
 use crate::pace::{self, Granted};
 use crate::rows::{ENDED, id_of};
 use crate::runs::RunShared;
@@ -45,27 +46,12 @@ pub(crate) struct Journalled {
     pub(crate) row: Value,
 }
 
-/// What is written together.
-#[derive(Default)]
-pub(crate) struct Writes {
-    pub(crate) appends: Vec<Append>,
-    pub(crate) journal: Vec<Journalled>,
-    pub(crate) sents: Vec<Sent>,
-    pub(crate) endeds: Vec<Ended>,
-    pub(crate) settleds: Vec<Ended>,
-    pub(crate) cancels: Vec<RequestId>,
-    /// Requests that are let go: after what else this has of them.
-    pub(crate) lefts: Vec<Left>,
-    /// Runs that are let go: after what their journals have of this.
-    pub(crate) releases: Vec<Arc<RunShared>>,
-}
-
 /// What a transaction has found out. It counts once it is committed.
 #[derive(Default)]
 pub(crate) struct Found {
     /// Rows that were refused: their key may not be used for them.
     pub(crate) key_taken: HashSet<RequestId>,
-    /// Rows that were refused: their run is another process's by now.
+    /// Rows that were refused: their run does not go on here.
     pub(crate) of_lost_runs: HashSet<RequestId>,
     sent: HashSet<RequestId>,
     /// Requests that may not be sent: their key is too old.
@@ -93,27 +79,6 @@ impl From<sqlx::Error> for Failed {
 }
 
 impl Writes {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.appends.is_empty()
-            && self.journal.is_empty()
-            && self.sents.is_empty()
-            && self.endeds.is_empty()
-            && self.settleds.is_empty()
-            && self.cancels.is_empty()
-            && self.lefts.is_empty()
-            && self.releases.is_empty()
-    }
-
-    /// Answers those that submit: nothing was written of theirs. All else is to be tried again.
-    pub(crate) fn refuse_new(&mut self, error: &sqlx::Error, shared: &Shared) {
-        for entry in &self.journal {
-            entry.run.note_trouble(error);
-        }
-        for append in self.appends.drain(..) {
-            append.refuse(StoreError::new(error.to_string()), shared);
-        }
-    }
-
     /// Writes everything. A batch may be written twice: what is written already stays as it is.
     pub(crate) async fn write(&self, connection: &mut AnyConnection, shared: &Shared) -> Result<Found, Failed> {
         let begin = match shared.dialect {
@@ -123,7 +88,7 @@ impl Writes {
         };
         let mut written = Found::default();
         if let Some(pace) = shared.options.pace {
-            written.granted = pace::take(connection, shared.dialect, pace, &self.sents).await?;
+            written.granted = pace::take(connection, shared.dialect, pace, self.sents()).await?;
         }
         let mut transaction = connection.begin_with(begin).await?;
         let mut notifications = Vec::new();
@@ -149,13 +114,10 @@ impl Writes {
     }
 
     async fn journal(&self, connection: &mut AnyConnection, shared: &Shared) -> Result<(), sqlx::Error> {
-        if self.journal.is_empty() {
-            return Ok(());
-        }
-        let runs = self.journal.iter().map(|entry| entry.run.id());
+        let runs = self.journalled().map(|entry| entry.run.id());
         let whose = whose_runs(connection, shared, runs).await?;
         let is_ours = |entry: &&Journalled| whose.get(entry.run.id()).is_some_and(|ours| *ours);
-        let (ours, lost): (Vec<_>, Vec<_>) = self.journal.iter().partition(is_ours);
+        let (ours, lost): (Vec<_>, Vec<_>) = self.journalled().partition(is_ours);
         for entry in lost {
             entry.run.note_loss();
         }
@@ -176,14 +138,10 @@ impl Writes {
         shared: &Shared,
         written: &mut Found,
     ) -> Result<(), sqlx::Error> {
-        if self.sents.is_empty() {
+        let granted: Vec<_> = self.sents().filter(|sent| written.granted.allows(sent.id)).collect();
+        if granted.is_empty() {
             return Ok(());
         }
-        let granted: Vec<_> = self
-            .sents
-            .iter()
-            .filter(|sent| written.granted.allows(sent.id))
-            .collect();
         let (now, from) = (shared.dialect.now(), shared.dialect.rows(SENT));
         let (sent_at, lifetime) = (key_sent_at("r"), key_lifetime(shared));
         let is_ours =
@@ -215,7 +173,7 @@ impl Writes {
         written: &mut Found,
         notifications: &mut Vec<Notification>,
     ) -> Result<(), sqlx::Error> {
-        if self.endeds.is_empty() {
+        if self.endeds().next().is_none() {
             return Ok(());
         }
         let (now, from) = (shared.dialect.now(), shared.dialect.rows(ENDED));
@@ -235,7 +193,7 @@ impl Writes {
              FROM {from} WHERE r.id = x.rid AND (r.owner || '') = $2 AND r.epoch = x.at_epoch \
              AND (r.state IN ('queued', 'sent') OR r.state = x.new_state) RETURNING id, submitter, {followed} AS followed"
         );
-        let rows = self.endeds.iter().map(|ended| &ended.row);
+        let rows = self.endeds().map(|ended| &ended.row);
         for row in fetch(connection, shared.dialect, &statement, rows, Some(&shared.process)).await? {
             let (id, submitter): (String, String) = (row.try_get("id")?, row.try_get("submitter")?);
             if submitter != shared.process {
@@ -250,7 +208,7 @@ impl Writes {
     }
 
     async fn settle(&self, connection: &mut AnyConnection, shared: &Shared) -> Result<(), sqlx::Error> {
-        if self.settleds.is_empty() {
+        if self.settleds().next().is_none() {
             return Ok(());
         }
         let from = shared.dialect.rows(ENDED);
@@ -258,7 +216,7 @@ impl Writes {
             "UPDATE inflight_requests AS r SET state = x.new_state, effect = x.new_effect, error = x.new_error, \
              outcome = x.new_outcome FROM {from} WHERE r.id = x.rid AND r.effect = 'unknown'"
         );
-        let rows = self.settleds.iter().map(|settled| &settled.row);
+        let rows = self.settleds().map(|settled| &settled.row);
         fetch(connection, shared.dialect, &statement, rows, None)
             .await
             .map(drop)
@@ -271,7 +229,7 @@ impl Writes {
         written: &mut Found,
         notifications: &mut Vec<Notification>,
     ) -> Result<(), sqlx::Error> {
-        if self.cancels.is_empty() {
+        if self.cancels().next().is_none() {
             return Ok(());
         }
         let (now, from) = (shared.dialect.now(), shared.dialect.rows(&[("rid", Type::Text)]));
@@ -279,7 +237,7 @@ impl Writes {
             "UPDATE inflight_requests AS r SET state = 'cancelled', effect = 'none', error = 'cancelled', ended_at = {now}, \
              outcome = $2 FROM {from} WHERE r.id = x.rid AND r.state = 'queued' AND r.owner IS NULL RETURNING id, submitter"
         );
-        let rows: Vec<_> = self.cancels.iter().map(|id| json!({"rid": id.to_string()})).collect();
+        let rows: Vec<_> = self.cancels().map(|id| json!({"rid": id.to_string()})).collect();
         for row in fetch(
             connection,
             shared.dialect,
@@ -306,7 +264,7 @@ impl Writes {
         shared: &Shared,
         notifications: &mut Vec<Notification>,
     ) -> Result<(), sqlx::Error> {
-        if self.lefts.is_empty() {
+        if self.lefts().next().is_none() {
             return Ok(());
         }
         let from = shared.dialect.rows(&[("rid", Type::Text), ("at_epoch", Type::Number)]);
@@ -315,8 +273,7 @@ impl Writes {
              WHERE r.id = x.rid AND (r.owner || '') = $2 AND r.epoch = x.at_epoch AND r.state IN ('queued', 'sent')"
         );
         let rows: Vec<_> = self
-            .lefts
-            .iter()
+            .lefts()
             .map(|left| json!({"rid": left.id.to_string(), "at_epoch": left.epoch}))
             .collect();
         fetch(connection, shared.dialect, &statement, &rows, Some(&shared.process)).await?;
@@ -325,7 +282,7 @@ impl Writes {
     }
 
     async fn release(&self, connection: &mut AnyConnection, shared: &Shared) -> Result<(), sqlx::Error> {
-        if self.releases.is_empty() {
+        if self.releases().next().is_none() {
             return Ok(());
         }
         let from = shared.dialect.rows(&[("rid", Type::Text), ("at_start", Type::Number)]);
@@ -333,64 +290,53 @@ impl Writes {
             "UPDATE inflight_runs AS u SET owner = NULL, lease_until = NULL FROM {from} \
              WHERE u.id = x.rid AND u.owner = $2 AND u.starts = x.at_start AND u.state = 'running'"
         );
-        let rows: Vec<_> = self
-            .releases
-            .iter()
-            .map(|run| json!({"rid": run.id(), "at_start": run.starts()}))
-            .collect();
+        let rows: Vec<_> = self.releases().map(|run| run.named()).collect();
         fetch(connection, shared.dialect, &statement, &rows, Some(&shared.process))
             .await
             .map(drop)
     }
 
-    /// Tells everyone how it went, after the commit. What has to wait for its account's pace is given back, with the time to wait.
+    /// Tells everyone how it went, after the commit. What has to wait for its account's pace is given back.
     pub(crate) fn deliver(self, written: Found, shared: &Shared) -> Vec<Sent> {
-        for append in self.appends {
-            if append.refused(&written.of_lost_runs).is_some() {
-                append.refuse(StoreError::new("another process has taken the run over"), shared);
-                continue;
-            }
-            match append.refused(&written.key_taken) {
-                None => (append.done)(Ok(())),
-                Some(id) => {
-                    let error = StoreError::key_taken(id, append.rows.len());
-                    append.refuse(error, shared);
-                }
-            }
-        }
         let mut waiting = Vec::new();
-        for sent in self.sents {
-            if !written.granted.allows(sent.id) {
-                waiting.push(sent);
-                continue;
-            }
-            if written.sent.contains(&sent.id) {
-                (sent.done)(Ok(()));
-            } else if written.too_old.contains(&sent.id) {
-                (sent.done)(Err(StoreError::key_taken(sent.id, 1)));
-            } else {
-                shared.let_go(sent.id, sent.epoch);
-                (sent.done)(Err(StoreError::lost()));
+        for order in self.0 {
+            match order {
+                Order::Append(append) => append.deliver(&written, shared),
+                Order::Sent(sent) if !written.granted.allows(sent.id) => waiting.push(sent),
+                Order::Sent(sent) => sent.deliver(&written, shared),
+                Order::Ended(ended) => {
+                    shared.let_go(ended.id, ended.epoch);
+                    let is_ours = written.ended.contains(&ended.id);
+                    (ended.done)(if is_ours { Ok(()) } else { Err(StoreError::lost()) });
+                }
+                Order::Settled(settled) => (settled.done)(Ok(())),
+                Order::Release(run) => shared.started.remove(&run),
+                Order::Journal(_) | Order::Cancel(_) | Order::Left(_) => {}
             }
         }
         if !written.sent.is_empty() {
             shared.room.notify_one();
         }
-        for ended in self.endeds {
-            shared.let_go(ended.id, ended.epoch);
-            let is_ours = written.ended.contains(&ended.id);
-            (ended.done)(if is_ours { Ok(()) } else { Err(StoreError::lost()) });
-        }
-        for settled in self.settleds {
-            (settled.done)(Ok(()));
-        }
         shared.learn_cancelled(written.cancelled);
-        shared.releases.end(self.releases.iter().map(|run| run.id()));
         waiting
     }
 }
 
-/// Which of these runs there are, and whether they are still this process's. Nobody takes one over before this transaction ends.
+impl Sent {
+    fn deliver(self, written: &Found, shared: &Shared) {
+        if written.sent.contains(&self.id) {
+            (self.done)(Ok(()));
+        } else if written.too_old.contains(&self.id) {
+            (self.done)(Err(StoreError::key_taken(self.id, 1)));
+        } else {
+            shared.let_go(self.id, self.epoch);
+            (self.done)(Err(StoreError::lost()));
+        }
+    }
+}
+
+/// Which of these runs there are, and whether they are still this process's. Nobody takes one over before this transaction ends. One that
+/// this process has started and that is not there any more is nobody's.
 pub(crate) async fn whose_runs<'a>(
     connection: &mut AnyConnection,
     shared: &Shared,
@@ -407,9 +353,12 @@ pub(crate) async fn whose_runs<'a>(
     );
     let rows: Vec<_> = named.iter().map(|id| json!({"rid": id})).collect();
     let rows = fetch(connection, shared.dialect, &statement, &rows, Some(&shared.process)).await?;
-    rows.iter()
-        .map(|row| Ok((row.try_get("id")?, row.try_get::<i64, _>("ours")? > 0)))
-        .collect()
+    let gone = named.into_iter().filter(|id| shared.started.has(id));
+    let mut whose: HashMap<_, _> = gone.map(|id| (id.to_owned(), false)).collect();
+    for row in rows {
+        whose.insert(row.try_get("id")?, row.try_get::<i64, _>("ours")? > 0);
+    }
+    Ok(whose)
 }
 
 pub(crate) const JOURNALLED: &[(&str, Type)] = &[

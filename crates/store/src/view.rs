@@ -7,6 +7,7 @@ use tokio::runtime::Runtime;
 use crate::database::{Dialect, Location};
 use crate::encode::priority_of;
 use crate::query::{COLUMNS, request_row};
+use crate::runs::Holder;
 use crate::statement::safe;
 use crate::{OpenError, QueryError, RequestRow, RunRow, runs, schema};
 
@@ -193,8 +194,9 @@ async fn look(
          AND ended_at <= {until} ORDER BY ended_at DESC LIMIT {ENDED_GIVEN}"
     );
     // A lease that is over is another's to take, not a sign of work.
-    let is_alive = |owner: Option<&str>, lease: Option<i64>, now: i64| {
-        owner.is_some() && (dialect == Dialect::Sqlite || lease.is_none_or(|until| until >= now))
+    let is_alive = |holder: &Holder| {
+        let is_over = |until: i64| until < holder.now;
+        holder.owner.is_some() && (dialect == Dialect::Sqlite || !holder.lease_until.is_some_and(is_over))
     };
     let day = now - FAILED_WITHIN_MS;
     Ok(Overview {

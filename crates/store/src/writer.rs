@@ -3,15 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use inflight_core::{RequestId, StoreError};
+use inflight_core::StoreError;
 use sqlx::{AnyConnection, Connection as _};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 
-use crate::append::Append;
-use crate::runs::RunShared;
+use crate::orders::{Order, Writes};
 use crate::store::Shared;
-use crate::transaction::{Ended, Journalled, Left, Sent, Writes};
+use crate::transaction::Sent;
 
 /// What one transaction takes at most.
 const MOST_ORDERS: usize = 1024;
@@ -20,7 +19,7 @@ const MOST_ORDERS: usize = 1024;
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long one transaction takes at most: after that the connection is taken for lost.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Pauses between two tries while the database is away or full.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
@@ -28,77 +27,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// How soon what waits for its account's pace is tried again.
 const PACE_PAUSE: Duration = Duration::from_millis(20);
-
-/// What is asked for.
-pub(crate) enum Order {
-    Append(Append),
-    Journal(Journalled),
-    Sent(Sent),
-    Ended(Ended),
-    Settled(Ended),
-    Cancel(RequestId),
-    Left(Left),
-    /// This start of a run is over.
-    Release(Arc<RunShared>),
-}
-
-impl Writes {
-    fn take_in(&mut self, mut later: Self) {
-        self.appends.append(&mut later.appends);
-        self.journal.append(&mut later.journal);
-        self.sents.append(&mut later.sents);
-        self.endeds.append(&mut later.endeds);
-        self.settleds.append(&mut later.settleds);
-        self.cancels.append(&mut later.cancels);
-        self.lefts.append(&mut later.lefts);
-        self.releases.append(&mut later.releases);
-    }
-
-    fn push(&mut self, order: Order) {
-        match order {
-            Order::Append(append) => self.appends.push(append),
-            Order::Journal(entry) => self.journal.push(entry),
-            Order::Sent(sent) => self.sents.push(sent),
-            Order::Ended(ended) => self.endeds.push(ended),
-            Order::Settled(settled) => self.settleds.push(settled),
-            Order::Cancel(id) => self.cancels.push(id),
-            Order::Left(left) => self.lefts.push(left),
-            Order::Release(run) => self.releases.push(run),
-        }
-    }
-
-    /// In the order in which one transaction carries them out.
-    fn orders(self) -> impl Iterator<Item = Order> {
-        let appends = self.appends.into_iter().map(Order::Append);
-        let journal = self.journal.into_iter().map(Order::Journal);
-        let sents = self.sents.into_iter().map(Order::Sent);
-        let endeds = self.endeds.into_iter().map(Order::Ended);
-        let settleds = self.settleds.into_iter().map(Order::Settled);
-        let cancels = self.cancels.into_iter().map(Order::Cancel);
-        let lefts = self.lefts.into_iter().map(Order::Left);
-        let releases = self.releases.into_iter().map(Order::Release);
-        let written = appends.chain(journal).chain(sents).chain(endeds).chain(settleds);
-        written.chain(cancels).chain(lefts).chain(releases)
-    }
-
-    /// Tells all who wait that this is not written.
-    fn refuse(self, error: &sqlx::Error, shared: &Shared) {
-        let not_written = || StoreError::new(error.to_string());
-        for order in self.orders() {
-            match order {
-                Order::Append(append) => append.refuse(not_written(), shared),
-                Order::Journal(entry) => entry.run.cut(error),
-                Order::Sent(sent) => (sent.done)(Err(not_written())),
-                Order::Ended(ended) => {
-                    shared.let_go(ended.id, ended.epoch);
-                    (ended.done)(Err(not_written()));
-                }
-                Order::Settled(settled) => (settled.done)(Err(not_written())),
-                Order::Cancel(_) | Order::Left(_) | Order::Release(_) => {}
-            }
-        }
-    }
-}
 
 /// The one task that writes.
 pub(crate) struct Writer {
@@ -153,7 +81,7 @@ impl Writer {
                 }
             }
             self.collect(&mut batch);
-            batch.sents.append(&mut self.paced);
+            batch.put_first(&mut self.paced);
             if !batch.is_empty() {
                 self.write(batch).await;
             }
@@ -193,15 +121,15 @@ impl Writer {
         let Some((batch, _)) = self.write_together(batch, false).await else {
             return;
         };
-        for order in batch.orders() {
-            let mut single = Writes::default();
-            single.push(order);
-            if let Some((single, error)) = self.write_together(single, true).await {
+        for order in batch.0 {
+            if let Some((single, error)) = self.write_together(Writes(vec![order]), true).await {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
                     "the store does not take what it was to write"
                 );
-                single.refuse(&error, &self.shared);
+                for order in single.0 {
+                    order.refuse(&error, &self.shared);
+                }
             }
         }
     }
@@ -257,8 +185,7 @@ impl Writer {
                 order = self.orders.recv() => order,
             };
             let Some(order) = order else { break };
-            later.push(order);
-            later.refuse_new(error, &self.shared);
+            later.push_owed(order, error, &self.shared);
         }
         if batch_is_closed {
             self.later.take_in(later);

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use inflight_core::{Effect, RequestStatus};
+use inflight_core::{Effect, IdempotencyKey, Method, RequestStatus};
 use inflight_store::StoreOptions;
 
-use crate::support::{PATIENCE, Place, Process, failure, post, quick, until};
+use crate::support::{PATIENCE, Place, Process, failure, idle, post, quick, until};
 
 /// Longer than any of these tests waits.
 const HOUR: f64 = 1.0;
@@ -209,5 +209,90 @@ fn retention_deletes_nothing_early_that_has_not_ended_or_is_in_doubt() {
         until("the old row is deleted", || next.kept(ids[0]).is_none().then_some(()));
         let states = [ids[1], ids[2]].map(|id| next.kept(id).map(|kept| kept.ended.is_some()));
         assert!(states.iter().all(Option::is_some), "{states:?}");
+    }
+}
+
+/// A request's time.
+const DEADLINE: Duration = Duration::from_secs(600);
+
+#[test]
+fn what_outlived_a_process_has_its_time_anew_whatever_the_machines_clock_says() {
+    let Some(place) = Place::with_clock() else { return };
+    place.set_clock_ahead(1);
+    let first = Process::with(&place, idle());
+    let id = first.registry.submit(post("Mug").deadline(DEADLINE)).unwrap();
+    inflight_core::block_on(first.registry.root().recorded(id).unwrap());
+    first.die();
+    // Half an hour before the next process begins, and half an hour ahead of this machine's clock.
+    place.move_clock(0.5);
+    let next = Process::with(&place, idle());
+    assert_eq!(next.kept(id).unwrap().deadline, DEADLINE);
+}
+
+#[test]
+fn what_is_retried_has_its_time_anew_also_where_nobody_had_claimed_it() {
+    let Some(place) = Place::with_clock() else { return };
+    place.set_clock_ahead(0);
+    let mut older = Process::at(&place);
+    older.freeze();
+    let submitting = Process::with(&place, idle());
+    let id = submitting.registry.submit(post("Mug").deadline(DEADLINE)).unwrap();
+    inflight_core::block_on(submitting.registry.root().recorded(id).unwrap());
+    assert!(submitting.store().cancel_request(id).unwrap());
+    place.set_clock_ahead(1);
+    assert!(submitting.store().retry_request(id).unwrap());
+    older.thaw();
+    until("it is claimed", || older.transport.next_job());
+    assert_eq!(older.kept(id).unwrap().deadline, DEADLINE);
+}
+
+#[test]
+fn what_has_no_key_is_sent_again_only_shortly_after() {
+    for (hours, is_sent) in [(0.1, true), (0.2, false)] {
+        for place in Place::durable() {
+            let mut process = Process::at(&place);
+            let mut request = post("Mug").idempotency_key(IdempotencyKey::None);
+            request.method = Method::Delete;
+            let id = process.registry.submit(request).unwrap();
+            drop(process.next());
+            process.die();
+            place.move_clock(hours);
+            let mut next = Process::at(&place);
+            if is_sent {
+                assert_eq!(next.next().id(), id);
+                continue;
+            }
+            let (status, outcome) = until("it ends", || next.kept(id)?.ended);
+            let failed = outcome.unwrap_err();
+            assert_eq!((status, failed.effect), (RequestStatus::Failed, Effect::Unknown));
+            assert!(failed.needs_reconcile && failed.message.contains("another object's"));
+            assert!(next.transport.try_next().is_none());
+            assert!(!next.store().retry_request(id).unwrap(), "nor by hand");
+            // What someone has looked up is another matter.
+            assert!(next.store().reconcile_request(id, None).unwrap());
+            assert!(next.store().retry_request(id).unwrap());
+            assert_eq!(next.next().id(), id);
+        }
+    }
+}
+
+#[test]
+fn retention_deletes_all_at_once_however_many_there_are() {
+    // More than are deleted in one go; and the next look is later than the test waits.
+    const ROWS: usize = 2500;
+    for place in Place::durable() {
+        let store = place.open();
+        let row =
+            |n| format!("('{n}', '', 1, '', '', '', 'POST', '', '', '', 1, 1, 1, 1, 'completed', 1, 1, 'done', 1)");
+        let rows: Vec<_> = (0..ROWS).map(row).collect();
+        place.execute(&format!(
+            "INSERT INTO inflight_requests (id, submitter, session, account, mode, operation, method, path, request, fingerprint, \
+             priority, created_at, not_before, deadline_ms, state, epoch, attempts, effect, ended_at) VALUES {}",
+            rows.join(", ")
+        ));
+        let process = Process::on(store);
+        until("they are deleted", || {
+            process.store().counts().unwrap().is_empty().then_some(())
+        });
     }
 }

@@ -209,3 +209,28 @@ fn two_processes_do_not_use_one_key_for_two_things() {
         assert!(mug ^ cup, "{taken:?}");
     }
 }
+
+#[test]
+fn a_key_that_is_made_anew_is_not_longer_than_the_other_side_takes() {
+    let long = "k".repeat(255);
+    for place in Place::durable() {
+        let mut process = Process::at(&place);
+        let mut seen = std::collections::HashSet::new();
+        for key in [&long, &long[..246], "order-17"] {
+            let id = process.registry.submit(keyed("Mug", key)).unwrap();
+            for _ in 0..30 {
+                let sent = process.next();
+                let IdempotencyKey::Given(key) = sent.request().idempotency_key.clone() else {
+                    panic!("it has a key")
+                };
+                assert!(key.len() <= 255, "{}", key.len());
+                assert!(seen.insert(key), "it would be another request's");
+                sent.fail(failure(Effect::None));
+                until("it is sent again", || {
+                    process.store().retry_request(id).unwrap().then_some(())
+                });
+            }
+            process.next().complete(success("prod_1"));
+        }
+    }
+}

@@ -9,6 +9,7 @@ mod conformance;
 mod keys;
 mod postgres;
 mod proxy;
+mod races;
 mod runs;
 mod schema;
 mod sqlite;

@@ -8,7 +8,7 @@ use inflight_core::{Effect, FailureKind, RequestStatus, SessionLimits};
 use inflight_store::{DurableStore, StoreOptions};
 
 use crate::proxy::Proxy;
-use crate::support::{PATIENCE, Place, Process, post, quick, success, until};
+use crate::support::{PATIENCE, Place, Process, long, post, quick, success, until};
 
 #[test]
 fn one_process_sends_what_another_submits() {
@@ -142,17 +142,6 @@ fn a_process_that_claims_no_more_keeps_what_it_is_sending() {
     sent.succeed("prod_1");
     let outcome = stopping.registry.wait(id, Some(PATIENCE)).unwrap();
     assert!(outcome.is_ok(), "{outcome:?}");
-}
-
-/// A text that no compression makes short.
-fn long(bytes: usize) -> String {
-    let mut text = String::new();
-    let mut random = 1_u64;
-    while text.len() < bytes {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        text.push_str(&format!("{:016x}", random.swap_bytes()));
-    }
-    text
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -15,6 +15,8 @@ const UNANSWERED: u8 = 2;
 struct State {
     next_commit: AtomicU8,
     is_down: AtomicBool,
+    /// How often the connections that there were have fallen silent.
+    silences: AtomicUsize,
     open: Mutex<Vec<TcpStream>>,
 }
 
@@ -55,6 +57,17 @@ impl Proxy {
         self.state.next_commit.store(what, Ordering::SeqCst);
     }
 
+    /// How many connections were opened, unless it was down meanwhile.
+    pub(crate) fn opened(&self) -> usize {
+        self.state.open.lock().unwrap().len() / 2
+    }
+
+    /// The connections that there are stay open, and nothing comes through any more, as if the server were gone without a word and another
+    /// one had its address.
+    pub(crate) fn fall_silent(&self) {
+        self.state.silences.fetch_add(1, Ordering::SeqCst);
+    }
+
     /// Interrupts all connections, and lets none through until it is up again.
     pub(crate) fn set_down(&self, is_down: bool) {
         self.state.is_down.store(is_down, Ordering::SeqCst);
@@ -68,24 +81,41 @@ impl Proxy {
 
 fn serve(client: TcpStream, server: &str, state: &Arc<State>) {
     let server = TcpStream::connect(server).unwrap();
+    let silences = state.silences.load(Ordering::SeqCst);
     let mut open = state.open.lock().unwrap();
     open.push(client.try_clone().unwrap());
     open.push(server.try_clone().unwrap());
     drop(open);
     let (client_again, server_again) = (client.try_clone().unwrap(), server.try_clone().unwrap());
     let for_requests = Arc::clone(state);
-    thread::spawn(move || requests(client, server, &for_requests));
-    thread::spawn(move || copy(server_again, client_again));
+    let for_answers = Arc::clone(state);
+    thread::spawn(move || requests(client, server, &for_requests, silences));
+    thread::spawn(move || answers(server_again, client_again, &for_answers, silences));
 }
 
-fn copy(mut from: TcpStream, mut to: TcpStream) {
-    let _ = std::io::copy(&mut from, &mut to);
-    let _ = to.shutdown(Shutdown::Both);
+impl State {
+    /// Whether what was opened after so many silences has fallen silent.
+    fn is_silent(&self, silences: usize) -> bool {
+        self.silences.load(Ordering::SeqCst) > silences
+    }
 }
 
-fn requests(mut client: TcpStream, mut server: TcpStream, state: &State) {
+fn answers(mut server: TcpStream, mut client: TcpStream, state: &State, silences: usize) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(length @ 1..) = server.read(&mut buffer) {
+        if !state.is_silent(silences) && client.write_all(&buffer[..length]).is_err() {
+            break;
+        }
+    }
+    let _ = client.shutdown(Shutdown::Both);
+}
+
+fn requests(mut client: TcpStream, mut server: TcpStream, state: &State, silences: usize) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = client.read(&mut buffer) {
+        if state.is_silent(silences) {
+            continue;
+        }
         let is_commit = buffer[..length].windows(6).any(|word| word == b"COMMIT");
         let what = if is_commit {
             state.next_commit.swap(PASS, Ordering::SeqCst)

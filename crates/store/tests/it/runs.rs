@@ -8,7 +8,7 @@ use inflight_store::{QueryError, RunError, RunStart, RunState, StoredRun};
 
 use crate::support::{PATIENCE, Place, Process, failure, post, until};
 
-fn entry(sequence: u64) -> JournalEntry {
+pub(crate) fn entry(sequence: u64) -> JournalEntry {
     JournalEntry {
         task: 1,
         sequence,
@@ -30,7 +30,7 @@ impl Calls for Numbers {
     }
 }
 
-fn session(process: &Process) -> inflight_core::Session {
+pub(crate) fn session(process: &Process) -> inflight_core::Session {
     let limits = SessionLimits {
         pending: 100,
         unsent: 100,
@@ -40,7 +40,7 @@ fn session(process: &Process) -> inflight_core::Session {
         .session_of_run(limits, Arc::new(Numbers(AtomicU64::new(0))))
 }
 
-fn resumed(process: &Process) -> StoredRun {
+pub(crate) fn resumed(process: &Process) -> StoredRun {
     until("the lease of the dead process ends", || {
         match process.store().begin_run("nightly", "nightly.rhai") {
             Ok(RunStart::Resumed(run)) => Some(run),
@@ -110,7 +110,7 @@ fn one_process_works_on_a_run() {
     drop(resumed(&second));
 }
 
-fn begun(process: &Process) -> StoredRun {
+pub(crate) fn begun(process: &Process) -> StoredRun {
     match process.store().begin_run("nightly", "nightly.rhai").unwrap() {
         RunStart::New(run) | RunStart::Resumed(run) => run,
         ended => panic!("{ended:?}"),
@@ -413,4 +413,54 @@ fn a_process_that_was_frozen_writes_nothing_more_for_a_run() {
     assert!(matches!(ended, Err(QueryError::NotOurs(_))), "{ended:?}");
     drop(run);
     taken_over.finish(RunState::Completed, None).unwrap();
+}
+
+#[test]
+fn a_run_that_was_given_up_goes_on_nowhere() {
+    let Some(place) = Place::postgres() else { return };
+    for is_pruned in [false, true] {
+        let mut frozen = Process::at(&place);
+        let run = begun(&frozen);
+        let stale = session(&frozen);
+        frozen.freeze();
+        let operator = place.open();
+        assert!(operator.cancel_run("nightly").unwrap());
+        if is_pruned {
+            assert_eq!(operator.prune_runs(0).unwrap(), 1);
+        }
+        // It wakes up, and goes on with what it was about.
+        let id = stale.submit(post("Mug")).unwrap();
+        let outcome = stale.wait(id, Some(PATIENCE)).unwrap();
+        let failed = outcome.as_ref().as_ref().unwrap_err();
+        assert_eq!((&failed.kind, failed.effect), (&FailureKind::Store, Effect::None));
+        assert!(frozen.kept(id).is_none(), "it is written, pruned: {is_pruned}");
+        let mut sequence = 0;
+        until("it is told", || {
+            let refused = run.write(entry(sequence)).is_err();
+            sequence += 1;
+            refused.then_some(())
+        });
+        assert_eq!(place.number("SELECT COUNT(*) FROM inflight_journal"), 0);
+        drop(run);
+        operator.prune_runs(0).unwrap();
+    }
+}
+
+#[test]
+fn a_run_that_is_given_up_by_its_own_process_submits_nothing_more() {
+    for place in Place::durable() {
+        let mut process = Process::at(&place);
+        let run = begun(&process);
+        let session = session(&process);
+        let before = session.submit(post("Mug")).unwrap();
+        process.next().succeed("prod_1");
+        assert!(session.wait(before, Some(PATIENCE)).unwrap().is_ok());
+        assert!(process.store().cancel_run("nightly").unwrap());
+        let after = session.submit(post("Cup")).unwrap();
+        let outcome = session.wait(after, Some(PATIENCE)).unwrap();
+        let failed = outcome.as_ref().as_ref().unwrap_err();
+        assert_eq!((&failed.kind, failed.effect), (&FailureKind::Store, Effect::None));
+        assert!(process.kept(after).is_none());
+        assert!(run.write(entry(0)).is_err());
+    }
 }

@@ -15,7 +15,7 @@ use inflight_store::{DurableStore, StoreOptions, Working};
 use sqlx::Connection as _;
 use tempfile::TempDir;
 
-use crate::schema::{Schema, on_postgres};
+use crate::schema::{Schema, Transaction, on_postgres};
 
 /// Far beyond what any of these tests takes: it only turns a hang into a failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -50,6 +50,17 @@ pub(crate) fn until<T>(what: &str, mut holds: impl FnMut() -> Option<T>) -> T {
         assert!(begun.elapsed() < PATIENCE, "{what}");
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// A text that no compression makes short.
+pub(crate) fn long(bytes: usize) -> String {
+    let mut text = String::new();
+    let mut random = 1_u64;
+    while text.len() < bytes {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        text.push_str(&format!("{:016x}", random.swap_bytes()));
+    }
+    text
 }
 
 /// Where a store keeps its rows.
@@ -106,6 +117,47 @@ impl Place {
         }
     }
 
+    /// The number that a query past the store gives. Only on PostgreSQL.
+    pub(crate) fn number(&self, query: &str) -> i64 {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let mut connection = sqlx::PgConnection::connect(&self.url()).await.unwrap();
+            let query = sqlx::query_scalar(sqlx::AssertSqlSafe(query.to_owned()));
+            query.fetch_one(&mut connection).await.unwrap()
+        })
+    }
+
+    /// A transaction past the store that begins with this statement. Only on PostgreSQL.
+    pub(crate) fn transaction(&self, statement: &str) -> Transaction {
+        Transaction::begin(&self.url(), statement)
+    }
+
+    /// Waits until a statement that begins so waits for a lock on the requests.
+    pub(crate) fn wait_for_lock(&self, start: &str) {
+        let query = format!(
+            "SELECT COUNT(*) FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid \
+             WHERE NOT l.granted AND l.relation = 'inflight_requests'::regclass AND a.query LIKE '{start}%'"
+        );
+        until("it waits for the lock", || (self.number(&query) > 0).then_some(()));
+    }
+
+    /// One whose database has a clock that can be [put ahead](Self::set_clock_ahead). `None` where there is no PostgreSQL.
+    pub(crate) fn with_clock() -> Option<Self> {
+        // What the schema has comes before the system's of the same name.
+        Schema::with_path(",pg_catalog").map(Self::Postgres)
+    }
+
+    /// Puts the database's clock ahead of the machine's.
+    pub(crate) fn set_clock_ahead(&self, hours: u32) {
+        self.execute(&format!(
+            "CREATE OR REPLACE FUNCTION clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE \
+             AS $$SELECT pg_catalog.clock_timestamp() + interval '{hours} hours'$$"
+        ));
+    }
+
     /// Moves the store's clock, as far as anyone can tell: all its times move the other way.
     pub(crate) fn move_clock(&self, hours: f64) {
         let ms = (hours * 3_600_000.0) as i64;
@@ -139,6 +191,11 @@ pub(crate) fn quick() -> StoreOptions {
         poll: Duration::from_millis(50),
         ..StoreOptions::default()
     }
+}
+
+/// The same, and nothing is claimed.
+pub(crate) fn idle() -> StoreOptions {
+    StoreOptions { prefetch: 0, ..quick() }
 }
 
 /// A registry on a store, and its queue.
