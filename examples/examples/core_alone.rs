@@ -32,7 +32,7 @@ fn work(mut queue: Queue) {
         let closed = queue.is_closed();
         match queue.pop() {
             Some(job) => {
-                // Nobody can call a request back once it has started; one that was cancelled before does not start.
+                // Nobody can cancel a request once it has started; one that was cancelled before does not start.
                 if let Some(mut in_flight) = block_on(job.start()) {
                     in_flight.begin_attempt(Duration::ZERO);
                     let outcome = count_words(in_flight.request());
@@ -81,7 +81,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         registry.status(long),
         registry.status(unwanted)
     );
-    println!("called back before it was sent: {:?}", registry.cancel(unwanted));
+    println!("cancelled before it was sent: {:?}", registry.cancel(unwanted));
 
     let worker = thread::spawn(move || work(queue));
     let empty = registry.submit(job(""))?;

@@ -48,7 +48,7 @@ pub(crate) trait Control {
     /// The measurements as text.
     fn metrics(&self) -> Answer;
 
-    /// Calls a request back. Gives whether it is cancelled, or `None` where it is not known.
+    /// Cancels a request. Gives whether it is cancelled, or `None` where it is not known.
     fn cancel(&self, id: RequestId) -> Option<bool>;
 
     /// Pauses sending, or goes on. Gives whether it is paused.

@@ -351,7 +351,7 @@ fn requests_in_doubt_are_settled_by_hand() {
 }
 
 #[test]
-fn what_is_not_sent_is_called_back() {
+fn what_is_not_sent_is_cancelled() {
     let many: &[u8] =
         b"for i in 0..3 { new_product().name(`P${i}`).create_async(); } print(`submitted`); sleep(1000.0)";
     let shop = Shop::new(&[("many.rhai", many)]);

@@ -1,4 +1,4 @@
-//! Batches: requests that are accepted, limited, waited for and called back together.
+//! Batches: requests that are accepted, limited, waited for and cancelled together.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use crate::{Counts, RequestId};
 /// What a request's failure means for the others of its batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnFailure {
-    /// What was not sent is called back; what was sent goes on. The default.
+    /// What was not sent is cancelled; what was sent goes on. The default.
     #[default]
     Stop,
     /// Nothing.
@@ -40,7 +40,7 @@ pub struct Progress {
     pub completed: u64,
     /// Those that failed or whose deadline passed.
     pub failed: u64,
-    /// Those that were called back before they were sent.
+    /// Those that were cancelled before they were sent.
     pub cancelled: u64,
 }
 
@@ -97,7 +97,7 @@ impl Batch {
         self.group.progress()
     }
 
-    /// Calls back what was not sent; what was sent goes on. Gives how many are cancelled now: see [`Session::cancel`](crate::Session::cancel).
+    /// Cancels what was not sent; what was sent goes on. Gives how many are cancelled now: see [`Session::cancel`](crate::Session::cancel).
     pub fn cancel(&self) -> usize {
         self.group.stop()
     }

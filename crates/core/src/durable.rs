@@ -209,7 +209,7 @@ impl Entry {
         let _ = self.end_now(event_of(&outcome), outcome);
     }
 
-    /// It was called back elsewhere, which is done only as long as no attempt can have had an effect.
+    /// It was cancelled elsewhere, which is done only as long as no attempt can have had an effect.
     fn learn_cancelled(&self, outcome: Outcome) {
         let was_sent = self.handover.advance(Event::Wait(Effect::None)).is_ok();
         let ended = self.end_now(Event::Cancel, outcome);

@@ -21,7 +21,7 @@ pub const DEFAULT_KEPT_FAILURES: usize = 10_000;
 /// Sends requests as there is room for them, and gives back how each has ended, with the tag that it was pushed with. What has been
 /// given back is forgotten by the session, unless its effect is unknown.
 ///
-/// Dropped, it calls back what was not sent.
+/// Dropped, it cancels what was not sent.
 pub struct Feeder<T> {
     session: Session,
     group: Arc<Group>,
@@ -86,7 +86,7 @@ impl<T> Feeder<T> {
         self.group.progress()
     }
 
-    /// Calls back what was not sent, and whatever is pushed from now on. Gives how many.
+    /// Cancels what was not sent, and whatever is pushed from now on. Gives how many.
     pub fn stop(&self) -> usize {
         self.group.stop()
     }
@@ -179,7 +179,7 @@ pub struct EachFailure {
 pub struct EachReport {
     /// How many there were. Those that could not be made or were not accepted count as failed.
     pub progress: Progress,
-    /// What failed or was called back, in the order of the endings.
+    /// What failed or was cancelled, in the order of the endings.
     pub failures: Vec<EachFailure>,
     /// How many further failures there were than are kept.
     pub further_failures: u64,

@@ -254,7 +254,7 @@ impl Entry {
         }
     }
 
-    /// Calls the request back where it has not been sent. Gives whether it is cancelled now: in a shared store that is told later, if it is.
+    /// Cancels the request where it has not been sent. Gives whether it is cancelled now: in a shared store that is told later, if it is.
     pub(crate) fn cancel(self: &Arc<Self>) -> bool {
         let registry = &self.ledger.registry;
         let failure = Failure::new(
@@ -269,7 +269,7 @@ impl Entry {
                 store.cancel(self.id);
             } else if self.handover.begin_cancel() {
                 self.observe();
-                self.call_back(&**store, failure);
+                self.write_cancelled(&**store, failure);
             }
             return false;
         }
@@ -292,7 +292,7 @@ impl Entry {
 
     /// Has a shared store write that the request, which is not sent from here on, is cancelled. It may be another process's by now, without
     /// this one knowing: then that one is asked.
-    fn call_back(self: &Arc<Self>, store: &dyn Store, failure: Failure) {
+    fn write_cancelled(self: &Arc<Self>, store: &dyn Store, failure: Failure) {
         let (entry, losses) = (Arc::clone(self), self.losses());
         self.write_ending(store, Event::Shutdown, Err(failure), move || {
             // Where it was lost before this answer, it may have been handed out again since.

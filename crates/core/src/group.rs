@@ -109,7 +109,11 @@ impl Group {
                 .collect();
             (std::mem::take(&mut state.held), elsewhere)
         };
-        let held = held.into_values().map(call_back).filter(|cancelled| *cancelled).count();
+        let held = held
+            .into_values()
+            .map(cancel_job)
+            .filter(|cancelled| *cancelled)
+            .count();
         held + elsewhere.iter().filter(|entry| entry.cancel()).count()
     }
 
@@ -136,8 +140,8 @@ impl Group {
     }
 }
 
-/// Calls a job's request back. One that an earlier process has sent may have had its effect: it goes on. Gives whether it is cancelled.
-fn call_back(job: Job) -> bool {
+/// Cancels a job's request. One that an earlier process has sent may have had its effect: it goes on. Gives whether it is cancelled.
+fn cancel_job(job: Job) -> bool {
     let Some(entry) = job.entry().map(Arc::clone) else {
         return false;
     };
@@ -165,7 +169,7 @@ impl Member {
         };
         match refused {
             Some(job) => {
-                call_back(job);
+                cancel_job(job);
             }
             None => self.group.release(),
         }

@@ -102,7 +102,7 @@ impl Handover {
         !cell.state.is_ended() && !std::mem::replace(&mut cell.ending, true)
     }
 
-    /// The same for calling back a request that has not been sent, or that waits after attempts without an effect: from here on it is
+    /// The same for cancelling a request that has not been sent, or that waits after attempts without an effect: from here on it is
     /// not sent. Gives `false` for any other.
     pub(crate) fn begin_cancel(&self) -> bool {
         let mut cell = self.cell.lock();

@@ -192,7 +192,7 @@ impl Session {
         self.submit_all_in(None, requests)
     }
 
-    /// As [`submit_all`](Self::submit_all), for requests that are waited for, limited and called back together.
+    /// As [`submit_all`](Self::submit_all), for requests that are waited for, limited and cancelled together.
     ///
     /// # Errors
     /// As there.
@@ -203,7 +203,7 @@ impl Session {
     }
 
     /// Sends all requests that the iterator gives, as room appears, whatever their number. An item may be a failure: what could not be
-    /// made. The future gives a report, may run on any executor, and calls back what was not sent where it is dropped.
+    /// made. The future gives a report, may run on any executor, and cancels what was not sent where it is dropped.
     pub fn each<I>(&self, requests: I, options: BatchOptions) -> Each<I::IntoIter>
     where
         I: IntoIterator<Item = Result<Request, Failure>>,
@@ -304,7 +304,7 @@ impl Session {
         Drained::new(Arc::clone(&self.0.ledger))
     }
 
-    /// Calls a request back that has not been sent, or that was refused and waits to be sent again. Gives whether it is cancelled
+    /// Cancels a request that has not been sent, or that was refused and waits to be sent again. Gives whether it is cancelled
     /// now; what was sent otherwise goes on, since its effect may be real. Where other processes work on the same store, one of them
     /// may have sent it: then `false` says nothing, and how it ends is told once the store knows. `None` where the id is not known in this
     /// session.
@@ -319,7 +319,7 @@ impl Session {
         self.entry(id).map(|entry| entry.observe())
     }
 
-    /// Gives a request up: nobody will ask about it again. It is called back if it has not been sent, and from now on its id is
+    /// Gives a request up: nobody will ask about it again. It is cancelled if it has not been sent, and from now on its id is
     /// unknown. One that was sent goes on; if it only reads, it no longer counts as pending here, so that nobody waits for it.
     /// `None` where the id is not known in this session.
     pub fn abandon(&self, id: RequestId) -> Option<()> {
@@ -331,7 +331,7 @@ impl Session {
         Some(())
     }
 
-    /// Calls back every request of the session that has not been sent. Gives how many are cancelled now: see [`cancel`](Self::cancel).
+    /// Cancels every request of the session that has not been sent. Gives how many are cancelled now: see [`cancel`](Self::cancel).
     /// What another thread is about to submit meanwhile comes after it.
     pub fn cancel_unsent(&self) -> usize {
         let entries: Vec<_> = self.collect(|entry| entry.is_accepted() && !entry.handover.state().is_ended());
@@ -341,7 +341,7 @@ impl Session {
     /// The requests that a shared store was asked to cancel, or is writing that they are. Another process may have sent one: it ends as
     /// that one is answered.
     #[must_use]
-    pub fn being_called_back(&self) -> Vec<RequestId> {
+    pub fn being_cancelled(&self) -> Vec<RequestId> {
         let entries = self.collect(Entry::is_being_cancelled);
         entries.iter().map(|entry| entry.id).collect()
     }

@@ -115,7 +115,7 @@ pub enum Transition {
 pub enum Ignored {
     /// A further attempt of a request that has been sent before.
     SentAgain,
-    /// It cannot be called back any more: its effect may be real.
+    /// It cannot be cancelled any more: its effect may be real.
     AlreadySent,
     /// It has ended, and what is known of it does not change.
     AlreadyEnded,
@@ -270,7 +270,7 @@ mod tests {
             };
         }
         let unsent = matches!(state, State::Recording | State::Queued);
-        let may_be_called_back = unsent || state == State::Waiting(Effect::None);
+        let may_be_cancelled = unsent || state == State::Waiting(Effect::None);
         match event {
             Event::Recorded if state == State::Recording => Ok(To(State::Queued)),
             Event::NotRecorded if state == State::Recording => Ok(To(State::Failed(Effect::None))),
@@ -285,7 +285,7 @@ mod tests {
             Event::Succeed => Ok(To(State::Completed)),
             Event::Fail(effect) => Ok(To(State::Failed(if unsent { Effect::None } else { effect }))),
             Event::DeadlinePassed(effect) => Ok(To(State::Timeout(if unsent { Effect::None } else { effect }))),
-            Event::Cancel | Event::Shutdown if may_be_called_back => Ok(To(State::Cancelled)),
+            Event::Cancel | Event::Shutdown if may_be_cancelled => Ok(To(State::Cancelled)),
             Event::Cancel | Event::Shutdown => Ok(Ignore(Ignored::AlreadySent)),
             Event::Left => Ok(To(State::Failed(Effect::Unknown))),
             Event::LateAnswer(_) | Event::Reconciled(_) => Err(InvalidEvent::NotEnded),

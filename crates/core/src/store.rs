@@ -173,7 +173,7 @@ pub trait Store: Send + Sync + 'static {
         false
     }
 
-    /// Asks a shared store to call back a request that nobody has begun to send. [`Registry::learn`](crate::Registry::learn) tells
+    /// Asks a shared store to cancel a request that nobody has begun to send. [`Registry::learn`](crate::Registry::learn) tells
     /// whether it did. By default nothing.
     fn cancel(&self, id: RequestId) {
         let _ = id;

@@ -238,7 +238,7 @@ fn refuse(entry: &Arc<Entry>, job: Job, error: &Arc<StoreError>) {
     let mut failure = Failure::new(error.failure_kind(), Effect::None, error.to_string());
     failure.source = Some(Arc::clone(error) as _);
     let _ = entry.end_now(Event::NotRecorded, Err(failure));
-    // Who calls it back from now on finds it ended.
+    // Who cancels it from now on finds it ended.
     let known = entry.ledger.registry.elsewhere.lock().forget(entry);
     drop((known, job));
 }

@@ -22,8 +22,8 @@ use crate::metrics::CountedRun;
 /// How long requests that are under way may take to finish after their script was cancelled.
 const FINISH_AFTER_CANCEL: Duration = Duration::from_secs(10);
 
-/// How long a store is waited for that is asked whether what was called back had been sent.
-const CALLING_BACK: Duration = Duration::from_secs(2);
+/// How long a store is waited for that is asked whether what was cancelled had been sent.
+const CANCELLING: Duration = Duration::from_secs(2);
 
 /// What one run of a script is given.
 #[derive(Clone, Default)]
@@ -128,8 +128,8 @@ impl fmt::Debug for ScriptOptions {
     }
 }
 
-/// When the run is dropped before its end, what it has not sent is called back; what was sent goes on, since its effect may be
-/// real. At a run's end nothing is left to call back. What a replayable run has not sent stays: the next start of the run goes on
+/// When the run is dropped before its end, what it has not sent is cancelled; what was sent goes on, since its effect may be
+/// real. At a run's end nothing is left to cancel. What a replayable run has not sent stays: the next start of the run goes on
 /// with it.
 struct CancelOnDrop(Option<Session>);
 
@@ -155,7 +155,7 @@ pub struct ScriptReport {
     /// How long it took, from its start to the end of its last request.
     pub wall_time: Duration,
     /// Whether this is a [run](ScriptRun) that was stopped before its end: started again, it goes on. Its requests are as they were;
-    /// nothing was called back.
+    /// nothing was cancelled.
     pub resumable: bool,
 }
 
@@ -353,14 +353,14 @@ async fn finish_requests(session: &Session, limit: Option<Duration>, cancel: &Ca
     match limit {
         None => drained.await,
         Some(limit) => {
-            // The time being over, what was never sent is called back.
+            // The time being over, what was never sent is cancelled.
             let _ = tokio::time::timeout(limit, drained).await;
         }
     }
     session.cancel_unsent();
     // Where processes share a store, it is asked whether they were sent.
-    let _ = tokio::time::timeout(CALLING_BACK, async {
-        for id in session.being_called_back() {
+    let _ = tokio::time::timeout(CANCELLING, async {
+        for id in session.being_cancelled() {
             if let Some(ending) = session.wait_async(id) {
                 ending.await;
             }
@@ -370,7 +370,7 @@ async fn finish_requests(session: &Session, limit: Option<Duration>, cancel: &Ca
     session.pending()
 }
 
-/// As [`finish_requests`], for a run. `None` where it was cancelled: then nothing is called back.
+/// As [`finish_requests`], for a run. `None` where it was cancelled: then nothing is cancelled.
 async fn finish_run(session: &Session, limit: Option<Duration>, cancel: &CancellationToken) -> Option<usize> {
     let not_cancelled = CancellationToken::new();
     tokio::select! {

@@ -108,7 +108,7 @@ impl Batch {
         answered.answer.map(|_| ())
     }
 
-    /// Submits again, all or none, what has failed or was called back without an effect. Gives how many.
+    /// Submits again, all or none, what has failed or was cancelled without an effect. Gives how many.
     fn resubmit(&self, ctx: &NativeCallContext) -> Answer<INT> {
         if is_collecting() {
             return Err(refused("a batch cannot be submitted"));
@@ -213,7 +213,7 @@ impl Batch {
             }
             let is_cause = |outcome: &Outcome| outcome.as_ref().is_err_and(|failure| !is_cancelled(failure));
             let first = outcomes.iter().position(|outcome| is_cause(outcome));
-            // Called back by the script itself, where nothing else has failed.
+            // Cancelled by the script itself, where nothing else has failed.
             if let Some(index) = first.or_else(|| outcomes.iter().position(|outcome| outcome.is_err())) {
                 return Err(failure_of(&names, index, Some(&*outcomes[index])));
             }

@@ -65,7 +65,7 @@ impl Default for Limits {
 
 /// A running script: a future that gives what the script gives.
 ///
-/// While the script waits, the future is pending and holds no thread. Dropping it stops the script and its tasks, and calls back
+/// While the script waits, the future is pending and holds no thread. Dropping it stops the script and its tasks, and cancels
 /// nothing that was sent. It stays on the thread that made it:
 ///
 /// ```compile_fail

@@ -345,7 +345,7 @@ pub struct ScriptHandle<T>(PoolTask<Result<T, ScriptError>>);
 
 impl<T> ScriptHandle<T> {
     /// Stops the script promptly, waiting or computing, and releases its stack. What it has submitted is sent all the same:
-    /// [`Session::cancel_unsent`](inflight_core::Session::cancel_unsent) of its session calls that back.
+    /// [`Session::cancel_unsent`](inflight_core::Session::cancel_unsent) of its session cancels that.
     pub fn cancel(&self) {
         self.0.cancel();
     }

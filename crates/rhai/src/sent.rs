@@ -43,7 +43,7 @@ fn size_of(request: &Request) -> usize {
 }
 
 impl Sent {
-    /// The places of what failed or was called back without an effect.
+    /// The places of what failed or was cancelled without an effect.
     pub(crate) fn to_resubmit(&self) -> Answer<Vec<usize>> {
         let progress = self.progress();
         if progress.done < progress.total {
@@ -78,7 +78,7 @@ impl Sent {
         self.ids.iter().filter_map(|id| self.session.result(*id).ok()).collect()
     }
 
-    /// What failed or was called back, so far.
+    /// What failed or was cancelled, so far.
     pub(crate) fn failures(&self) -> Vec<(usize, Failure)> {
         let outcomes = self.ids.iter().enumerate();
         outcomes

@@ -174,7 +174,7 @@ fn nothing_is_sent_before_the_submission() {
 }
 
 #[test]
-fn a_failure_throws_and_calls_back_the_rest() {
+fn a_failure_throws_and_cancels_the_rest() {
     let ended = run(r#"
         let b = batch(#{ concurrency: 1 });
         for name in ["a", "bad", "c", "d"] { b.add(name, thing(name)); }
@@ -233,7 +233,7 @@ fn only_what_had_no_effect_is_sent_again() {
 }
 
 #[test]
-fn what_was_not_sent_can_be_called_back() {
+fn what_was_not_sent_can_be_cancelled() {
     let ended = run(
         r#"let b = batch(); b.add(thing("a")); b.add(thing("b")); b.submit_async();
                        let n = b.cancel(); let p = b.progress(); [n, p.done, p.cancelled, `${b}`]"#,

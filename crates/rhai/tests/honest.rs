@@ -171,7 +171,7 @@ fn ids(session: &Session, transport: &mut ManualTransport, path: &str, count: us
 /// Runs the loop and then what comes after it, within the heap limit. Gives the last line that was printed too.
 fn run(name: &str, script: &str, after: &str) -> (Result<String, ScriptErrorKind>, String) {
     let (registry, queue) = Registry::new();
-    // What is called back stays in the queue until somebody takes it out.
+    // What is cancelled stays in the queue until somebody takes it out.
     let places = if name == "cancel" { 10_000 } else { 1 };
     let session = registry.session_with(SessionLimits {
         pending: places,

@@ -172,7 +172,7 @@ impl DurableStore {
         })
     }
 
-    /// Calls a request back that nobody has begun to send. Gives whether it did.
+    /// Cancels a request that nobody has begun to send. Gives whether it did.
     ///
     /// # Errors
     /// [`QueryError`] where the store gives no answer.

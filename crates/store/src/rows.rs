@@ -194,7 +194,7 @@ pub(crate) fn kept_of(row: &AnyRow, now: i64, shared: &Shared) -> Result<(Kept, 
     Ok((kept, epoch))
 }
 
-/// How a request ends that was called back before it was sent.
+/// How a request ends that was cancelled before it was sent.
 pub(crate) fn cancelled() -> Failure {
     Failure::new(
         FailureKind::Cancelled,
@@ -203,7 +203,7 @@ pub(crate) fn cancelled() -> Failure {
     )
 }
 
-/// The outcome of a request that was called back, as its row has it.
+/// The outcome of a request that was cancelled, as its row has it.
 pub(crate) fn cancelled_text() -> String {
     outcome_text(&Err(cancelled()))
 }

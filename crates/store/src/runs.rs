@@ -328,7 +328,7 @@ impl DurableStore {
         })
     }
 
-    /// Gives a run up: it does not go on, and what no process has taken to send is called back. Gives `false` where there is none that
+    /// Gives a run up: it does not go on, and what no process has taken to send is cancelled. Gives `false` where there is none that
     /// goes on.
     ///
     /// # Errors

@@ -342,7 +342,7 @@ impl Shared {
         self.all_held().len()
     }
 
-    /// Tells the registry of requests that the database has called back.
+    /// Tells the registry of requests that the database has cancelled.
     pub(crate) fn learn_cancelled(&self, ids: Vec<RequestId>) {
         let Some(registry) = self.registry() else { return };
         for id in ids {
@@ -363,7 +363,7 @@ impl Store for Handle {
     fn append(&self, all: Vec<Row>, done: Written) {
         let options = &self.0.options;
         let rows: Vec<_> = all.iter().map(|row| (row.id, rows::appended(row, options))).collect();
-        // At once: it may be called back before it is written, and that is to be written too. Who holds a request of that id already does so
+        // At once: it may be cancelled before it is written, and that is to be written too. Who holds a request of that id already does so
         // from an earlier submission.
         let new = rows
             .iter()
@@ -396,6 +396,11 @@ impl Store for Handle {
 
     fn ended(&self, id: RequestId, status: RequestStatus, outcome: &Outcome, done: Written) {
         let Some(Held { epoch, .. }) = self.0.held(id) else {
+            if status == RequestStatus::Cancelled && !self.is_shared() {
+                // What an earlier process has left, and this one has not claimed yet: nobody else does.
+                self.0.order(Order::Cancel(id));
+                return done(Ok(()));
+            }
             return done(Err(StoreError::lost()));
         };
         let row = rows::ended(id, epoch, status, outcome);

@@ -233,9 +233,11 @@ impl Writes {
             return Ok(());
         }
         let (now, from) = (shared.dialect.now(), shared.dialect.rows(&[("rid", Type::Text)]));
+        // A file's only process has ended it before it asks: also where it has claimed it meanwhile, it does not send it.
+        let is_nobodys = if shared.is_shared() { "AND r.owner IS NULL" } else { "" };
         let statement = format!(
             "UPDATE inflight_requests AS r SET state = 'cancelled', effect = 'none', error = 'cancelled', ended_at = {now}, \
-             outcome = $2 FROM {from} WHERE r.id = x.rid AND r.state = 'queued' AND r.owner IS NULL RETURNING id, submitter"
+             outcome = $2 FROM {from} WHERE r.id = x.rid AND r.state = 'queued' {is_nobodys} RETURNING id, submitter"
         );
         let rows: Vec<_> = self.cancels().map(|id| json!({"rid": id.to_string()})).collect();
         for row in fetch(

@@ -80,7 +80,7 @@ Exit status: that of the run; 1 there is no such run, or it has ended; 2 it goes
         #[command(flatten)]
         store: StoreArgument,
     },
-    /// Give an interrupted run up: it does not go on, and what it has not sent is called back
+    /// Give an interrupted run up: it does not go on, and what it has not sent is cancelled
     #[command(after_help = STATUS)]
     Cancel {
         /// The run's id
@@ -152,7 +152,7 @@ pub(crate) enum RequestsCommand {
         #[command(flatten)]
         store: StoreArgument,
     },
-    /// Call requests back that nobody has begun to send
+    /// Cancel requests that nobody has begun to send
     #[command(after_help = STATUS)]
     Cancel {
         /// The requests' ids

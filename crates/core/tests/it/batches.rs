@@ -100,7 +100,7 @@ fn no_more_are_out_than_may_be() {
 }
 
 #[test]
-fn a_failure_calls_back_the_rest_unless_it_carries_on() {
+fn a_failure_cancels_the_rest_unless_it_carries_on() {
     for (on_failure, cancelled) in [(OnFailure::Stop, 3), (OnFailure::CarryOn, 0)] {
         for concurrency in [None, Some(2)] {
             let (registry, mut transport) = manual();
@@ -129,7 +129,7 @@ fn a_failure_calls_back_the_rest_unless_it_carries_on() {
 }
 
 #[test]
-fn the_rest_can_be_called_back() {
+fn the_rest_can_be_cancelled() {
     let (registry, mut transport) = manual();
     let session = registry.session();
     let options = BatchOptions {
@@ -234,7 +234,7 @@ fn each_stops_at_a_failure_and_tells_what_could_not_be_made() {
 }
 
 #[test]
-fn each_waits_for_room_that_others_take_and_calls_back_when_it_is_dropped() {
+fn each_waits_for_room_that_others_take_and_cancels_when_it_is_dropped() {
     let (registry, mut transport) = manual_with(Registry::builder().queue_capacity(2));
     registry.submit(post()).unwrap();
     let session = registry.session_with(SessionLimits {

@@ -312,7 +312,7 @@ fn a_late_word_of_a_loss_does_not_touch_what_was_handed_out_since() {
 }
 
 #[test]
-fn what_fails_by_itself_is_not_taken_for_called_back() {
+fn what_fails_by_itself_is_not_taken_for_cancelled() {
     let (registry, mut transport, store) = shared();
     let session = registry.session();
     let id = session.submit(post()).unwrap();
@@ -320,22 +320,22 @@ fn what_fails_by_itself_is_not_taken_for_called_back() {
     let sent = transport.next();
     *store.unanswered.lock().unwrap() = Some(Vec::new());
     sent.fail(failure(Effect::None));
-    assert!(session.being_called_back().is_empty(), "its ending is being written");
+    assert!(session.being_cancelled().is_empty(), "its ending is being written");
     for ended in store.unanswered.lock().unwrap().take().unwrap() {
         ended(Ok(()));
     }
     assert_eq!(session.status(id), Some(RequestStatus::Failed));
-    assert!(session.being_called_back().is_empty());
-    // What is called back is, until the store has written it.
+    assert!(session.being_cancelled().is_empty());
+    // What is cancelled is, until the store has written it.
     let second = session.submit(post()).unwrap();
     registry.take_in(store.claim());
     *store.unanswered.lock().unwrap() = Some(Vec::new());
     session.cancel_unsent();
-    assert_eq!(session.being_called_back(), [second]);
+    assert_eq!(session.being_cancelled(), [second]);
 }
 
 #[test]
-fn what_is_called_back_in_a_shared_store_leaves_the_queue_at_once() {
+fn what_is_cancelled_in_a_shared_store_leaves_the_queue_at_once() {
     let (registry, mut transport, store) = shared();
     let ids = [(); 3].map(|()| registry.submit(post()).unwrap());
     for _ in ids {
@@ -497,7 +497,7 @@ fn a_run_counts_as_its_own_what_the_store_has_handed_out_before() {
         let mut drained = Polled::new(run.drained());
         if !ends_first {
             assert_eq!(run.pending(), 1);
-            assert!(drained.is_pending(), "it is not sent, and not to be called back");
+            assert!(drained.is_pending(), "it is not sent, and not to be cancelled");
             transport.next().succeed("prod_1");
         }
         assert!(drained.poll().is_ready());
@@ -509,7 +509,7 @@ fn a_run_counts_as_its_own_what_the_store_has_handed_out_before() {
 }
 
 #[test]
-fn a_batch_that_stops_calls_back_nothing_that_was_sent() {
+fn a_batch_that_stops_cancels_nothing_that_was_sent() {
     for joins_first in [false, true] {
         let (registry, mut transport, _store) = shared();
         let run = of_run(&registry);
@@ -546,7 +546,7 @@ fn a_batch_that_stops_calls_back_nothing_that_was_sent() {
 }
 
 #[test]
-fn what_was_called_back_elsewhere_ends_here_too_though_it_was_sent_before() {
+fn what_was_cancelled_elsewhere_ends_here_too_though_it_was_sent_before() {
     let (registry, mut transport, store) = shared();
     let run = of_run(&registry);
     run.restore(sent_before(kept(nth(0), post())));

@@ -206,7 +206,7 @@ fn a_deadline_beyond_what_the_clock_counts_is_none() {
 }
 
 #[test]
-fn what_is_given_up_is_called_back_or_no_longer_waited_for() {
+fn what_is_given_up_is_cancelled_or_no_longer_waited_for() {
     let (registry, mut transport) = manual();
     let session = registry.session();
     let get = || Request::new(Method::Get, "/v1/products");

@@ -117,9 +117,9 @@ fn what_the_store_is_asked_to_cancel_is_being_cancelled() {
     let session = registry.session();
     let id = session.submit(post()).unwrap();
     assert_eq!(session.cancel_unsent(), 0, "only the store knows");
-    assert_eq!(session.being_called_back(), [id]);
+    assert_eq!(session.being_cancelled(), [id]);
     assert!(registry.learn(id, RequestStatus::Cancelled, Err(failure(Effect::None))));
-    assert!(session.being_called_back().is_empty());
+    assert!(session.being_cancelled().is_empty());
 }
 
 #[test]

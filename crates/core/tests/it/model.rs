@@ -80,7 +80,7 @@ struct Known {
     status: RequestStatus,
     effect: Option<Effect>,
     deadline: u64,
-    /// Whether it cannot be called back.
+    /// Whether it cannot be cancelled.
     sent: bool,
     taken: bool,
 }

@@ -173,7 +173,7 @@ fn a_request_of_any_session_is_cancelled_by_its_id() {
 }
 
 #[test]
-fn a_submission_is_told_before_its_ending_whoever_calls_back_meanwhile() {
+fn a_submission_is_told_before_its_ending_whoever_cancels_meanwhile() {
     let log = Arc::new(Log::default());
     let session: Arc<OnceLock<Session>> = Arc::default();
     let of_hook = Arc::clone(&session);

@@ -318,7 +318,7 @@ fn what_is_cancelled_while_it_is_written_is_never_sent() {
         let mut next = Process::at(&place);
         for id in ids {
             let ended = until("the next process has it", || next.kept(id)).ended;
-            let (status, _) = ended.expect("it was called back before the first process ended");
+            let (status, _) = ended.expect("it was cancelled before the first process ended");
             assert_eq!(status, RequestStatus::Cancelled);
         }
         assert!(next.transport.try_next().is_none());
@@ -358,9 +358,9 @@ fn what_a_worker_has_left_is_the_next_ones_also_in_the_same_process() {
         let sent = first.registry.submit(post("Mug")).unwrap();
         let in_flight = first.next();
         let queued = first.registry.submit(post("Cup")).unwrap();
-        let called_back = first.registry.submit(post("Jug")).unwrap();
-        // Where it is not known who has it, it is called back.
-        first.registry.cancel(called_back).unwrap();
+        let cancelled = first.registry.submit(post("Jug")).unwrap();
+        // Where it is not known who has it, it is cancelled.
+        first.registry.cancel(cancelled).unwrap();
         first.die_with(in_flight);
 
         let mut second = Process::on(store);
@@ -375,7 +375,7 @@ fn what_a_worker_has_left_is_the_next_ones_also_in_the_same_process() {
         }
         assert_eq!(second.kept(sent).unwrap().attempts, 2);
         assert_eq!(second.kept(queued).unwrap().attempts, 1);
-        let cancelled = until("that is written", || second.kept(called_back)?.ended);
+        let cancelled = until("that is written", || second.kept(cancelled)?.ended);
         assert_eq!(cancelled.0, RequestStatus::Cancelled);
         assert!(second.transport.try_next().is_none());
     }

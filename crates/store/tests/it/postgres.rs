@@ -110,7 +110,7 @@ fn a_process_that_was_frozen_cancels_nothing_that_another_took_over() {
 }
 
 #[test]
-fn what_a_process_has_claimed_can_be_called_back_there() {
+fn what_a_process_has_claimed_can_be_cancelled_there() {
     let Some(place) = Place::postgres() else { return };
     let mut process = Process::at(&place);
     let id = process.registry.submit(post("Mug")).unwrap();

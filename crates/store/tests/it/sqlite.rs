@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use inflight_core::{Effect, FailureKind, RequestStatus, SessionLimits, block_on};
+use inflight_core::{Effect, FailureKind, Registry, RequestStatus, SessionLimits, block_on};
 use inflight_store::{DurableStore, OpenError, StoreOptions};
 
 use crate::support::{PATIENCE, Place, Process, post, quick, until};
@@ -303,4 +303,26 @@ fn rows_that_cannot_be_read_are_left_out_of_what_is_written_out() {
         ]
     );
     assert_eq!(lines.iter().count(), 4);
+}
+
+#[test]
+fn what_is_cancelled_before_it_is_claimed_is_not_sent_by_the_next_process() {
+    let place = Place::file();
+    let first = Process::at(&place);
+    let id = first.registry.submit(post("Mug")).unwrap();
+    until("it is written", || first.kept(id));
+    first.die();
+
+    // This one does not have the key yet, as before a script has named it.
+    let store = place.open();
+    let (registry, _queue) = Registry::builder().store(store.handle()).build();
+    let working = store.start(&registry, Some(Arc::new(Vec::new)));
+    let session = registry.session();
+    session.restore(store.request(id).unwrap().unwrap());
+    assert_eq!(session.cancel(id), Some(true));
+    drop((working, store));
+
+    let again = place.open();
+    let (status, _) = again.request(id).unwrap().unwrap().ended.expect("it is cancelled");
+    assert_eq!(status, RequestStatus::Cancelled);
 }
