@@ -18,18 +18,19 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FILE = ROOT / "docs/generated/surface.txt"
 CRATES = ["core", "transport", "stripe", "rhai", "stripe-rhai", "store", "sim", ""]
+ITEM = re.compile(r'<a href="((?:\w+/)*[a-z]+\.\w+\.html)">')
 MEMBER = re.compile(r'id="(method|tymethod|variant|structfield|associatedconstant)\.(\w+)"')
 
 
 def items(doc, crate):
     """The items of a crate as `crate::path` or `crate::path.member`, from its pages."""
-    for link in re.findall(r'<a href="([^"]+\.html)">', (doc / crate / "all.html").read_text()):
+    for link in ITEM.findall((doc / crate / "all.html").read_text()):
         *modules, file = link.split("/")
         kind, name = file.removesuffix(".html").split(".", 1)
         path = "::".join([crate, *modules, name])
         yield f"{kind} {path}"
         # What a trait of elsewhere gives is that trait's.
-        own = re.split(r'id="(?:trait-implementations|foreign-impls|implementors)"', (doc / crate / link).read_text())[0]
+        own = re.split(r'id="(?:deref-methods[^"]*|trait-implementations|foreign-impls|implementors)"', (doc / crate / link).read_text())[0]
         for _, member in MEMBER.findall(own):
             yield f"{kind} {path}.{member}"
 
