@@ -62,6 +62,8 @@ pub(crate) struct Entry {
     adopted: Mutex<Vec<Adopted>>,
     /// Its place among the requests that it was submitted with.
     member: OnceLock<Member>,
+    /// Its places in batches of further starts of its run, which only count it.
+    joined: Mutex<Vec<Arc<Member>>>,
 }
 
 impl Entry {
@@ -109,6 +111,7 @@ impl Entry {
             holds_place: AtomicBool::new(true),
             adopted: Mutex::default(),
             member: member.map_or_else(OnceLock::new, OnceLock::from),
+            joined: Mutex::default(),
             ledger,
         }
     }
@@ -243,15 +246,31 @@ impl Entry {
 
     /// Counts the request, which is known from an earlier run, as one of this batch.
     pub(crate) fn join(self: &Arc<Self>, group: &Arc<Group>) {
-        if self.member.get().is_some() {
+        let is_counted = |member: &Member| Arc::ptr_eq(&member.group, group);
+        if self.member.get().is_some_and(is_counted) || self.joined.lock().iter().any(|member| is_counted(member)) {
             return;
         }
-        let member = self.member.get_or_init(|| group.join());
+        let member = group.join();
         member.note_elsewhere(self);
+        // The first one has a say in when it is sent.
+        if let Err(member) = self.member.set(member) {
+            self.joined.lock().push(Arc::new(member));
+        }
+        // Whoever ends it from now on sees that.
         let status = self.status();
         if status != RequestStatus::Pending {
-            member.ended(self.id, status, false);
+            self.for_each_member(|member| member.ended(self.id, status, false));
         }
+    }
+
+    /// Its place in each batch that it is one of.
+    fn for_each_member(&self, tell: impl Fn(&Member)) {
+        if let Some(member) = self.member.get() {
+            tell(member);
+        }
+        // Without the lock: what is told may end others.
+        let joined = self.joined.lock().clone();
+        joined.iter().for_each(|member| tell(member));
     }
 
     /// Cancels the request where it has not been sent. Gives whether it is cancelled now: in a shared store that is told later, if it is.
@@ -500,12 +519,14 @@ impl Entry {
             }
         })?;
         wake.all();
-        if let (Some(member), Some((before, after))) = (self.member.get(), statuses) {
-            if first_ending {
-                member.ended(self.id, after, left);
-            } else {
-                member.group.counters.moved(before, after);
-            }
+        if let Some((before, after)) = statuses {
+            self.for_each_member(|member| {
+                if first_ending {
+                    member.ended(self.id, after, left);
+                } else {
+                    member.group.counters.moved(before, after);
+                }
+            });
         }
         if first_ending {
             self.wake_if_idle();

@@ -150,3 +150,24 @@ fn what_is_cancelled_makes_room_for_its_own_session() {
         drop((others, ids));
     }
 }
+
+#[test]
+fn each_start_of_a_run_waits_for_its_batch() {
+    let (registry, mut transport, _store) = shared();
+    registry.take_in(kept(nth(0), post()));
+    let batches: Vec<_> = (0..2)
+        .map(|_| {
+            let run = of_run(&registry);
+            run.restore(kept(nth(0), post()));
+            (run.restore_batch(vec![nth(0)], BatchOptions::default()), run)
+        })
+        .collect();
+    for (batch, _) in &batches {
+        assert_eq!((batch.progress().total, batch.progress().done), (1, 0));
+    }
+    transport.next().succeed("prod_1");
+    for (batch, _) in &batches {
+        assert_eq!(batch.progress().completed, 1);
+        assert!(Polled::new(batch.wait()).poll().is_ready());
+    }
+}
