@@ -21,8 +21,10 @@ impl Elsewhere {
         }
     }
 
-    pub(crate) fn knows(&self, id: RequestId) -> bool {
-        self.0.contains_key(&id)
+    /// Whether this is an entry of a request that this process does not send. Another one of the same request may be on its way here.
+    pub(crate) fn knows(&self, entry: &Arc<Entry>) -> bool {
+        let known = self.0.get(&entry.id);
+        known.is_some_and(|known| known.iter().any(|known| Arc::ptr_eq(known, entry)))
     }
 
     /// Takes out the newest entry, for whoever sends the request from here on. The others stay: they are told how it ends.

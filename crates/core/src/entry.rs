@@ -281,12 +281,16 @@ impl Entry {
             Effect::None,
             "the request was cancelled before it was sent",
         );
+        if let Some(store) = &registry.store
+            && registry.elsewhere.lock().knows(self)
+        {
+            // Whether it has been sent only the store knows.
+            self.cancel_asked.store(true, Ordering::SeqCst);
+            store.cancel(self.id);
+            return false;
+        }
         if let Some(store) = registry.store.as_ref().filter(|store| store.is_shared()) {
-            if registry.elsewhere.lock().knows(self.id) {
-                // Whether it has been sent only the store knows.
-                self.cancel_asked.store(true, Ordering::SeqCst);
-                store.cancel(self.id);
-            } else if self.handover.begin_cancel() {
+            if self.handover.begin_cancel() {
                 self.observe();
                 self.write_cancelled(&**store, failure);
             }

@@ -124,8 +124,16 @@ async fn claim_into(
     let claimed = shared.in_time(patience(shared.options.lease), claimed).await?;
     let count = claimed.len();
     for (kept, epoch, account) in claimed {
-        shared.hold(kept.id, epoch, &account);
-        hand_over(shared, registry, kept, epoch);
+        match shared.held(kept.id) {
+            None => {
+                shared.hold(kept.id, epoch, &account);
+                hand_over(shared, registry, kept, epoch);
+            }
+            // The lease of an earlier claim has ended, and nobody else had it in between: what has it here goes on.
+            Some(held) if held.epoch + 1 == epoch => shared.hold(kept.id, epoch, &account),
+            // Another process had it. What has it here finds out; until then nobody does, and the claim's lease ends.
+            Some(_) => {}
+        }
     }
     Ok(count)
 }

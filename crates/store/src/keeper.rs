@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use inflight_core::{Effect, Failure, FailureKind, Outcome, Registry, RequestId, RequestStatus};
+use serde_json::json;
 use sqlx::postgres::PgListener;
 use sqlx::{AnyConnection, Executor as _, Row as _};
 use tokio::sync::watch;
@@ -16,7 +17,7 @@ use crate::lease::{heartbeat, in_time, lease_end, patience};
 use crate::rows::{id_of, status_of};
 use crate::statement::{fetch, named, safe};
 use crate::store::{Shared, moment};
-use crate::writer::{CONNECT_TIMEOUT, WRITE_TIMEOUT};
+use crate::writer::CONNECT_TIMEOUT;
 use crate::{QueryError, Unreadable};
 
 /// How many endings are asked for at once.
@@ -25,6 +26,9 @@ const ASKED_AT_ONCE: usize = 500;
 /// How often rows whose retention is over are looked for, and how many are deleted at once.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 const SWEPT_AT_ONCE: usize = 1000;
+
+/// How long one look may take in a database that several share.
+const SWEEP_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// How often all rows are looked through for that. In between, only what has come of age since: what is kept beyond its retention, such as
 /// the requests of runs, is not looked at again each time.
@@ -38,6 +42,29 @@ pub(crate) async fn run(shared: Arc<Shared>, registry: Registry, mut stopped: wa
     tokio::select! {
         _ = stopped.changed() => {}
         () = keep(&shared, &registry) => {}
+        // Beside it, on a connection of its own: it may take long, and leases are not to end meanwhile.
+        () = sweep_often(&shared) => {}
+    }
+}
+
+async fn sweep_often(shared: &Shared) {
+    let mut swept = Swept::default();
+    loop {
+        let sweep = async {
+            let mut connection = in_time(CONNECT_TIMEOUT, shared.connect()).await?;
+            while shared
+                .in_time(SWEEP_TIMEOUT, sweep(shared, &mut connection, &mut swept))
+                .await?
+            {}
+            Ok::<_, sqlx::Error>(())
+        };
+        if let Err(error) = sweep.await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "what is over could not be deleted from the store"
+            );
+        }
+        tokio::time::sleep(SWEEP_EVERY).await;
     }
 }
 
@@ -61,10 +88,15 @@ async fn keep(shared: &Shared, registry: &Registry) {
 struct Due {
     leases: Instant,
     endings: Instant,
-    sweep: Instant,
-    sweep_all: Instant,
+}
+
+/// How far the look for what is over has come.
+#[derive(Default)]
+struct Swept {
+    /// When all rows were looked through last.
+    all: Option<Instant>,
     /// What ended before this moment, in milliseconds since 1970, has been looked at.
-    swept: i64,
+    until: i64,
 }
 
 impl Due {
@@ -73,14 +105,11 @@ impl Due {
         Self {
             leases: now,
             endings: now,
-            sweep: now,
-            sweep_all: now,
-            swept: 0,
         }
     }
 
     fn next(&self) -> Instant {
-        self.leases.min(self.endings).min(self.sweep)
+        self.leases.min(self.endings)
     }
 }
 
@@ -97,12 +126,6 @@ async fn turn(
     shared
         .in_time(patience(shared.options.lease), tend(shared, registry, connection, due))
         .await?;
-    if due.sweep <= Instant::now() {
-        due.sweep = Instant::now() + SWEEP_EVERY;
-        if shared.in_time(WRITE_TIMEOUT, sweep(shared, connection, due)).await? {
-            due.sweep = Instant::now();
-        }
-    }
     Ok(())
 }
 
@@ -133,14 +156,17 @@ async fn tend(
 /// Says that this process lives, and works on what it holds. What is called its own and is not held any more is not renewed.
 async fn renew(shared: &Shared, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
     let until = lease_end(shared);
-    let from = shared.dialect.rows(&[("rid", Type::Text)]);
+    let from = shared.dialect.rows(&[("rid", Type::Text), ("claim", Type::Number)]);
     // What the writer has locked is being written, and need not be waited for.
     let requests = format!(
         "UPDATE inflight_requests SET lease_until = {until} WHERE seq IN (SELECT r.seq FROM inflight_requests AS r \
-         JOIN {from} ON r.id = x.rid WHERE r.owner = $2 AND r.state IN ('queued', 'sent') ORDER BY r.seq \
+         JOIN {from} ON r.id = x.rid AND r.epoch = x.claim WHERE r.owner = $2 AND r.state IN ('queued', 'sent') ORDER BY r.seq \
          FOR UPDATE OF r SKIP LOCKED)"
     );
-    let held = named(&shared.held_ids());
+    let held = shared.all_claims().into_iter();
+    let held: Vec<_> = held
+        .map(|(id, epoch)| json!({"rid": id.to_string(), "claim": epoch}))
+        .collect();
     fetch(connection, shared.dialect, &requests, &held, Some(&shared.process)).await?;
     let from = shared.dialect.rows(&[("rid", Type::Text), ("at_start", Type::Number)]);
     let runs = format!(
@@ -176,13 +202,13 @@ async fn take_back(shared: &Shared, connection: &mut AnyConnection) -> Result<()
 /// there may be more.
 ///
 /// The rows are looked for before the statement that deletes them, which holds up whoever writes.
-async fn sweep(shared: &Shared, connection: &mut AnyConnection, due: &mut Due) -> Result<bool, sqlx::Error> {
+async fn sweep(shared: &Shared, connection: &mut AnyConnection, done: &mut Swept) -> Result<bool, sqlx::Error> {
     let retention = i64::try_from(shared.options.retention.as_millis()).unwrap_or(i64::MAX / 4);
-    if due.sweep_all <= Instant::now() {
-        due.sweep_all = Instant::now() + SWEEP_ALL_EVERY;
-        due.swept = 0;
+    if done.all.is_none_or(|all| all.elapsed() >= SWEEP_ALL_EVERY) {
+        done.all = Some(Instant::now());
+        done.until = 0;
     }
-    let (now, swept) = (moment(connection, shared.dialect).await?, due.swept);
+    let (now, swept) = (moment(connection, shared.dialect).await?, done.until);
     let until = now - retention;
     // What a key that was given was used for has to be known for as long as the other side knows the key.
     let over = format!(
@@ -205,7 +231,7 @@ async fn sweep(shared: &Shared, connection: &mut AnyConnection, due: &mut Due) -
     }
     let is_over = found.len() < SWEPT_AT_ONCE;
     if is_over {
-        due.swept = until;
+        done.until = until;
     }
     Ok(!is_over)
 }

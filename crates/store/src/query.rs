@@ -211,7 +211,8 @@ impl DurableStore {
                 "idempotency_key = {key}, key_sent_at = {sent}, attempts = {attempts}, \
                  state = CASE WHEN effect = 'none' THEN 'queued' ELSE 'sent' END, owner = NULL, lease_until = NULL, epoch = epoch + 1, \
                  outcome = NULL, error = NULL, effect = NULL, ended_at = NULL WHERE id = $1 AND ((effect = 'none' \
-                 AND NOT {done_since}) OR (effect = 'unknown' AND COALESCE(key_sent_at, 0) > {{now}} - {known_for})) AND outcome IS NOT NULL"
+                 AND NOT {done_since}) OR (effect = 'unknown' AND (idempotency_key IS NOT NULL OR method IN ('GET', 'PUT', 'DELETE')) \
+                 AND COALESCE(key_sent_at, 0) > {{now}} - {known_for})) AND outcome IS NOT NULL"
             ),
             new_suffix(),
         )

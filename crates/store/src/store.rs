@@ -330,8 +330,17 @@ impl Shared {
         }
     }
 
-    pub(crate) fn held_ids(&self) -> Vec<RequestId> {
-        self.all_held().keys().copied().collect()
+    /// Another process has had it, and whoever was to send it here is told: no claim since that one counts, since it was for the same.
+    pub(crate) fn lose(&self, id: RequestId, epoch: i64) {
+        let mut all = self.all_held();
+        if all.get(&id).is_some_and(|held| held.epoch >= epoch) {
+            all.remove(&id);
+        }
+    }
+
+    /// What this process holds, and by which claim.
+    pub(crate) fn all_claims(&self) -> Vec<(RequestId, i64)> {
+        self.all_held().iter().map(|(id, held)| (*id, held.epoch)).collect()
     }
 
     pub(crate) fn held(&self, id: RequestId) -> Option<Held> {
@@ -396,11 +405,6 @@ impl Store for Handle {
 
     fn ended(&self, id: RequestId, status: RequestStatus, outcome: &Outcome, done: Written) {
         let Some(Held { epoch, .. }) = self.0.held(id) else {
-            if status == RequestStatus::Cancelled && !self.is_shared() {
-                // What an earlier process has left, and this one has not claimed yet: nobody else does.
-                self.0.order(Order::Cancel(id));
-                return done(Ok(()));
-            }
             return done(Err(StoreError::lost()));
         };
         let row = rows::ended(id, epoch, status, outcome);

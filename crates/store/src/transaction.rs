@@ -233,8 +233,18 @@ impl Writes {
             return Ok(());
         }
         let (now, from) = (shared.dialect.now(), shared.dialect.rows(&[("rid", Type::Text)]));
-        // A file's only process has ended it before it asks: also where it has claimed it meanwhile, it does not send it.
-        let is_nobodys = if shared.is_shared() { "AND r.owner IS NULL" } else { "" };
+        // A file's only process asks what it has in its own queue: of what is cancelled here it does not write that it sends it. What is a
+        // run's is cancelled only by whoever has the run.
+        let is_nobodys = if shared.is_shared() {
+            // The process's name is made here, of letters and digits.
+            format!(
+                "AND r.owner IS NULL AND (r.run IS NULL OR EXISTS (SELECT 1 FROM inflight_runs AS u \
+                 WHERE u.id = r.run AND u.owner = '{}'))",
+                shared.process
+            )
+        } else {
+            String::new()
+        };
         let statement = format!(
             "UPDATE inflight_requests AS r SET state = 'cancelled', effect = 'none', error = 'cancelled', ended_at = {now}, \
              outcome = $2 FROM {from} WHERE r.id = x.rid AND r.state = 'queued' {is_nobodys} RETURNING id, submitter"
@@ -250,7 +260,7 @@ impl Writes {
         .await?
         {
             let (id, submitter): (String, String) = (row.try_get("id")?, row.try_get("submitter")?);
-            if submitter == shared.process {
+            if submitter == shared.process || !shared.is_shared() {
                 written.cancelled.extend(id_of(&id));
             } else {
                 notifications.push(Notification::Ended(submitter, id));
@@ -331,7 +341,7 @@ impl Sent {
         } else if written.too_old.contains(&self.id) {
             (self.done)(Err(StoreError::key_taken(self.id, 1)));
         } else {
-            shared.let_go(self.id, self.epoch);
+            shared.lose(self.id, self.epoch);
             (self.done)(Err(StoreError::lost()));
         }
     }

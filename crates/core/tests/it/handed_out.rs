@@ -171,3 +171,18 @@ fn each_start_of_a_run_waits_for_its_batch() {
         assert!(Polled::new(batch.wait()).poll().is_ready());
     }
 }
+
+#[test]
+fn what_this_process_is_to_send_is_cancelled_here_though_another_start_waits_for_it() {
+    let (registry, mut transport, store) = shared();
+    let runs = [of_run(&registry), of_run(&registry)];
+    for run in &runs {
+        run.restore(kept(nth(0), post()));
+    }
+    registry.take_in(kept(nth(0), post()));
+    store.log();
+    assert_eq!(runs[1].cancel(nth(0)), Some(false), "that is written first");
+    assert_eq!(store.log(), ["cancelled"]);
+    assert_eq!(runs[1].status(nth(0)), Some(RequestStatus::Cancelled));
+    assert!(transport.try_next().is_none(), "it is not sent");
+}

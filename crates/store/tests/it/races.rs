@@ -212,3 +212,63 @@ fn an_ending_that_cannot_be_read_keeps_no_other_from_being_told() {
     assert_eq!((&damaged.kind, damaged.effect), (&FailureKind::Store, Effect::Unknown));
     assert_eq!(cancelled.unwrap_err().kind, FailureKind::Cancelled);
 }
+
+#[test]
+fn what_is_claimed_again_before_its_loss_is_known_goes_on_once() {
+    let Some(place) = Place::postgres() else { return };
+    let mut process = Process::at(&place);
+    let id = process.registry.submit(post("Mug")).unwrap();
+    let job = until("it is claimed", || process.transport.next_job());
+    // Another process's keeper has found its lease over, and nobody else claims it.
+    place.execute("UPDATE inflight_requests SET owner = NULL, lease_until = NULL");
+    place.execute("NOTIFY inflight_new");
+    let again = "SELECT COUNT(*) FROM inflight_requests WHERE owner IS NOT NULL AND epoch = 2";
+    until("it is claimed again", || (place.number(again) == 1).then_some(()));
+    until("that is known here", || {
+        let mut start = Box::pin(process.registry.wait_async(id).unwrap());
+        let pending = start
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_pending();
+        (pending && place.number(again) == 1).then_some(())
+    });
+    let in_flight = inflight_core::block_on(job.start()).expect("it goes on");
+    assert!(process.transport.next_job().is_none(), "and once");
+    in_flight.complete(success("prod_1"));
+    let outcome = process.registry.wait(id, Some(PATIENCE)).unwrap();
+    assert!(outcome.is_ok());
+    assert_eq!(process.kept(id).unwrap().attempts, 1);
+}
+
+#[test]
+fn what_another_process_had_in_between_is_not_sent_by_an_older_claim() {
+    let Some(place) = Place::postgres() else { return };
+    let mut process = Process::at(&place);
+    let id = process.registry.submit(post("Mug")).unwrap();
+    let job = until("it is claimed", || process.transport.next_job());
+    place.execute("UPDATE inflight_requests SET owner = NULL, lease_until = NULL, epoch = epoch + 1");
+    place.execute("NOTIFY inflight_new");
+    let again = "SELECT COUNT(*) FROM inflight_requests WHERE owner IS NOT NULL AND epoch = 3";
+    until("it is claimed again", || (place.number(again) == 1).then_some(()));
+    assert!(inflight_core::block_on(job.start()).is_none(), "it is lost");
+    // Nobody renews that claim.
+    process.next().succeed("prod_1");
+    assert!(process.registry.wait(id, Some(PATIENCE)).unwrap().is_ok());
+    assert_eq!(process.kept(id).unwrap().attempts, 1);
+}
+
+#[test]
+fn what_is_a_runs_is_cancelled_by_whoever_has_the_run() {
+    let Some(place) = Place::postgres() else { return };
+    let process = Process::with(&place, idle());
+    let _run = begun(&process);
+    let session = session(&process);
+    let id = session.submit(post("Mug")).unwrap();
+    inflight_core::block_on(session.recorded(id).unwrap());
+    place.execute("UPDATE inflight_runs SET owner = 'another'");
+    assert_eq!(session.cancel(id), Some(false));
+    // What was asked for after that is written after it.
+    let after = process.registry.submit(post("Cup")).unwrap();
+    inflight_core::block_on(process.registry.root().recorded(after).unwrap());
+    assert!(process.kept(id).unwrap().ended.is_none());
+}

@@ -319,10 +319,31 @@ fn what_is_cancelled_before_it_is_claimed_is_not_sent_by_the_next_process() {
     let working = store.start(&registry, Some(Arc::new(Vec::new)));
     let session = registry.session();
     session.restore(store.request(id).unwrap().unwrap());
-    assert_eq!(session.cancel(id), Some(true));
+    assert_eq!(session.cancel(id), Some(false), "the store is asked");
+    until("it is cancelled", || {
+        (session.status(id)? == RequestStatus::Cancelled).then_some(())
+    });
     drop((working, store));
 
     let again = place.open();
     let (status, _) = again.request(id).unwrap().unwrap().ended.expect("it is cancelled");
     assert_eq!(status, RequestStatus::Cancelled);
+}
+
+#[test]
+fn what_an_earlier_start_is_sending_is_not_cancelled_by_the_next() {
+    let place = Place::file();
+    let mut process = Process::at(&place);
+    let id = process.registry.submit(post("Mug")).unwrap();
+    let kept = until("it is written", || process.kept(id));
+    // The run is begun again in the same process, and knows it as one that waits.
+    let next = process.registry.session();
+    next.restore(kept);
+    let sent = process.next();
+    assert_eq!(next.cancel(id), Some(false));
+    sent.succeed("prod_1");
+    until("it is told", || {
+        (next.status(id)? == RequestStatus::Completed).then_some(())
+    });
+    assert_eq!(process.kept(id).unwrap().ended.unwrap().0, RequestStatus::Completed);
 }
