@@ -464,7 +464,9 @@ impl Entry {
             Ok(success) => Some(&success.response),
             Err(failure) => failure.response.as_ref(),
         };
-        let bytes = answer.map_or(0, |answer| answer.body.len());
+        // In doubt, the request is kept too.
+        let body = self.in_doubt.get().and_then(|request| request.body.as_ref());
+        let bytes = answer.map_or(0, |answer| answer.body.len()) + body.map_or(0, |body| body.bytes.len());
         let before = self.bytes.swap(bytes, Ordering::Relaxed);
         self.ledger.held_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.ledger.held_bytes.fetch_sub(before, Ordering::Relaxed);

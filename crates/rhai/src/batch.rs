@@ -16,6 +16,7 @@ use crate::outside::{OutsideCall, announce_again, end_run, recorded, refusal, wa
 use crate::package::{Answer, duration, function, session_of};
 use crate::sent::{Kept, Sent};
 use crate::settings::{BATCH_OPTIONS, Settings};
+use crate::submit::reserve_for;
 use crate::wait::{wait, within};
 
 /// A script's handle to a batch. Copies are handles to the same one.
@@ -146,6 +147,7 @@ impl Batch {
 
     /// Submits the requests in these places, all or none.
     fn send(&self, session: &Session, which: &[usize], position: Position) -> Answer<Hosted<inflight_core::Batch>> {
+        self.with(|inner| reserve_for(session, which.iter().map(|index| &*inner.requests[*index].request)))?;
         let submit = || {
             self.with(|inner| {
                 uncharged(|| {
@@ -204,23 +206,23 @@ impl Batch {
                 &format!("the batch has not ended within {seconds} s; it goes on, and can be awaited again"),
             ));
         }
-        self.with(|inner| {
+        let (outcomes, names, on_failure) = self.with(|inner| {
             let outcomes = inner.sent_ones()?.outcomes();
-            let names = inner.shape();
-            if inner.settings.batch.on_failure == OnFailure::CarryOn {
-                let settled = each(&outcomes, |outcome| Ok(settled_map(outcome)))?;
-                return Ok(names.all(settled));
-            }
-            let is_cause = |outcome: &Outcome| outcome.as_ref().is_err_and(|failure| !is_cancelled(failure));
-            let first = outcomes.iter().position(|outcome| is_cause(outcome));
-            // Cancelled by the script itself, where nothing else has failed.
-            if let Some(index) = first.or_else(|| outcomes.iter().position(|outcome| outcome.is_err())) {
-                return Err(failure_of(&names, index, Some(&*outcomes[index])));
-            }
-            let values = outcomes.iter().flat_map(|outcome| outcome.as_ref().as_ref().ok());
-            let values = each(values, crate::object::result_value)?;
-            Ok(names.all(values))
-        })
+            Answer::Ok((outcomes, inner.shape(), inner.settings.batch.on_failure))
+        })?;
+        // Without the batch: others have their turn meanwhile.
+        if on_failure == OnFailure::CarryOn {
+            let settled = each(&outcomes, |outcome| Ok(settled_map(outcome)))?;
+            return Ok(names.all(settled));
+        }
+        let is_cause = |outcome: &Outcome| outcome.as_ref().is_err_and(|failure| !is_cancelled(failure));
+        let first = outcomes.iter().position(|outcome| is_cause(outcome));
+        // Cancelled by the script itself, where nothing else has failed.
+        if let Some(index) = first.or_else(|| outcomes.iter().position(|outcome| outcome.is_err())) {
+            return Err(failure_of(&names, index, Some(&*outcomes[index])));
+        }
+        let values = outcomes.iter().flat_map(|outcome| outcome.as_ref().as_ref().ok());
+        Ok(names.all(each(values, crate::object::result_value)?))
     }
 
     fn cancel(&self) -> Answer<INT> {

@@ -15,6 +15,7 @@ use rhai::{Array, Dynamic, EvalAltResult, FnPtr, INT, ImmutableString, Map, Modu
 use crate::batch::progress_map;
 use crate::collect::{collect, is_collecting, refused};
 use crate::combine::settled_map;
+use crate::coroutine::running;
 use crate::error::{describe, error_map, failure_map, thrown};
 use crate::heap::{Hosted, uncharged};
 use crate::outside::{OutsideCall, end_run, is_run, numbered, refusal};
@@ -224,7 +225,7 @@ impl Each<'_, '_> {
 
     fn submit(&mut self, request: Hosted<Request>, operation: &str, index: u64) -> Answer<RequestId> {
         let (ctx, feeder) = (self.ctx, &mut self.feeder);
-        reserve_for(&session_of(ctx)?, &request)?;
+        reserve_for(&session_of(ctx)?, [&*request])?;
         let mut id = None;
         let answered = OutsideCall::submitting(ctx, operation, &request).answered(|| {
             let submission = feeder.submit(request.into_inner());
@@ -416,6 +417,15 @@ fn caught(ctx: &NativeCallContext, error: &EvalAltResult) -> Map {
         return map.clone();
     }
     error_map("script_error", &describe(ctx.engine(), error).0, Effect::None, false)
+}
+
+/// A script that is stopped may leave `each` without an error. What a run has not sent stays for when it is started again.
+impl Drop for Each<'_, '_> {
+    fn drop(&mut self) {
+        if is_run() && running().is_some_and(|context| context.script.stopped().is_some()) {
+            self.feeder.leave_unsent();
+        }
+    }
 }
 
 /// Gives the report; throws the first failure, with the report in the field `report`, where one stops the rest.

@@ -60,15 +60,17 @@ impl RunOptions {
 }
 
 /// How many bytes a script may hold whose values are harmless as text: a text of half of it, named in an array of the other half.
-const HARMLESS: usize = 128 * 1024;
+const HARMLESS: usize = 64 * 1024;
 
 /// Leaves a script that is to stop by unwinding, where it holds enough for a text without bounds.
 ///
 /// Rhai turns a value into text itself where the function that is to do it fails (in `${…}`, in `text + value`), as it does where the
 /// operation of that call is the one at which the script is stopped: without an end, and without a look at any limit. An error, which has
-/// its place in the script, is for scripts that hold little. A program that aborts where others unwind has only that.
+/// its place in the script, is for scripts that hold little. A program that aborts where others unwind has only that; and one with `sync`,
+/// where unwinding leaves locks behind that nobody may take any more, also those of values that the host shares between scripts.
 fn leave_at_once(script: &ScriptState, stop: Stop) {
-    if cfg!(panic = "unwind") && heap::used() > HARMLESS {
+    let may_unwind = cfg!(all(panic = "unwind", not(feature = "sync")));
+    if may_unwind && heap::used() > HARMLESS {
         script.note_place(near());
         resume_unwind(Box::new(stop));
     }

@@ -213,12 +213,9 @@ impl<T: 'static> Running<T> {
                 self.tasks.extend(self.script.tasks.take_new());
                 self.script.begin_round(self.tasks.len());
             }
-            // Whatever stops the script stops its tasks: dropped, each ends in order.
-            if self.script.stopped().is_some() && self.ending.is_some() {
-                self.tasks.clear();
-                drop(self.script.tasks.take_new());
-            }
+            self.end_tasks_where_stopped();
             self.run_tasks(cx);
+            self.end_tasks_where_stopped();
             self.run_late_callbacks();
             // Who was preempted has seen to it that it is woken.
             if self.script.is_preempted() {
@@ -244,6 +241,14 @@ impl<T: 'static> Running<T> {
                 self.ending = ending;
                 Poll::Pending
             }
+        }
+    }
+
+    /// Whatever stops the script stops its tasks: dropped, each ends in order.
+    fn end_tasks_where_stopped(&mut self) {
+        if self.script.stopped().is_some() && self.ending.is_some() {
+            self.tasks.clear();
+            drop(self.script.tasks.take_new());
         }
     }
 

@@ -162,6 +162,11 @@ pub(crate) fn used() -> usize {
     METER.with(|meter| usize::try_from(meter.used.get()).unwrap_or(0))
 }
 
+/// How many bytes the running script may hold.
+pub(crate) fn limit() -> usize {
+    METER.with(|meter| usize::try_from(meter.limit.get()).unwrap_or(usize::MAX))
+}
+
 /// Whether the running script holds more than it may.
 #[inline]
 pub(crate) fn is_exceeded() -> bool {

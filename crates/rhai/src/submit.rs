@@ -6,15 +6,15 @@ use inflight_core::{Outcome, Request, RequestId, Session, SubmitErrorKind};
 use rhai::{Dynamic, ImmutableString, NativeCallContext, Position};
 
 use crate::answer::Told;
-use crate::bounded::reserve;
 use crate::collect::offer;
-use crate::coroutine::on_hosts_stack;
+use crate::coroutine::{on_hosts_stack, running};
 use crate::error::failure_error;
-use crate::heap::{Hosted, uncharged};
+use crate::heap::{self, Hosted, uncharged};
 use crate::object::{object_told, result_told};
 use crate::outside::{Answered, OutsideCall, numbered, recorded, refusal, was_submitted};
 use crate::package::{Answer, session_of, unknown};
-use crate::wait::{wait, within_own};
+use crate::state::Stop;
+use crate::wait::{terminated, wait, within_own};
 
 /// Submits a request for the script that makes this call and gives its id at once: for functions that start one. A batch that takes a
 /// request just now gets it instead; it has no id yet.
@@ -31,7 +31,7 @@ pub fn submit_request(ctx: &NativeCallContext, request: impl Into<Box<Request>>)
     };
     let operation = request.operation.clone();
     let session = session_of(ctx)?;
-    reserve_for(&session, &request)?;
+    reserve_for(&session, [&*request])?;
     let id = OutsideCall::submitting(ctx, &operation, &request).answer(|| {
         let submitted = submit(&session, request)?;
         let id = submitted.map_err(|kind| refusal(&session, kind, &operation, ctx.call_position()))?;
@@ -41,11 +41,21 @@ pub fn submit_request(ctx: &NativeCallContext, request: impl Into<Box<Request>>)
     Ok(id.into_immutable_string().unwrap_or_default())
 }
 
-/// Ends the script where it would hold too much with this request: what its requests send, and the answers that are kept for it, lie with the
-/// host and are as much the script's as its values.
-pub(crate) fn reserve_for(session: &Session, request: &Request) -> Answer<()> {
-    let body = request.body.as_ref().map_or(0, |body| body.bytes.len());
-    reserve(session.held_bytes().saturating_add(body))
+/// How much the bodies of a script's pending requests and the answers that are kept for it may take, beside its heap and as a multiple of
+/// that.
+const HELD: usize = 4;
+
+/// Ends the script where the host would hold too much for it with these requests.
+pub(crate) fn reserve_for<'r>(session: &Session, requests: impl IntoIterator<Item = &'r Request>) -> Answer<()> {
+    let body = |request: &Request| request.body.as_ref().map_or(0, |body| body.bytes.len());
+    let more: usize = requests.into_iter().map(body).sum();
+    if session.held_bytes().saturating_add(more) <= heap::limit().saturating_mul(HELD) {
+        return Ok(());
+    }
+    if let Some(context) = running() {
+        context.script.stop(Stop::Heap);
+    }
+    Err(terminated(Stop::Heap))
 }
 
 /// Submits at once; what an earlier run has submitted already, as soon as there is room for it.
@@ -92,7 +102,7 @@ pub fn call_request(ctx: &NativeCallContext, request: impl Into<Box<Request>>, w
     let operation = request.operation.clone();
     let value = if whole_object { object_told } else { result_told };
     let session = session_of(ctx)?;
-    reserve_for(&session, &request)?;
+    reserve_for(&session, [&*request])?;
     let answered = OutsideCall::submitting(ctx, &operation, &request).answered(|| {
         let outcome = carry_out(&session, request, &operation, ctx.call_position())?;
         settled(&outcome, value)

@@ -37,3 +37,9 @@ fn a_panic_in_the_main_part_stops_the_tasks() {
     let error = ends("start(|| loop { sleep(1); }); sleep(5); host_panics(); ()");
     assert_eq!(error.kind(), ScriptErrorKind::Panic, "{error}");
 }
+
+#[test]
+fn a_task_that_is_stopped_ends_the_others_also_where_the_main_part_has_ended() {
+    let error = ends("start(|| sleep(100000000)); start(|| { let s = ``; s.pad(1000000000, 'x'); }); ()");
+    assert_eq!(error.kind(), ScriptErrorKind::HeapLimit, "{error}");
+}

@@ -6,3 +6,6 @@ mod generated;
 mod log;
 mod stopped;
 mod support;
+
+#[global_allocator]
+static ALLOCATOR: inflight_rhai::ScriptAllocator = inflight_rhai::ScriptAllocator::system();

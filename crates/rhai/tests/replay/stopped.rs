@@ -5,11 +5,14 @@ use inflight_rhai::ScriptErrorKind;
 use crate::log::Log;
 use crate::support::{Place, Server, first, run, run_in};
 
-const SCRIPTS: [&str; 4] = [
+const SCRIPTS: [&str; 5] = [
     r#"let caught = 0; try { each(0..20, |i| make_async(`item-${i}`), #{ concurrency: 5 }); } catch { caught = 1; } caught"#,
     r#"let b = batch(#{ concurrency: 2 }); for i in 0..9 { b.add(thing(`item-${i}`)); } b.submit_async(); b.await_batch().len()"#,
     r#"let ids = []; for i in 0..9 { ids.push(make_async(`item-${i}`)); } sleep(20); await_all(ids).len()"#,
     r#"each(0..20, |i| make_async(`item-${i}`), #{ concurrency: 5, on_failure: "carry_on" }).completed"#,
+    // It is stopped while it computes, and holds enough to be left by unwinding.
+    r#"let held = blob(200000); let compute = |i, ended| { let n = 0; while n < 3000 { n += 1; } };
+       each(0..20, |i| make_async(`item-${i}`), #{ on_failure: "carry_on", on_result: compute }).completed"#,
 ];
 
 /// Interrupts each script after some turns in this place: started again, it ends as if nothing had happened.
