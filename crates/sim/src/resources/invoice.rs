@@ -101,7 +101,7 @@ pub(super) fn total(context: &mut Context<'_>, invoice: &mut Object) {
     invoice.set_integer("subtotal_excluding_tax", subtotal);
     invoice.set_integer("total", total);
     invoice.set_integer("total_excluding_tax", total);
-    match discount::sums(&shares) {
+    match discount::sums(shares.iter().flat_map(|share| &share.taken)) {
         taken if taken.is_empty() => invoice.clear("total_discount_amounts"),
         taken => invoice.set("total_discount_amounts", discount::amounts_json(&taken)),
     }
