@@ -11,10 +11,11 @@ use crate::store::DataSet;
 const DEPTH_MAX: usize = 4;
 
 /// What stands in its object anyhow, and may be asked for all the same: `x-expandableFields` of the specification.
-const INLINE: [(&str, &str); 10] = [
+const INLINE: [(&str, &str); 11] = [
     ("coupon", "applies_to"),
     ("coupon", "currency_options"),
     ("customer", "tax"),
+    ("invoice", "confirmation_secret"),
     ("plan", "tiers"),
     ("price", "currency_options"),
     ("price", "custom_unit_amount"),

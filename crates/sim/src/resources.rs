@@ -323,7 +323,8 @@ impl<'a> Context<'a> {
         self.data.table_mut(schema).remove(id).is_some()
     }
 
-    /// Carries something out, or leaves everything as it was. That takes a copy of the whole account.
+    /// Carries something out, or leaves everything as it was. That takes a copy of the whole account, so it is for what cannot be checked
+    /// before anything is made.
     pub(crate) fn all_or_nothing(
         &mut self,
         act: impl FnOnce(&mut Self) -> Result<String, ApiError>,

@@ -294,12 +294,12 @@ fn effect(request: &Request, response: &Response, error: &ErrorFields<'_>) -> Ef
     }
 }
 
-/// Whether Stripe itself has answered: its errors are objects, but for OAuth's, which are texts, and its answers have an id, or say
-/// that they were given before.
+/// Whether Stripe itself has answered: its errors are objects with a type or a code that are texts (a gateway's have numbers), but for
+/// OAuth's, which are texts, and its answers have an id, or say that they were given before.
 /// <https://docs.stripe.com/api/errors>, <https://docs.stripe.com/api/request_ids>, <https://docs.stripe.com/connect/oauth-reference>
 fn is_stripes(request: &Request, response: &Response, error: &ErrorFields<'_>) -> bool {
     let has_its_shape = match error.shape {
-        Shape::Object => true,
+        Shape::Object => error.kind.has_text() || error.code.has_text(),
         Shape::Text => path_of(request).starts_with("/oauth/"),
         Shape::None => false,
     };

@@ -1,7 +1,8 @@
 //! Finds out whether a request whose effect is unknown was carried out, and settles it.
 //!
-//! A request is found again by its id, which [`tag`] writes into the metadata of what it creates or changes. That is opt-in, since
-//! metadata is the account's own: give [`tag`] to [`RegistryBuilder::on_submit`](inflight_core::RegistryBuilder::on_submit).
+//! A request is found again by its id, which [`tag`] writes into the metadata of what it creates or changes: as `inflight_request_id`
+//! into what it creates, as `inflight_change_id` into what it changes, so that no change covers who made an object. That is opt-in,
+//! since metadata is the account's own: give [`tag`] to [`RegistryBuilder::on_submit`](inflight_core::RegistryBuilder::on_submit).
 //!
 //! Where things are looked for:
 //!
@@ -16,8 +17,9 @@
 //! (<https://docs.stripe.com/search#data-freshness>).
 //!
 //! That something was not done is said only where it would have been seen. It stays unknown where a list may hide what was created (such as
-//! what belongs to a test clock), and where an object does not bear the tag: it may have been cleared since. What was created and deleted
-//! since is in no list.
+//! what belongs to a test clock), where an object does not bear the tag: it may have been cleared since, and where an object is there
+//! that was to be deleted, but another may have got its name since. What was created and deleted since is in no list, and what has lost
+//! all its metadata since is not known again.
 
 mod listing;
 mod look_up;
@@ -29,33 +31,40 @@ use std::sync::Arc;
 use inflight_core::{Body, Effect, Failure, Outcome, Request, RequestId, ResultError, Session, SubmitErrorKind};
 
 pub use self::look_up::{LookUp, Seen};
+use self::place::tag_of;
 use crate::catalogue::{Encoding, Param};
 use crate::check::METADATA_ENTRIES_MAX;
 use crate::request::FORM;
-use crate::route::operation_of;
+use crate::route::{operation_of, path_of};
 
-/// The name in the metadata that holds the request's id.
+/// The name in the metadata that holds the id of the request that created the object.
 pub const TAG: &str = "inflight_request_id";
 
+/// The name that holds the id of the last request that changed it. The creation's must stay: that is how it is found.
+const CHANGE_TAG: &str = "inflight_change_id";
+
 /// Writes the request's id into its metadata, where the operation takes some and the body is a form. A request that brings the tag
-/// itself, that clears its metadata or has no room for more is left as it is.
+/// itself, that clears its metadata or has no room for more is left as it is. Of the 50 entries that an object may have, the two tags
+/// take two.
 pub fn tag(id: RequestId, request: &mut Request) {
     let Some(operation) = operation_of(request) else { return };
+    let path = path_of(request).to_owned();
     let takes_metadata = operation.encoding == Encoding::Form && Param::find(operation.body, "metadata").is_some();
     let Some(body) = request.body.as_mut().filter(|body| takes_metadata && is_form(body)) else {
         return;
     };
-    if let Some(bytes) = tagged(&body.bytes, id) {
+    let name = tag_of(operation, &path);
+    if let Some(bytes) = tagged(&body.bytes, name, id) {
         body.bytes = bytes.into();
     }
 }
 
-fn tagged(form: &[u8], id: RequestId) -> Option<Vec<u8>> {
+fn tagged(form: &[u8], name: &str, id: RequestId) -> Option<Vec<u8>> {
     let names = form
         .split(|byte| *byte == b'&')
         .map(|field| field.split(|byte| *byte == b'=').next());
     let metadata: Vec<&[u8]> = names.flatten().filter(|name| name.starts_with(b"metadata")).collect();
-    let own = field_name();
+    let own = format!("metadata[{name}]");
     let cleared = metadata.contains(&&b"metadata"[..]);
     if cleared || metadata.len() >= METADATA_ENTRIES_MAX || metadata.contains(&own.as_bytes()) {
         return None;
@@ -68,13 +77,9 @@ fn tagged(form: &[u8], id: RequestId) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-fn field_name() -> String {
-    format!("metadata[{TAG}]")
-}
-
-/// Whether the request carries its id.
-fn is_tagged(body: &Body, id: RequestId) -> bool {
-    let field = format!("{}={id}", field_name());
+/// Whether the request carries its id under this name.
+fn is_tagged(body: &Body, name: &str, id: RequestId) -> bool {
+    let field = format!("metadata[{name}]={id}");
     let mut fields = body.bytes.split(|byte| *byte == b'&');
     is_form(body) && fields.any(|known| known == field.as_bytes())
 }

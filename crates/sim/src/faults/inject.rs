@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use inflight_stripe::{Method, Operation};
 
-use super::limits::Limiters;
+use super::limits::{Limiters, is_of_files};
 use super::{Fault, Faults, RateLimitReason, Rule};
 use crate::api::ApiRequest;
 use crate::auth::authenticate;
 use crate::error::ApiError;
-use crate::incoming::account;
+use crate::incoming::{account, contents_of};
 use crate::random::Random;
 
 /// What happens to one request.
@@ -84,6 +84,7 @@ impl Injector {
         let (name, ids) = route.map_or(("", Vec::new()), |(operation, ids)| (operation.name, ids));
         let mut decision = Decision::default();
         let endpoint = if name.is_empty() { endpoint } else { name };
+        let endpoint = files_endpoint(request, endpoint);
         if let Some(refusal) = self.limited(request, endpoint, (now, now + latency)) {
             self.count("rate_limited");
             decision.refusal = Some(refusal);
@@ -157,6 +158,16 @@ impl Injector {
     }
 }
 
+/// Reading files has one limit, also reading what they hold, and writing them has another. <https://docs.stripe.com/rate-limits>
+fn files_endpoint<'e>(request: &ApiRequest<'_>, endpoint: &'e str) -> &'e str {
+    let is_known = !endpoint.is_empty() || contents_of(request).is_some();
+    match request.method {
+        _ if !is_known || !is_of_files(request.path) => endpoint,
+        "GET" => "files.read",
+        _ => "files.write",
+    }
+}
+
 fn method_of(name: &str) -> Option<Method> {
     let known = [Method::Get, Method::Post, Method::Put, Method::Patch, Method::Delete];
     known.into_iter().find(|method| method.as_str() == name)
@@ -220,5 +231,39 @@ fn internal() -> Refusal {
         error: server_error(),
         reason: None,
         should_retry: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::faults::RateLimits;
+
+    #[test]
+    fn reading_files_has_one_limit_also_for_what_they_hold() {
+        let mut injector = Injector::new(Faults::new().rate_limits(RateLimits::documented()), 1);
+        let now = Instant::now();
+        let mut refused = |method, path| {
+            let request = ApiRequest {
+                method,
+                path,
+                authorization: Some("Bearer sk_test_1"),
+                ..ApiRequest::default()
+            };
+            injector.decide(&request, Duration::ZERO, now).refusal.is_some()
+        };
+        for path in ["/v1/files/file_1/contents", "/v1/files/file_1", "/v1/files"]
+            .repeat(7)
+            .split_last()
+            .unwrap()
+            .1
+        {
+            assert!(!refused("GET", *path), "{path}");
+        }
+        for path in ["/v1/files/file_1/contents", "/v1/files"] {
+            assert!(refused("GET", path), "{path}");
+        }
+        assert!(!refused("POST", "/v1/files") && !refused("GET", "/v1/file_links"));
+        assert!(!refused("GET", "/v1/files/file_1/zebra"), "there is no such thing");
     }
 }

@@ -75,7 +75,7 @@ impl RateLimits {
     fn of_endpoint(&self, operation: &str, path: &str) -> Option<f64> {
         let own = if path.ends_with("/search") {
             self.search
-        } else if path.starts_with("/v1/files") {
+        } else if is_of_files(path) {
             self.files
         } else if operation == "payout.create" {
             self.payouts
@@ -84,6 +84,11 @@ impl RateLimits {
         };
         own.or(self.endpoint)
     }
+}
+
+/// Files themselves, and not the links to them (`/v1/file_links`).
+pub(super) fn is_of_files(path: &str) -> bool {
+    path.starts_with("/v1/files")
 }
 
 /// More buckets are kept only while they are in use.

@@ -4,7 +4,7 @@ mod line;
 
 use inflight_stripe::Value;
 
-use super::discount::described;
+use super::discount::{amounts_json, described};
 use super::{Context, generic, integer_of, invoice, refund, text_of};
 use crate::error::ApiError;
 use crate::generated as g;
@@ -33,7 +33,10 @@ pub(super) fn create(context: &mut Context<'_>) -> Result<String, ApiError> {
     let charge = charge_of(context, &invoice, ways.refund)?;
     let mut note = generic::build(context, g::CREDIT_NOTE)?;
     describe(context, &mut note, &invoice, amount, paid);
-    line::keep(context, &mut note, lines);
+    if !lines.is_empty() {
+        describe_lines(&mut note, &lines);
+        line::keep(context, &mut note, lines);
+    }
     let field = field(paid);
     invoice.set_integer(field, invoice.amount(field).saturating_add(amount));
     let invoice_id = invoice.id.to_string();
@@ -80,6 +83,17 @@ fn describe(context: &Context<'_>, note: &mut Object, invoice: &Object, amount: 
         context.data.table(g::CREDIT_NOTE).len() + 1
     );
     note.set_text("number", &number);
+}
+
+/// What its lines came to before the invoice's discounts came off, and all discounts.
+fn describe_lines(note: &mut Object, lines: &[line::Credited]) {
+    let subtotal = line::subtotal(lines);
+    for name in ["subtotal", "subtotal_excluding_tax"] {
+        note.set_integer(name, subtotal);
+    }
+    let discounts = line::discounts(lines);
+    note.set_integer("discount_amount", line::total(&discounts));
+    note.set("discount_amounts", amounts_json(&discounts));
 }
 
 /// Where an invoice says how much credit notes have taken off.

@@ -83,7 +83,7 @@ pub(super) fn delete(context: &mut Context<'_>) -> Result<String, ApiError> {
     let table = context.data.table(g::SUBSCRIPTION).iter();
     let running: Vec<Object> = table
         .filter(of_customer)
-        .filter(|one| one.word("status") != Some("canceled"))
+        .filter(|one| !subscription::has_ended(one))
         .cloned()
         .collect();
     for one in running {

@@ -2,7 +2,7 @@
 
 mod amounts;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use inflight_stripe::{Params, Value};
 
@@ -16,7 +16,7 @@ use crate::error::{ApiError, shortened};
 use crate::generated as g;
 use crate::json::text;
 use crate::object::Object;
-use crate::schema::Shape;
+use crate::schema::{SchemaId, Shape};
 
 /// A promotion code: what customers enter for a coupon.
 pub(super) fn create_promotion_code(context: &mut Context<'_>) -> Result<String, ApiError> {
@@ -72,8 +72,49 @@ enum Wanted {
     Code(Object, Object),
 }
 
+impl Wanted {
+    fn redeemed(&self) -> Vec<&Object> {
+        match self {
+            Self::Kept(_) => Vec::new(),
+            Self::Coupon(coupon) => vec![coupon],
+            Self::Code(code, coupon) => vec![code, coupon],
+        }
+    }
+}
+
+/// How often coupons and promotion codes are about to be redeemed.
+type Uses = HashMap<(SchemaId, Box<str>), i64>;
+
 /// Discounts from `discounts[0][coupon]` and its like: the ids of new ones. All are checked before any is redeemed.
 pub(super) fn apply(context: &mut Context<'_>, given: &[Value], target: &Target<'_>) -> Result<Vec<String>, ApiError> {
+    let wanted = wanted(context, given, target, &Uses::new())?;
+    let redeemed = wanted.into_iter().map(|wanted| match wanted {
+        Wanted::Kept(id) => id,
+        Wanted::Coupon(coupon) => redeem(context, coupon, None, target),
+        Wanted::Code(code, coupon) => redeem(context, coupon, Some(code), target),
+    });
+    Ok(redeemed.collect())
+}
+
+/// That the discounts of several lines, given for each, can be redeemed one after the other. Asked before any is.
+pub(super) fn check(context: &Context<'_>, lines: &[&[Value]], customer: &str) -> Result<(), ApiError> {
+    let target = Target {
+        field: "invoice_item",
+        id: "",
+        customer,
+    };
+    let mut uses = Uses::new();
+    for given in lines {
+        let wanted = wanted(context, given, &target, &uses)?;
+        for redeemed in wanted.iter().flat_map(Wanted::redeemed) {
+            *uses.entry((redeemed.schema, redeemed.id.clone())).or_default() += 1;
+        }
+    }
+    Ok(())
+}
+
+/// What the parameters ask for, if it can be had after so many uses.
+fn wanted(context: &Context<'_>, given: &[Value], target: &Target<'_>, uses: &Uses) -> Result<Vec<Wanted>, ApiError> {
     let mut wanted = Vec::new();
     for (index, given) in given.iter().enumerate() {
         let Value::Map(given) = given else { continue };
@@ -84,19 +125,14 @@ pub(super) fn apply(context: &mut Context<'_>, given: &[Value], target: &Target<
             }
             wanted.push(Wanted::Kept(id.to_owned()));
         } else if let Some(id) = text_of(given, "promotion_code") {
-            let (code, coupon) = usable_code(context, id, target, &param("promotion_code"))?;
+            let (code, coupon) = usable_code(context, id, target, uses, &param("promotion_code"))?;
             wanted.push(Wanted::Code(code, coupon));
         } else if let Some(id) = text_of(given, "coupon") {
-            wanted.push(Wanted::Coupon(usable_coupon(context, id, &param("coupon"))?));
+            wanted.push(Wanted::Coupon(usable_coupon(context, id, uses, &param("coupon"))?));
         }
     }
     check_once(&wanted)?;
-    let redeemed = wanted.into_iter().map(|wanted| match wanted {
-        Wanted::Kept(id) => id,
-        Wanted::Coupon(coupon) => redeem(context, coupon, None, target),
-        Wanted::Code(code, coupon) => redeem(context, coupon, Some(code), target),
-    });
-    Ok(redeemed.collect())
+    Ok(wanted)
 }
 
 fn check_once(wanted: &[Wanted]) -> Result<(), ApiError> {
@@ -119,13 +155,13 @@ fn usable_code(
     context: &Context<'_>,
     id: &str,
     target: &Target<'_>,
+    uses: &Uses,
     param: &str,
 ) -> Result<(Object, Object), ApiError> {
     let Some(promotion) = context.find(g::PROMOTION_CODE, id) else {
         return Err(ApiError::no_such("promotion code", id, param));
     };
-    let redeemed = promotion.amount("times_redeemed");
-    let used_up = promotion.integer("max_redemptions").is_some_and(|max| redeemed >= max);
+    let used_up = is_used_up(&promotion, uses);
     let expired = promotion.integer("expires_at").is_some_and(|end| end <= context.now);
     if !promotion.is_true("active") || used_up || expired {
         return Err(ApiError::invalid("This promotion code is not active.")
@@ -144,7 +180,7 @@ fn usable_code(
         .as_str()
         .unwrap_or_default()
         .to_owned();
-    Ok((promotion, usable_coupon(context, &coupon, param)?))
+    Ok((promotion, usable_coupon(context, &coupon, uses, param)?))
 }
 
 /// Whether a customer, given as JSON, has ever paid anything.
@@ -158,12 +194,17 @@ fn has_paid(context: &Context<'_>, customer: &str) -> bool {
             || has(g::INVOICE, |invoice| invoice.amount("amount_paid") > 0))
 }
 
-fn usable_coupon(context: &Context<'_>, id: &str, param: &str) -> Result<Object, ApiError> {
+fn is_used_up(redeemed: &Object, uses: &Uses) -> bool {
+    let uses = uses.get(&(redeemed.schema, redeemed.id.clone())).copied().unwrap_or(0);
+    let times = redeemed.amount("times_redeemed").saturating_add(uses);
+    redeemed.integer("max_redemptions").is_some_and(|max| times >= max)
+}
+
+fn usable_coupon(context: &Context<'_>, id: &str, uses: &Uses, param: &str) -> Result<Object, ApiError> {
     let Some(coupon) = context.find(g::COUPON, id) else {
         return Err(ApiError::no_such("coupon", id, param));
     };
-    let redeemed = coupon.amount("times_redeemed");
-    let used_up = coupon.integer("max_redemptions").is_some_and(|max| redeemed >= max);
+    let used_up = is_used_up(&coupon, uses);
     let expired = coupon.integer("redeem_by").is_some_and(|end| end <= context.now);
     if used_up || expired || !coupon.is_true("valid") {
         return Err(ApiError::invalid(format!("Coupon expired: {}", coupon.id))

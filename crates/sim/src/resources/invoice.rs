@@ -101,7 +101,7 @@ pub(super) fn total(context: &mut Context<'_>, invoice: &mut Object) {
     invoice.set_integer("subtotal_excluding_tax", subtotal);
     invoice.set_integer("total", total);
     invoice.set_integer("total_excluding_tax", total);
-    match discount::sums(&shares) {
+    match discount::sums(shares.iter().flat_map(|share| &share.taken)) {
         taken if taken.is_empty() => invoice.clear("total_discount_amounts"),
         taken => invoice.set("total_discount_amounts", discount::amounts_json(&taken)),
     }
@@ -306,8 +306,8 @@ pub(super) fn send(context: &mut Context<'_>) -> Result<String, ApiError> {
 /// `add_lines`, `update_lines` and `remove_lines` of a draft.
 pub(super) fn change_lines(context: &mut Context<'_>, word: &str) -> Result<String, ApiError> {
     let mut lines = context.list("lines").iter().filter_map(Value::as_map);
-    // Discounts of one line are redeemed before those of the next are known to be sound.
-    if lines.any(|line| discount::given(line).is_some()) {
+    // A price that comes along is made before the next line is known to be sound.
+    if context.list("lines").len() > 1 && lines.any(|line| line.get("price_data").is_some()) {
         return context.all_or_nothing(|context| change_lines_now(context, word));
     }
     change_lines_now(context, word)

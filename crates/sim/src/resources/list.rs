@@ -2,7 +2,7 @@
 
 use inflight_stripe::{Params, Value, form};
 
-use super::{Context, event, flag_of, schema_name, text_of};
+use super::{Context, event, flag_of, schema_name, subscription, text_of};
 use crate::defaults::page;
 use crate::error::ApiError;
 use crate::expand::{check, expand};
@@ -365,7 +365,7 @@ impl<'a> Filter<'a> {
         match text_of(self.params, "status") {
             None => status != Some("canceled"),
             Some("all") => true,
-            Some("ended") => status == Some("canceled"),
+            Some("ended") => subscription::has_ended(object),
             wanted => status == wanted,
         }
     }

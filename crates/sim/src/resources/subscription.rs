@@ -108,7 +108,7 @@ fn apply_discounts(context: &mut Context<'_>, subscription: &mut Object) -> Resu
 
 pub(super) fn update(context: &mut Context<'_>) -> Result<String, ApiError> {
     let mut like_it = context.existing(g::SUBSCRIPTION)?;
-    if like_it.word("status") == Some("canceled") {
+    if has_ended(&like_it) {
         return update_canceled(context);
     }
     context.apply(&mut like_it)?;
@@ -181,16 +181,25 @@ fn update_now(context: &mut Context<'_>) -> Result<String, ApiError> {
 
 pub(super) fn cancel(context: &mut Context<'_>) -> Result<String, ApiError> {
     let mut subscription = context.existing(g::SUBSCRIPTION)?;
-    if subscription.word("status") == Some("canceled") {
+    if has_ended(&subscription) {
         return Err(context.no_such(g::SUBSCRIPTION));
     }
     context.apply(&mut subscription)?;
     Ok(end(context, subscription))
 }
 
-/// Cancels a subscription now. The JSON of what is left.
+/// Whether nothing comes after it any more. <https://docs.stripe.com/api/subscriptions/object#subscription_object-status>
+pub(super) fn has_ended(subscription: &Object) -> bool {
+    matches!(subscription.word("status"), Some("canceled" | "incomplete_expired"))
+}
+
+/// Cancels a subscription now; one that has never been paid for expires. The JSON of what is left.
 pub(super) fn end(context: &mut Context<'_>, mut subscription: Object) -> String {
-    subscription.set_text("status", "canceled");
+    let status = match subscription.word("status") {
+        Some("incomplete") => "incomplete_expired",
+        _ => "canceled",
+    };
+    subscription.set_text("status", status);
     subscription.set_integer("canceled_at", context.now);
     subscription.set_integer("ended_at", context.now);
     let comment = subscription.value("cancellation_details");

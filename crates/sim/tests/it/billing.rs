@@ -232,7 +232,8 @@ fn a_subscription_that_waits_for_its_first_payment() {
     let (_simulator, mut client) = simulator();
     let (customer, price) = shop(&mut client, "pm_card_visa");
     let form = format!("customer={customer}&items[0][price]={price}&payment_behavior=default_incomplete");
-    let subscription = client.ok(post("/v1/subscriptions?expand[]=latest_invoice.payments", form));
+    let expand = "expand[]=latest_invoice.payments&expand[]=latest_invoice.confirmation_secret";
+    let subscription = client.ok(post(format!("/v1/subscriptions?{expand}"), form));
     assert_eq!(subscription["status"], "incomplete");
     let invoice = &subscription["latest_invoice"];
     let intent = invoice["payments"]["data"][0]["payment"]["payment_intent"]
@@ -246,6 +247,7 @@ fn a_subscription_that_waits_for_its_first_payment() {
             .next(),
         Some(intent)
     );
+    assert_eq!(invoice["confirmation_secret"]["type"], "payment_intent");
     client.ok(post(
         format!("/v1/payment_intents/{intent}/confirm"),
         "payment_method=pm_card_visa",

@@ -126,3 +126,53 @@ fn a_voided_note_is_due_again() {
     assert_eq!(client.call(post(void, "")).status, 400);
     assert_eq!(client.ok(post(format!("{path}/pay"), ""))["amount_paid"], 1000);
 }
+
+/// A line is credited in full, and its discounts come off.
+#[test]
+fn discounts_come_off_the_lines() {
+    let (_simulator, mut client) = simulator();
+    let [tenth, half] = ["percent_off=10", "percent_off=50"].map(|form| client.ok(post("/v1/coupons", form)));
+    let customer = client.ok(post("/v1/customers", "email=a%40example.com"));
+    for (own, parts) in [
+        // Of the invoice: amount, discount, what is left; subtotal.
+        (
+            None,
+            [("", 1000, 100, 900, 1000), ("&lines[0][amount]=505", 505, 51, 454, 505)],
+        ),
+        // Of the line as well: 500, and a tenth of the rest.
+        (
+            Some(&half),
+            [("", 1000, 550, 450, 500), ("&lines[0][quantity]=1", 250, 138, 112, 125)],
+        ),
+    ] {
+        for (part, gross, off, net, subtotal) in parts {
+            let form = format!("customer={}&discounts[0][coupon]={}", id(&customer), id(&tenth));
+            let invoice = client.ok(post("/v1/invoices", form));
+            let own = own.map_or(String::new(), |own| format!("&discounts[0][coupon]={}", id(own)));
+            let form = format!(
+                "customer={}&invoice={}&currency=usd&amount=1000&quantity=4{own}",
+                id(&customer),
+                id(&invoice)
+            );
+            client.ok(post("/v1/invoiceitems", form));
+            let opened = client.ok(post(format!("/v1/invoices/{}/finalize", id(&invoice)), ""));
+            let form = format!(
+                "invoice={}&lines[0][type]=invoice_line_item&lines[0][invoice_line_item]={}{part}",
+                id(&invoice),
+                id(&opened["lines"]["data"][0])
+            );
+            let note = client.ok(post("/v1/credit_notes", form));
+            let amounts = ["amount", "total", "subtotal", "discount_amount"].map(|name| note[name].as_i64().unwrap());
+            assert_eq!(amounts, [net, net, subtotal, off], "{part}");
+            let line = &note["lines"]["data"][0];
+            assert_eq!(
+                (&line["amount"], &line["discount_amount"]),
+                (&json!(gross), &json!(off))
+            );
+            assert_eq!(note["discount_amounts"], line["discount_amounts"]);
+            let left = client.ok(get(format!("/v1/invoices/{}", id(&invoice))));
+            let due = opened["amount_due"].as_i64().unwrap();
+            assert_eq!(left["amount_remaining"], due - net);
+        }
+    }
+}

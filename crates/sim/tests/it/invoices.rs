@@ -255,3 +255,91 @@ fn tiers_may_cost_fractions() {
         assert_eq!(made["latest_invoice"]["total"], expected, "{mode}");
     }
 }
+
+#[test]
+fn nothing_is_named_twice() {
+    let (_simulator, mut client) = simulator();
+    let customer = customer(&mut client, "pm_card_visa");
+    let (drafted, path) = draft(&mut client, &customer, 1000);
+    let item = client.ok(post(
+        "/v1/invoiceitems",
+        format!("customer={customer}&amount=70&currency=usd"),
+    ));
+    let (item, line) = (id(&item), id(&drafted["lines"]["data"][0]));
+    for (verb, form, param) in [
+        (
+            "add_lines",
+            format!("lines[0][invoice_item]={item}&lines[1][invoice_item]={item}"),
+            "lines[1][invoice_item]",
+        ),
+        (
+            "update_lines",
+            format!("lines[0][id]={line}&lines[0][amount]=1&lines[1][id]={line}"),
+            "lines[1][id]",
+        ),
+        (
+            "remove_lines",
+            format!("lines[0][id]={line}&lines[0][behavior]=unassign&lines[1][id]={line}&lines[1][behavior]=unassign"),
+            "lines[1][id]",
+        ),
+    ] {
+        let refused = client.call(post(format!("{path}/{verb}"), form));
+        assert_eq!((refused.status, refused.error().3), (400, param), "{}", refused.body);
+    }
+    assert_eq!(client.ok(get(path))["total"], 1000);
+    let pending = client.ok(get("/v1/invoiceitems?pending=true"));
+    assert_eq!(pending["data"].as_array().unwrap().len(), 1);
+}
+
+/// Of several lines all are changed, or none.
+#[test]
+fn one_wrong_line_leaves_all_as_they_were() {
+    let (simulator, mut client) = simulator();
+    let customer = customer(&mut client, "pm_card_visa");
+    let (_, path) = draft(&mut client, &customer, 1000);
+    let form = format!("customer={customer}&invoice={}&amount=200&currency=usd", &path[13..]);
+    let item = id(&client.ok(post("/v1/invoiceitems", form))).to_owned();
+    let drafted = client.ok(get(path.clone()));
+    let [first, second] = [0, 1].map(|n| id(&drafted["lines"]["data"][n]).to_owned());
+    let once = client.ok(post("/v1/coupons", "percent_off=50&max_redemptions=1"));
+    let form = format!(
+        "promotion[type]=coupon&promotion[coupon]={}",
+        id(&client.ok(post("/v1/coupons", "percent_off=50")))
+    );
+    let code = client.ok(post("/v1/promotion_codes", format!("{form}&max_redemptions=1")));
+    let coupon = format!("[discounts][0][coupon]={}", id(&once));
+    let code = format!("[discounts][0][promotion_code]={}", id(&code));
+    let price = "[price_data][currency]=usd&lines[0][price_data][unit_amount]=5&\
+                 lines[0][price_data][product_data][name]=Mug";
+    for (one, other) in [
+        (&*coupon, &*coupon),
+        (&*code, &*code),
+        (&*coupon, "[discounts][0][coupon]=zebra"),
+        (&*coupon, "[pricing][price]=price_zebra"),
+        (price, "[discounts][0][coupon]=zebra"),
+        (price, "[pricing][price]=price_zebra"),
+    ] {
+        let totals = ["event", "discount", "price", "product", "line_item"].map(|kind| simulator.count(kind));
+        for (verb, named) in [
+            ("add_lines", ["".to_owned(), "".to_owned()]),
+            (
+                "update_lines",
+                [format!("lines[0][id]={first}&"), format!("lines[1][id]={second}&")],
+            ),
+        ] {
+            let form = format!("{}lines[0]{one}&{}lines[1]{other}", named[0], named[1]);
+            let refused = client.call(post(format!("{path}/{verb}"), form.clone()));
+            assert_eq!(refused.status, 400, "{verb} {form}: {}", refused.body);
+            let now = ["event", "discount", "price", "product", "line_item"].map(|kind| simulator.count(kind));
+            assert_eq!(now, totals, "{verb} {form}");
+        }
+    }
+    // A price that comes along does not stay without its line.
+    let counts = || ["price", "product"].map(|kind| simulator.count(kind));
+    let (before, form) = (counts(), format!("lines[0]{price}&lines[1][invoice_item]={item}"));
+    assert_eq!(client.call(post(format!("{path}/add_lines"), form)).status, 400);
+    assert_eq!(counts(), before);
+    assert_eq!(client.ok(get(path.clone()))["lines"], drafted["lines"]);
+    let form = format!("lines[0][amount]=10&lines[0]{coupon}&lines[1][amount]=10&lines[1]{code}");
+    assert_eq!(client.ok(post(format!("{path}/add_lines"), form))["total"], 1210);
+}

@@ -157,3 +157,51 @@ fn a_subscription_ends_with_the_first_or_the_last_of_its_periods() {
     let path = format!("/v1/subscriptions/{}", id(&made));
     assert_eq!(client.ok(post(path, "cancel_at=max_period_end"))["cancel_at"], end(1));
 }
+
+#[test]
+fn what_is_invoiced_at_once_is_finalized_before_it_is_paid() {
+    let (_simulator, mut client) = simulator();
+    let (customer, price) = shop(&mut client);
+    let made = client.ok(post(
+        "/v1/subscriptions",
+        format!("customer={customer}&items[0][price]={price}"),
+    ));
+    let form = format!(
+        "proration_behavior=always_invoice&items[0][id]={}&items[0][quantity]=5",
+        id(&made["items"]["data"][0])
+    );
+    let changed = client.ok(post(format!("/v1/subscriptions/{}", id(&made)), form));
+    let events = client.ok(get("/v1/events?limit=100"));
+    let events = events["data"].as_array().unwrap().iter().rev();
+    let of_invoice = events.filter(|event| event["data"]["object"]["id"] == changed["latest_invoice"]);
+    let kinds: Vec<&str> = of_invoice.map(|event| event["type"].as_str().unwrap()).collect();
+    let place = |kind: &str| kinds.iter().position(|known| *known == kind);
+    let (created, finalized, paid) = (
+        place("invoice.created"),
+        place("invoice.finalized"),
+        place("invoice.paid"),
+    );
+    assert!(
+        created.is_some() && created < finalized && finalized < paid,
+        "{kinds:?}"
+    );
+}
+
+#[test]
+fn what_was_never_paid_for_expires() {
+    let (_simulator, mut client) = simulator();
+    let (customer, price) = shop(&mut client);
+    let form = format!("customer={customer}&items[0][price]={price}&payment_behavior=default_incomplete");
+    let mut made = || id(&client.ok(post("/v1/subscriptions", form.clone()))).to_owned();
+    let (first, second) = (made(), made());
+    let path = format!("/v1/subscriptions/{first}");
+    assert_eq!(client.ok(delete(path.clone()))["status"], "incomplete_expired");
+    assert_eq!(client.call(delete(path.clone())).status, 404);
+    assert_eq!(client.call(post(path.clone(), "description=x")).status, 400);
+    client.ok(delete(format!("/v1/customers/{customer}")));
+    let ended = client.ok(get("/v1/subscriptions?status=ended"));
+    let ended: Vec<&str> = ended["data"].as_array().unwrap().iter().map(id).collect();
+    assert_eq!(ended, [&*second, &*first]);
+    let events = client.ok(get("/v1/events?type=customer.subscription.deleted"));
+    assert_eq!(events["data"].as_array().unwrap().len(), 2, "each ends once");
+}

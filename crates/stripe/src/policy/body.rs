@@ -167,6 +167,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for WordOrId<'a> {
 #[derive(Default)]
 pub(super) struct Word<'a>(pub(super) Option<Cow<'a, str>>);
 
+impl Word<'_> {
+    pub(super) fn has_text(&self) -> bool {
+        self.0.as_deref().is_some_and(|text| !text.is_empty())
+    }
+}
+
 impl<'de: 'a, 'a> Deserialize<'de> for Word<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Text;

@@ -9,6 +9,7 @@ use inflight_core::{Failure, Method, PaceClass, PaceLimit, Request, Secret, Thro
 
 use super::retry::is_rate_limit;
 use crate::catalogue::{Answer, Server};
+use crate::raw::is_file_contents;
 use crate::route::{operation_of, path_of};
 
 /// All requests of an account that move real money.
@@ -43,6 +44,10 @@ pub(super) fn class_of(request: &Request, secret: Option<&Secret>) -> PaceClass 
         account: None,
         ..class(endpoint, limit)
     };
+    // What a file holds is no operation of the catalogue.
+    if request.method == Method::Get && is_file_contents(path_of(request)) {
+        return class("files.read", FILES);
+    }
     let Some(operation) = operation_of(request) else {
         return PaceClass {
             account,
@@ -164,6 +169,15 @@ mod tests {
             (Get, "/v1/customers/search?query=x", REAL, Some(100), "search", 20, None),
             (Get, "/v1/prices/search?query=x", REAL, Some(100), "search", 20, None),
             (Get, "/v1/files/file_1", TEST, Some(25), "files.read", 20, None),
+            (
+                Get,
+                "https://files.stripe.com/v1/files/file_1/contents?x=1",
+                TEST,
+                Some(25),
+                "files.read",
+                20,
+                None,
+            ),
             (Post, "/v1/files", TEST, Some(25), "files.write", 20, None),
             (Post, "/v1/payouts", REAL, Some(100), "payout.create", 15, Some(30)),
             (Post, "/v1/accounts", REAL, Some(100), "account.create", 30, None),

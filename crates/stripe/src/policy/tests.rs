@@ -130,6 +130,14 @@ fn failures() {
             400,
             r#"{"error":{"message":7,"param":[]}}"#,
             "invalid_request_error",
+            Effect::Unknown,
+            false,
+        ),
+        (
+            Post,
+            400,
+            r#"{"error":{"message":7,"code":"parameter_missing"}}"#,
+            "invalid_request_error",
             Effect::None,
             false,
         ),
@@ -153,6 +161,8 @@ fn failures() {
 #[test]
 fn what_something_in_between_says_settles_nothing() {
     const STRIPES: &str = r#"{"error":{"type":"card_error","code":"card_declined"}}"#;
+    const GATEWAYS: &str = r#"{"error":{"code":403,"message":"m","status":"PERMISSION_DENIED"}}"#;
+    let replay = [("idempotent-replayed", "true")];
     let id = [("request-id", "req_1")];
     for (status, headers, body, effect, settles) in [
         (402, &[][..], STRIPES, Effect::None, true),
@@ -160,6 +170,10 @@ fn what_something_in_between_says_settles_nothing() {
         (402, &[], "", Effect::Unknown, false),
         (402, &[("request-id", "")], "", Effect::Unknown, false),
         (402, &[], r#"{"error":"pay first"}"#, Effect::Unknown, false),
+        (403, &[], GATEWAYS, Effect::Unknown, false),
+        (403, &[], r#"{"error":{"type":"","code":null}}"#, Effect::Unknown, false),
+        (403, &id, GATEWAYS, Effect::None, false),
+        (403, &replay, GATEWAYS, Effect::None, true),
         (404, &id, "", Effect::None, false),
     ] {
         let failure = classify(Method::Post, status, headers, body).unwrap_err();

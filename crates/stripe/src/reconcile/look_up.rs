@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::place::Place;
-use super::{ReconcileError, TAG};
+use super::{CHANGE_TAG, ReconcileError, TAG};
 
 /// What was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,8 +18,8 @@ pub enum Seen {
     Done(Success),
     /// There is no trace of it.
     Absent,
-    /// What there is says neither: the object bears no tag or another request's, the list may hide some objects, or there is too much to
-    /// look through.
+    /// What there is says neither: the object bears no tag or another request's, the list may hide some objects, another object may have
+    /// got the name of the one that was to be deleted, or there is too much to look through.
     Unclear,
 }
 
@@ -72,16 +72,17 @@ impl LookUp {
             Place::Changed => {
                 let object: Object<'_> = parse(body)?;
                 // A tag that is not there may have been cleared since, or have gone with the object.
-                Ok(Some(match object.tag() {
+                Ok(Some(match object.tag(CHANGE_TAG) {
                     Some(tag) if tag == own => Seen::Done(success.clone()),
                     _ => Seen::Unclear,
                 }))
             }
-            Place::Deleted { stays, .. } => {
+            Place::Deleted { stays, may_return, .. } => {
                 let object: Object<'_> = parse(body)?;
-                let is_canceled = *stays && object.status.is_some_and(|status| status.get() == r#""canceled""#);
-                Ok(Some(if object.deleted || is_canceled {
+                Ok(Some(if object.deleted || (*stays && object.has_ended()) {
                     Seen::Done(success.clone())
+                } else if *may_return {
+                    Seen::Unclear
                 } else {
                     Seen::Absent
                 }))
@@ -91,7 +92,7 @@ impl LookUp {
                 let mut last = None;
                 for raw in &page.data {
                     let object: Object<'_> = parse(raw.get().as_bytes())?;
-                    if object.tag().is_some_and(|tag| tag == own) {
+                    if object.tag(TAG).is_some_and(|tag| tag == own) {
                         return Ok(Some(Seen::Done(Success {
                             object_id: object.id.as_deref().map(Into::into),
                             response: Response::new(200, raw.get().to_owned()),
@@ -145,8 +146,15 @@ struct Object<'a> {
 }
 
 impl Object<'_> {
-    fn tag(&self) -> Option<String> {
-        serde_json::from_str(self.metadata.as_ref()?.get(TAG)?.get()).ok()
+    fn tag(&self, name: &str) -> Option<String> {
+        serde_json::from_str(self.metadata.as_ref()?.get(name)?.get()).ok()
+    }
+
+    /// Whether it was canceled. A subscription that was never paid for expires in place of that.
+    /// <https://docs.stripe.com/api/subscriptions/object#subscription_object-status>
+    fn has_ended(&self) -> bool {
+        let status = self.status.map(RawValue::get);
+        matches!(status, Some(r#""canceled""# | r#""incomplete_expired""#))
     }
 }
 

@@ -4,9 +4,8 @@ use std::ops::RangeInclusive;
 
 use inflight_core::{Method, Request, RequestId};
 
-use super::ReconcileError;
-use super::is_tagged;
 use super::listing::Listing;
+use super::{CHANGE_TAG, ReconcileError, TAG, is_tagged};
 use crate::catalogue::{Answer, Operation, is_v2};
 use crate::form;
 use crate::route::{operation_of, path_of};
@@ -28,8 +27,8 @@ pub(super) enum Place {
     /// The object that was changed.
     Changed,
     /// The object that was deleted, by its id. One that `stays` is there afterwards, such as a subscription that was canceled.
-    /// <https://docs.stripe.com/api/subscriptions/cancel>
-    Deleted { id: String, stays: bool },
+    /// <https://docs.stripe.com/api/subscriptions/cancel>. Of a name that `may_return` there may be another one by now.
+    Deleted { id: String, stays: bool, may_return: bool },
     /// The list that holds what was created.
     List(Listing),
 }
@@ -53,7 +52,8 @@ impl Place {
             gives(Answer::Object).ok_or(ReconcileError::Impossible("what it deletes cannot be asked for"))?;
             return Ok((path, Self::deleted(operation, path)));
         }
-        if !request.body.as_ref().is_some_and(|body| is_tagged(body, id)) {
+        let name = tag_of(operation, path);
+        if !request.body.as_ref().is_some_and(|body| is_tagged(body, name, id)) {
             return Err(ReconcileError::Impossible("it does not carry its id in its metadata"));
         }
         if let Some(list) = gives(Answer::List) {
@@ -69,11 +69,40 @@ impl Place {
 
     fn deleted(operation: &Operation, path: &str) -> Self {
         let segment = path.rsplit('/').next().unwrap_or_default();
+        let id = form::decode_segment(segment).unwrap_or_else(|| segment.to_owned());
         Self::Deleted {
-            id: form::decode_segment(segment).unwrap_or_else(|| segment.to_owned()),
             stays: operation.answer == Answer::Object,
+            may_return: may_return(operation, &id),
+            id,
         }
     }
+}
+
+/// Under which name a request writes its id into the metadata of what it makes: what is created is found in its list.
+pub(super) fn tag_of(operation: &Operation, path: &str) -> &'static str {
+    match get_at(operation, path) {
+        Some(get) if get.answer == Answer::List => TAG,
+        _ => CHANGE_TAG,
+    }
+}
+
+/// Whether there may be another object of the same name after this one was deleted: the one of its kind that an object has, such as a
+/// customer's discount, or one whose name the account has chosen.
+fn may_return(operation: &Operation, id: &str) -> bool {
+    let is_only_one = !operation.path.ends_with('}');
+    let is_chosen = match operation.name {
+        "coupon.delete" | "plan.delete" => true,
+        "product.delete" => !id.starts_with("prod_"),
+        _ => false,
+    };
+    is_only_one || is_chosen || !is_made_by_stripe(id)
+}
+
+/// `cus_NffrFeUfNV2Hib`: a prefix, and at least eight letters and digits.
+fn is_made_by_stripe(id: &str) -> bool {
+    id.rsplit_once('_').is_some_and(|(prefix, rest)| {
+        !prefix.is_empty() && rest.len() >= 8 && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    })
 }
 
 /// What gives what this very path names. `/v1/tax/transactions/create_reversal` is no transaction, although a name would fit there.

@@ -34,45 +34,56 @@ fn the_tag_goes_where_metadata_goes() {
         .collect::<Vec<_>>()
         .join("&");
     for (name, target, form, expected) in [
-        ("product.create", "/v1/products", "name=Mug", true),
-        ("product.update", "/v1/products/prod_1", "", true),
+        ("product.create", "/v1/products", "name=Mug", Some(TAG)),
+        ("product.update", "/v1/products/prod_1", "", Some(CHANGE_TAG)),
+        // A copy of what an object bears says nothing of who changes it.
+        (
+            "product.update",
+            "/v1/products/prod_1",
+            "metadata[inflight_request_id]=mine",
+            Some(CHANGE_TAG),
+        ),
         (
             "payment_intent.capture",
             "/v1/payment_intents/pi_1/capture",
             "metadata[a]=b",
-            true,
+            Some(CHANGE_TAG),
         ),
-        ("product.create", "/v1/products", "metadata=", false),
-        ("product.create", "/v1/products", &full, false),
+        ("product.create", "/v1/products", "metadata=", None),
+        ("product.create", "/v1/products", &full, None),
         (
             "product.create",
             "/v1/products",
             "metadata[inflight_request_id]=mine",
-            false,
+            None,
+        ),
+        (
+            "product.update",
+            "/v1/products/prod_1",
+            "metadata[inflight_change_id]=mine",
+            None,
         ),
         (
             "payment_intent.confirm",
             "/v1/payment_intents/pi_1/confirm",
             "a=b",
-            false,
+            None,
         ),
-        ("product.retrieve", "/v1/products/prod_1", "", false),
+        ("product.retrieve", "/v1/products/prod_1", "", None),
     ] {
         let mut tagged = Request::new(Method::Post, target)
             .operation(name)
             .body("application/x-www-form-urlencoded", form.to_owned());
         tag(id, &mut tagged);
-        let field = format!("metadata[inflight_request_id]={id}");
         let whole = body(&tagged);
-        assert_eq!(
-            whole.split('&').any(|part| part == field),
-            expected,
-            "{name} {form}: {whole}"
-        );
-        assert!(whole.starts_with(form), "{whole}");
-        if let Some(body) = &tagged.body {
-            assert_eq!(is_tagged(body, id), expected);
+        for key in [TAG, CHANGE_TAG] {
+            let field = format!("metadata[{key}]={id}");
+            let has_it = whole.split('&').any(|part| part == field);
+            assert_eq!(has_it, expected == Some(key), "{name} {form}: {whole}");
+            let found = tagged.body.as_ref().is_some_and(|body| is_tagged(body, key, id));
+            assert_eq!(found, has_it);
         }
+        assert!(whole.starts_with(form), "{whole}");
     }
     let mut raw = Request::new(Method::Post, "/v1/products?x=1").body("application/x-www-form-urlencoded", "");
     tag(id, &mut raw);
@@ -89,7 +100,7 @@ fn the_tag_goes_where_metadata_goes() {
         let mut tagged = Request::new(Method::Post, "/v1/products").body(content_type, "--x");
         tag(id, &mut tagged);
         assert_eq!(body(&tagged).contains(TAG), expected, "{content_type}");
-        assert_eq!(is_tagged(tagged.body.as_ref().unwrap(), id), expected);
+        assert_eq!(is_tagged(tagged.body.as_ref().unwrap(), TAG, id), expected);
     }
 }
 
@@ -146,15 +157,24 @@ impl World {
         }
     }
 
+    /// An object that this request has created, and another one has changed.
     fn tagged(&self, id: &str) -> String {
         format!(
-            r#"{{"id":"{id}","metadata":{{"a":"b","inflight_request_id":"{}"}}}}"#,
+            r#"{{"id":"{id}","metadata":{{"a":"b","inflight_request_id":"{}","inflight_change_id":"another"}}}}"#,
+            self.id
+        )
+    }
+
+    /// An object that this request has changed, and another one has created.
+    fn changed(&self, id: &str) -> String {
+        format!(
+            r#"{{"id":"{id}","metadata":{{"inflight_change_id":"{}","inflight_request_id":"another"}}}}"#,
             self.id
         )
     }
 }
 
-const OTHER: &str = r#"{"id":"prod_x","metadata":{"inflight_request_id":"another"}}"#;
+const OTHER: &str = r#"{"id":"prod_x","metadata":{"inflight_request_id":"another","inflight_change_id":"another"}}"#;
 const PLAIN: &str = r#"{"id":"prod_y","metadata":{}}"#;
 
 const MISSING: &str = r#"{"error":{"type":"invalid_request_error","code":"resource_missing","message":"m"}}"#;
@@ -209,7 +229,7 @@ fn a_changed_object_says_who_changed_it() {
             Params::new().with("name", "Mug"),
         ))
     };
-    let mine = update().tagged("prod_1");
+    let mine = update().changed("prod_1");
     // A tag that is not there may have been cleared since, or be gone with the object.
     for (status, object) in [
         (200, OTHER),
@@ -225,12 +245,12 @@ fn a_changed_object_says_who_changed_it() {
     let (settled, _) = update().reconcile(IfAbsent::SettleAsNone, &[(200, mine)]);
     assert_eq!(settled.unwrap(), Settled::Unknown);
     let mut world = update();
-    let mine = world.tagged("prod_1");
+    let mine = world.changed("prod_1");
     let (settled, _) = world.reconcile(IfAbsent::LeaveUnknown, &[(200, mine)]);
     assert_eq!(settled.unwrap(), Settled::Done);
     // An action on an object is found there, too.
     let mut world = World::new(request("payment_intent.capture", &["pi_1"], Params::new()));
-    let mine = world.tagged("pi_1");
+    let mine = world.changed("pi_1");
     let (settled, asked) = world.reconcile(IfAbsent::LeaveUnknown, &[(200, mine)]);
     assert_eq!(
         (settled.unwrap(), &*asked[0]),
@@ -242,16 +262,16 @@ fn a_changed_object_says_who_changed_it() {
 fn what_is_gone_was_deleted() {
     for (status, answer, expected) in [
         (404, MISSING, Settled::Done),
-        (200, r#"{"id":"cus_1","deleted":true}"#, Settled::Done),
-        (200, r#"{"id":"cus_1"}"#, Settled::NotDone),
+        (200, r#"{"id":"cus_1234567a","deleted":true}"#, Settled::Done),
+        (200, r#"{"id":"cus_1234567a"}"#, Settled::NotDone),
     ] {
-        let mut world = World::new(request("customer.delete", &["cus_1"], Params::new()));
+        let mut world = World::new(request("customer.delete", &["cus_1234567a"], Params::new()));
         let (settled, asked) = world.reconcile(IfAbsent::SettleAsNone, &[(status, answer.to_owned())]);
         assert_eq!(settled.unwrap(), expected);
-        assert_eq!(asked, ["/v1/customers/cus_1"]);
+        assert_eq!(asked, ["/v1/customers/cus_1234567a"]);
         if expected == Settled::Done {
             let success = world.session.take_result(world.id).unwrap().unwrap();
-            assert_eq!(success.object_id.as_deref(), Some("cus_1"));
+            assert_eq!(success.object_id.as_deref(), Some("cus_1234567a"));
             assert_eq!(success.response.status, 200);
             assert!(
                 std::str::from_utf8(&success.response.body)
@@ -277,7 +297,7 @@ fn what_is_gone_was_deleted() {
 fn only_stripe_says_what_is_gone() {
     const OTHER_CODE: &str = r#"{"error":{"type":"invalid_request_error","code":"other","message":"m"}}"#;
     for answer in ["<html>", "{}", r#"{"error":"not found"}"#, OTHER_CODE] {
-        let mut world = World::new(request("customer.delete", &["cus_1"], Params::new()));
+        let mut world = World::new(request("customer.delete", &["cus_1234567a"], Params::new()));
         let (settled, _) = world.reconcile(IfAbsent::SettleAsNone, &[(404, answer.to_owned())]);
         assert!(
             matches!(settled, Err(ReconcileError::Failed(_))),
@@ -292,20 +312,58 @@ fn what_was_deleted_is_looked_for_itself() {
     // Its customer is there whether the card is or not.
     let mut world = World::new(request(
         "customer_payment_source.delete",
-        &["cus_1", "card_1"],
+        &["cus_1234567a", "card_1234567a"],
         Params::new(),
     ));
-    let card = r#"{"id":"card_1"}"#.to_owned();
+    let card = r#"{"id":"card_1234567a"}"#.to_owned();
     let (settled, asked) = world.reconcile(IfAbsent::SettleAsNone, &[(200, card)]);
     assert_eq!(
         (settled.unwrap(), &*asked[0]),
-        (Settled::NotDone, "/v1/customers/cus_1/sources/card_1")
+        (Settled::NotDone, "/v1/customers/cus_1234567a/sources/card_1234567a")
     );
-    for (status, expected) in [("canceled", Settled::Done), ("active", Settled::NotDone)] {
-        let mut world = World::new(request("subscription.cancel", &["sub_1"], Params::new()));
-        let subscription = format!(r#"{{"id":"sub_1","status":"{status}"}}"#);
+    for (status, expected) in [
+        ("canceled", Settled::Done),
+        ("incomplete_expired", Settled::Done),
+        ("active", Settled::NotDone),
+    ] {
+        let mut world = World::new(request("subscription.cancel", &["sub_1234567a"], Params::new()));
+        let subscription = format!(r#"{{"id":"sub_1234567a","status":"{status}"}}"#);
         let (settled, asked) = world.reconcile(IfAbsent::SettleAsNone, &[(200, subscription)]);
-        assert_eq!((settled.unwrap(), &*asked[0]), (expected, "/v1/subscriptions/sub_1"));
+        assert_eq!(
+            (settled.unwrap(), &*asked[0]),
+            (expected, "/v1/subscriptions/sub_1234567a")
+        );
+    }
+}
+
+/// Whoever deleted it may have made another one of its name since.
+#[test]
+fn a_name_may_come_back_after_it_was_deleted() {
+    for (path, is_known) in [
+        ("/v1/customers/cus_NffrFeUfNV2Hib", true),
+        ("/v1/products/prod_NWjs8kKbJWmuuc", true),
+        ("/v1/subscription_items/si_1234567a", true),
+        // Too short for one of Stripe's, without a prefix, or with what Stripe puts into none.
+        ("/v1/customers/cus_1", false),
+        ("/v1/customers/walkin", false),
+        ("/v1/customers/cus_anna-maria", false),
+        ("/v1/customers/_12345678", false),
+        // Those that an account names look as it likes.
+        ("/v1/products/mug_ceramic2024", false),
+        ("/v1/coupons/summer_sale2024x", false),
+        ("/v1/plans/plan_enterprise", false),
+        // There is one of them, and perhaps another one now.
+        ("/v1/customers/cus_NffrFeUfNV2Hib/discount", false),
+        (
+            "/v1/customers/cus_NffrFeUfNV2Hib/subscriptions/sub_1MowQVLkdIwHu7ix/discount",
+            false,
+        ),
+    ] {
+        let delete = Request::new(Method::Delete, path).header("Stripe-Version", crate::API_VERSION);
+        let mut world = World::new(delete.credential("shop"));
+        let (settled, _) = world.reconcile(IfAbsent::SettleAsNone, &[(200, r#"{"id":"x"}"#.to_owned())]);
+        let expected = if is_known { Settled::NotDone } else { Settled::Unknown };
+        assert_eq!(settled.unwrap(), expected, "{path}");
     }
 }
 
@@ -333,7 +391,7 @@ fn what_was_changed_is_looked_for_itself() {
         let (settled, asked) = change().reconcile(IfAbsent::SettleAsNone, &[(200, PLAIN.to_owned())]);
         assert_eq!((settled.unwrap(), &*asked[0]), (Settled::Unknown, path));
         let mut world = change();
-        let mine = world.tagged("x");
+        let mine = world.changed("x");
         let (settled, _) = world.reconcile(IfAbsent::SettleAsNone, &[(200, mine)]);
         assert_eq!(settled.unwrap(), Settled::Done);
     }

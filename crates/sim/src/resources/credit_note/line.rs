@@ -5,7 +5,7 @@ use inflight_stripe::{Params, Value};
 use crate::error::ApiError;
 use crate::generated as g;
 use crate::object::Object;
-use crate::resources::discount::ids_json;
+use crate::resources::discount::{amounts_json, ids_json, sums};
 use crate::resources::{Context, integer_of, text_of};
 
 /// One line that is about to be kept.
@@ -15,11 +15,33 @@ pub(super) struct Credited {
     of: Option<String>,
     description: Option<String>,
     quantity: i64,
+    /// Before discounts. <https://docs.stripe.com/api/credit_notes/line_item>
     amount: i64,
+    /// What discounts take off that.
+    discounts: Vec<(String, i64)>,
+    /// How much of it those of the line itself take, and not the invoice's.
+    by_own: i64,
 }
 
+/// What all lines come to, less their discounts.
 pub(super) fn sum(lines: &[Credited]) -> i64 {
-    lines.iter().map(|line| line.amount).fold(0, i64::saturating_add)
+    let net = |line: &Credited| line.amount.saturating_sub(total(&line.discounts));
+    lines.iter().map(net).fold(0, i64::saturating_add)
+}
+
+/// What they come to before the invoice's discounts, as the invoice's own subtotal does.
+pub(super) fn subtotal(lines: &[Credited]) -> i64 {
+    let left = |line: &Credited| line.amount.saturating_sub(line.by_own);
+    lines.iter().map(left).fold(0, i64::saturating_add)
+}
+
+/// What each discount takes off all lines.
+pub(super) fn discounts(lines: &[Credited]) -> Vec<(String, i64)> {
+    sums(lines.iter().flat_map(|line| &line.discounts))
+}
+
+pub(super) fn total(discounts: &[(String, i64)]) -> i64 {
+    discounts.iter().map(|(_, amount)| *amount).fold(0, i64::saturating_add)
 }
 
 pub(super) fn given(context: &Context<'_>, invoice: &Object) -> Result<Vec<Credited>, ApiError> {
@@ -50,13 +72,35 @@ fn of_invoice(context: &Context<'_>, invoice: &Object, given: &Params, index: us
         let message = format!("A credit note line must be between 0 and its invoice line's amount ({whole}).");
         return Err(ApiError::invalid(message).param(format!("lines[{index}][amount]")));
     }
+    let discounts = discounts_of(&line, amount);
+    let own = line.ids("discounts");
     Ok(Credited {
+        by_own: discounts
+            .iter()
+            .filter(|(id, _)| own.contains(id))
+            .map(|(_, amount)| *amount)
+            .sum(),
+        discounts,
         kind: "invoice_line_item",
         of: Some(id.to_owned()),
         description: line.value("description").as_str().map(str::to_owned),
         quantity: quantity.unwrap_or(many),
         amount,
     })
+}
+
+/// The line's discounts, in proportion to how much of it is credited.
+fn discounts_of(line: &Object, amount: i64) -> Vec<(String, i64)> {
+    let whole = i128::from(line.amount("amount")).max(1);
+    let part = |taken: i64| {
+        let part = (2 * i128::from(taken) * i128::from(amount) + whole) / (2 * whole);
+        i64::try_from(part).unwrap_or(0)
+    };
+    let taken = line.value("discount_amounts");
+    let taken = taken.as_array().into_iter().flatten();
+    taken
+        .filter_map(|one| Some((one["discount"].as_str()?.to_owned(), part(one["amount"].as_i64()?))))
+        .collect()
 }
 
 fn custom(given: &Params, index: usize) -> Result<Credited, ApiError> {
@@ -77,13 +121,12 @@ fn custom(given: &Params, index: usize) -> Result<Credited, ApiError> {
         description: text_of(given, "description").map(str::to_owned),
         quantity,
         amount,
+        discounts: Vec::new(),
+        by_own: 0,
     })
 }
 
 pub(super) fn keep(context: &mut Context<'_>, note: &mut Object, lines: Vec<Credited>) {
-    if lines.is_empty() {
-        return;
-    }
     let mut ids = Vec::new();
     for line in lines {
         let mut object = context.fresh(g::CREDIT_NOTE_LINE_ITEM);
@@ -97,6 +140,8 @@ pub(super) fn keep(context: &mut Context<'_>, note: &mut Object, lines: Vec<Cred
         }
         object.set_integer("quantity", line.quantity);
         object.set_integer("amount", line.amount);
+        object.set_integer("discount_amount", total(&line.discounts));
+        object.set("discount_amounts", amounts_json(&line.discounts));
         ids.push(object.id.to_string());
         context.data.table_mut(g::CREDIT_NOTE_LINE_ITEM).insert(object);
     }

@@ -77,9 +77,9 @@ fn spread(id: &str, off: i64, base: i64, shares: &mut [&mut Share]) {
 }
 
 /// What each discount takes in all.
-pub(crate) fn sums(shares: &[Share]) -> Vec<(String, i64)> {
+pub(crate) fn sums<'t>(taken: impl Iterator<Item = &'t (String, i64)>) -> Vec<(String, i64)> {
     let mut sums: Vec<(String, i64)> = Vec::new();
-    for (id, amount) in shares.iter().flat_map(|share| &share.taken) {
+    for (id, amount) in taken {
         match sums.iter_mut().find(|(known, _)| known == id) {
             Some((_, sum)) => *sum = sum.saturating_add(*amount),
             None => sums.push((id.clone(), *amount)),

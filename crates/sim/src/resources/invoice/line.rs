@@ -188,7 +188,10 @@ pub(super) fn apply(
     let before = line.json("discounts").to_owned();
     apply_params(line, given, context.data)?;
     line.set("discounts", before);
-    if let Some(discounts) = discount::given(given) {
+    let discounts = discount::given(given);
+    discount::check(context, &Vec::from_iter(discounts), customer)?;
+    let price = price_of(context, given, "pricing[price]")?;
+    if let Some(discounts) = discounts {
         let target = Target {
             field: "invoice_item",
             id: &line.id.clone(),
@@ -197,7 +200,7 @@ pub(super) fn apply(
         let discounts = discount::apply(context, discounts, &target)?;
         line.set("discounts", discount::ids_json(&discounts));
     }
-    if let Some(price) = price_of(context, given, "pricing[price]")? {
+    if let Some(price) = price {
         line.set("pricing", pricing(g::LINE_ITEM, &price));
         line.set_integer("amount", price_amount(&price, line.integer("quantity").unwrap_or(1)));
     }

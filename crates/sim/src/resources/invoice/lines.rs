@@ -7,11 +7,13 @@ use super::line::{Line, add_line, apply, price_amount, price_of};
 use crate::error::ApiError;
 use crate::generated as g;
 use crate::object::Object;
-use crate::resources::discount::ids_json;
+use crate::resources::discount::{self, ids_json};
 use crate::resources::{Context, apply_params, integer_of, text_of};
 
 pub(super) fn change(context: &mut Context<'_>, invoice: &mut Object, word: &str) -> Result<(), ApiError> {
     let given: Vec<&Params> = context.list("lines").iter().filter_map(Value::as_map).collect();
+    let discounts: Vec<&[Value]> = given.iter().filter_map(|line| discount::given(line)).collect();
+    discount::check(context, &discounts, invoice.json("customer"))?;
     match word {
         "add_lines" => add(context, invoice, &given),
         "remove_lines" => remove(context, invoice, &given),
@@ -29,7 +31,7 @@ fn add(context: &mut Context<'_>, invoice: &mut Object, given: &[&Params]) -> Re
     let mut additions = Vec::new();
     for (index, given) in given.iter().enumerate() {
         additions.push(match text_of(given, "invoice_item") {
-            Some(id) => Addition::Item(waiting(context, invoice, id, index)?),
+            Some(id) => Addition::Item(waiting(context, invoice, id, index, &additions)?),
             None => {
                 apply_params(&mut Object::new(g::LINE_ITEM, "", context.now), given, context.data)?;
                 let amount = integer_of(given, "amount")?;
@@ -80,16 +82,30 @@ fn complete(context: &mut Context<'_>, invoice: &Object, given: &Params) -> Resu
 }
 
 /// An item of the invoice's customer that is on no invoice yet.
-fn waiting(context: &Context<'_>, invoice: &Object, id: &str, index: usize) -> Result<Object, ApiError> {
+fn waiting(
+    context: &Context<'_>,
+    invoice: &Object,
+    id: &str,
+    index: usize,
+    before: &[Addition<'_>],
+) -> Result<Object, ApiError> {
     let param = format!("lines[{index}][invoice_item]");
     let Some(item) = context.find(g::INVOICEITEM, id) else {
         return Err(ApiError::no_such("invoiceitem", id, &param));
     };
+    let is_named = |addition: &Addition<'_>| matches!(addition, Addition::Item(other) if other.id == item.id);
+    if before.iter().any(is_named) {
+        return Err(named_twice("invoice item", id, param));
+    }
     if item.json("invoice") != "null" || item.json("customer") != invoice.json("customer") {
         let message = format!("The invoice item {id} is on an invoice already, or another customer's.");
         return Err(ApiError::invalid(message).param(param));
     }
     Ok(item)
+}
+
+fn named_twice(what: &str, id: &str, param: String) -> ApiError {
+    ApiError::invalid(format!("The {what} {id} is named more than once.")).param(param)
 }
 
 /// The lines that are named, each with what is said of it.
@@ -99,13 +115,17 @@ fn named<'a>(
     given: &[&'a Params],
 ) -> Result<Vec<(Object, &'a Params)>, ApiError> {
     let lines = invoice.ids("lines");
-    let mut found = Vec::new();
+    let mut found: Vec<(Object, &Params)> = Vec::new();
     for (index, given) in given.iter().enumerate() {
         let id = text_of(given, "id").unwrap_or_default();
+        let param = format!("lines[{index}][id]");
+        if found.iter().any(|(line, _)| &*line.id == id) {
+            return Err(named_twice("line", id, param));
+        }
         let line = context
             .find(g::LINE_ITEM, id)
             .filter(|_| lines.iter().any(|line| line == id));
-        let line = line.ok_or_else(|| ApiError::no_such("line_item", id, &format!("lines[{index}][id]")))?;
+        let line = line.ok_or_else(|| ApiError::no_such("line_item", id, &param))?;
         found.push((line, *given));
     }
     Ok(found)
@@ -113,6 +133,12 @@ fn named<'a>(
 
 fn update(context: &mut Context<'_>, invoice: &Object, given: &[&Params]) -> Result<(), ApiError> {
     let mut lines = named(context, invoice, given)?;
+    for (line, given) in &lines {
+        apply_params(&mut line.clone(), given, context.data)?;
+        if given.get("price_data").is_none() {
+            price_of(context, given, "pricing[price]")?;
+        }
+    }
     for (line, given) in &mut lines {
         apply(context, line, given, invoice.json("customer"))?;
     }

@@ -9,10 +9,7 @@ use crate::resources::{Context, subscription};
 /// The next invoice of a customer or a subscription. Nothing of it is kept.
 pub(crate) fn preview(context: &mut Context<'_>) -> Result<String, ApiError> {
     let subscription = context.referred(g::SUBSCRIPTION, "subscription")?;
-    if subscription
-        .as_ref()
-        .is_some_and(|one| one.word("status") == Some("canceled"))
-    {
+    if subscription.as_ref().is_some_and(subscription::has_ended) {
         return Err(ApiError::invalid("No upcoming invoices for customer").code("invoice_upcoming_none"));
     }
     let of_subscription = subscription

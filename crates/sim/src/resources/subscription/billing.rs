@@ -218,6 +218,7 @@ pub(super) fn invoice_changes(context: &mut Context<'_>, id: &str) -> Result<(),
     invoice::open(context, &mut invoice);
     let invoice_id = invoice.id.to_string();
     context.add(invoice);
+    context.emit("invoice.finalized", g::INVOICE, &invoice_id);
     subscription.set_text("latest_invoice", &invoice_id);
     context.put(subscription);
     collect(context, id, &invoice_id)

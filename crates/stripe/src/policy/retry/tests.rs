@@ -346,7 +346,7 @@ fn what_settles_earlier_attempts() {
         (500, true, true),
         (400, true, true),
     ] {
-        let mut response = Response::new(status, r#"{"error":{}}"#);
+        let mut response = Response::new(status, r#"{"error":{"type":"api_error"}}"#);
         if replayed {
             response.headers.push((Cow::Borrowed(REPLAYED.0), REPLAYED.1.into()));
         }
