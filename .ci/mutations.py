@@ -36,7 +36,7 @@ MUTATIONS = [
     (
         "the retry budget grants everything",
         "crates/transport/src/budget.rs",
-        "let granted = tokens.left >= 1.0;",
+        "let granted = wait <= LONGEST_WAIT.min(most.as_secs_f64());",
         "let granted = true;",
         ("inflight-transport", "the_budget_bounds_what_the_policy_wants"),
     ),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -15,6 +15,9 @@ use url::{Host, Url};
 
 use crate::args::Arguments;
 use crate::durable::shown;
+
+/// How long a file of settings may be.
+const MOST_SETTINGS: u64 = 1024 * 1024;
 
 /// The file that is read if it is there.
 const FILE: &str = "inflight.toml";
@@ -97,7 +100,7 @@ impl Settings {
     fn load(named: Option<&Path>) -> Result<Option<Self>, ConfigError> {
         let path = named.unwrap_or(Path::new(FILE));
         let shown = || path.display().to_string();
-        let text = match fs::read_to_string(path) {
+        let text = match read_small(path) {
             Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => return Ok(None),
             read => read.map_err(|source| ConfigError::Read { path: shown(), source })?,
         };
@@ -189,6 +192,18 @@ impl Settings {
             problem: problem.to_owned(),
         }
     }
+}
+
+/// A text of a length that settings may have: the file may be anything.
+fn read_small(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    fs::File::open(path)?
+        .take(MOST_SETTINGS + 1)
+        .read_to_string(&mut text)?;
+    if text.len() as u64 > MOST_SETTINGS {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is longer than 1 MiB"));
+    }
+    Ok(text)
 }
 
 /// What a setting does that goes beyond this machine or costs a file, if it does: a file that just lies about may not ask for it.

@@ -6,9 +6,9 @@ mod progress;
 mod report;
 mod table;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,9 +59,7 @@ pub(crate) fn run(arguments: &RunArguments, line: &[String]) -> Result<u8, Failu
         arguments.priority,
     );
     let plan = Arc::new(plan.runs(Runs::of(arguments, line, store.as_ref()))?);
-    if arguments.json.is_some() && arguments.json == arguments.report {
-        return Err("--json and --report name the same file".into());
-    }
+    check_outputs(arguments)?;
     // After everything that may be wrong with the command line and the key: a mistake there costs no earlier results.
     let token = Token::of_environment()?;
     let json = arguments.json.as_deref().map(open_json).transpose()?;
@@ -114,7 +112,7 @@ pub(crate) fn run(arguments: &RunArguments, line: &[String]) -> Result<u8, Failu
     } else {
         &streams.stdout
     };
-    let output = Arc::new(Output::new(Arc::clone(text_stream)));
+    let output = Arc::new(Output::new(Arc::clone(text_stream), arguments.run_id.is_some()));
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut signals = Signals::new()?;
@@ -138,7 +136,9 @@ pub(crate) fn run(arguments: &RunArguments, line: &[String]) -> Result<u8, Failu
     let mut interrupted = finished.interrupted;
     // What scripts of this run have under way has had their whole time; what earlier processes left in the store has not.
     let own: usize = finished.results.iter().map(|result| result.report.unfinished).sum();
-    let earlier = inflight.registry().in_flight().saturating_sub(own);
+    // Also what waits for a further attempt.
+    let registry = inflight.registry();
+    let earlier = (registry.in_flight() + registry.waiting()).saturating_sub(own);
     let mut limit = Duration::ZERO;
     if store.is_some() && earlier > 0 && interrupted.is_none() {
         limit = SETTLE;
@@ -199,6 +199,38 @@ pub(crate) fn run(arguments: &RunArguments, line: &[String]) -> Result<u8, Failu
         return Err(WriteError::new("standard output", error).into());
     }
     Ok(interrupted.unwrap_or(if report.failed() > 0 { FAILED } else { OK }))
+}
+
+/// What is written anew is neither the other nor anything that is read.
+fn check_outputs(arguments: &RunArguments) -> Result<(), Failure> {
+    let same = |one: &Path, other: &Path| {
+        one == other || fs::canonicalize(one).is_ok_and(|one| fs::canonicalize(other).is_ok_and(|other| one == other))
+    };
+    let store = arguments
+        .store
+        .as_deref()
+        .and_then(|store| store.strip_prefix("sqlite:"));
+    let of_store = |suffix: &str| store.map(|file| PathBuf::from(format!("{file}{suffix}")));
+    let read: Vec<PathBuf> = ["", "-wal", "-shm", "-owner"]
+        .into_iter()
+        .filter_map(of_store)
+        .collect();
+    let outputs = [("--json", &arguments.json), ("--report", &arguments.report)];
+    for (flag, path) in outputs
+        .into_iter()
+        .filter_map(|(flag, path)| Some((flag, path.as_deref()?)))
+    {
+        if read.iter().any(|file| same(path, file)) {
+            return Err(format!("{flag} would overwrite the store").into());
+        }
+        if arguments.scripts.iter().any(|script| same(path, script)) {
+            return Err(format!("{flag} would overwrite a script").into());
+        }
+    }
+    match (&arguments.json, &arguments.report) {
+        (Some(json), Some(report)) if same(json, report) => Err("--json and --report name the same file".into()),
+        _ => Ok(()),
+    }
 }
 
 /// Shuts down, and gives how many requests were still in flight. A signal ends the wait for them.

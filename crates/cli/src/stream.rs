@@ -107,6 +107,9 @@ struct State {
     urgent: bool,
     /// Some of it is being written at this moment.
     writing: bool,
+    /// How many bytes were added, and how many of them are written out.
+    added: u64,
+    out: u64,
     discarding: bool,
     /// Why nothing more can be written.
     error: Option<io::Error>,
@@ -115,6 +118,7 @@ struct State {
 impl State {
     fn add(&mut self, text: &[u8]) {
         if self.error.is_none() {
+            self.added += text.len() as u64;
             self.buffer.extend_from_slice(text);
         }
     }
@@ -176,6 +180,19 @@ impl Stream {
                 self.changed.notify_all();
             }
         }
+    }
+
+    /// As [`write_waiting`](Self::write_waiting), and waits until the text is written out: before it is noted anywhere that it was.
+    pub(crate) fn write_through(&self, text: &[u8]) {
+        self.write_waiting(text);
+        let state = self.state();
+        if self.terminal || state.buffer.is_empty() && !state.writing {
+            return;
+        }
+        let until = state.added;
+        self.hurry(state);
+        let waits = |state: &mut State| state.out < until && !state.discarding && state.error.is_none();
+        drop(self.changed.wait_while(self.state(), waits));
     }
 
     /// Writes out what has been collected for a terminal.
@@ -262,6 +279,7 @@ impl Stream {
         }
         let mut state = self.state();
         state.writing = false;
+        state.out += text.len() as u64;
         if let Err(error) = result {
             state.error = Some(error);
             state.buffer.clear();
@@ -301,6 +319,22 @@ mod tests {
     fn drain(stream: &Stream, interrupted: bool) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         runtime.expect("a runtime").block_on(stream.drained(interrupted));
+    }
+
+    #[test]
+    fn what_is_written_through_is_written_out() {
+        let (stream, mut reader) = piped();
+        stream.write(&"x".repeat(100));
+        for line in ["one\n", "two\n"] {
+            stream.write_through(line.as_bytes());
+            assert!(stream.is_drained(), "{line}");
+        }
+        let mut text = [0; 108];
+        reader.read_exact(&mut text).expect("it is there");
+        assert!(text.ends_with(b"one\ntwo\n"));
+        // Nobody waits for a reader that is given up.
+        stream.discard();
+        stream.write_through(&vec![b'x'; 2 * PIECE]);
     }
 
     /// Text of three times what is buffered, each line with its number.

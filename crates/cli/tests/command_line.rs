@@ -197,3 +197,30 @@ fn api_lists_one_operation_a_line() {
         assert!(nothing.contains(hint), "{nothing}");
     }
 }
+
+#[test]
+fn results_overwrite_nothing_that_is_read() {
+    let scripts = Scripts::new(&[("a.rhai", b"1")]);
+    let (script, store) = (scripts.path("a.rhai"), scripts.path("store.db"));
+    let stored = format!("sqlite:{store}");
+    assert_eq!(run(&["run", "--store", &stored, &script]).status.code(), Some(0));
+    let wal = format!("{store}-wal");
+    for (flag, path, says) in [
+        ("--json", &script, "a script"),
+        ("--report", &script, "a script"),
+        ("--json", &store, "the store"),
+        ("--report", &wal, "the store"),
+    ] {
+        let output = run(&["run", "--store", &stored, flag, path, &script]);
+        assert_eq!(output.status.code(), Some(2), "{flag} {path}");
+        assert!(
+            stderr(&output).contains(&format!("{flag} would overwrite {says}")),
+            "{}",
+            stderr(&output)
+        );
+    }
+    let both = scripts.path("results");
+    let output = run(&["run", "--json", &both, "--report", &both, &script]);
+    assert!(stderr(&output).contains("the same file"), "{}", stderr(&output));
+    assert_eq!(run(&["run", &script]).status.code(), Some(0), "it is as it was");
+}

@@ -115,6 +115,7 @@ fn a_mistake_in_the_file_is_named_with_the_file() {
             "may not send requests elsewhere",
         ),
         ("[run\n", "is not TOML"),
+        (&"#".repeat(2 * 1024 * 1024), "it is longer than 1 MiB"),
     ] {
         let output = Folder::new(file).run(&["run", "a.rhai"]);
         assert_eq!(output.status.code(), Some(2), "{file}");

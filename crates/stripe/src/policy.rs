@@ -82,7 +82,13 @@ impl Policy for StripePolicy {
         ]
     }
 
-    fn classify(&self, request: &Request, response: Response) -> Outcome {
+    fn classify(&self, request: &Request, mut response: Response) -> Outcome {
+        // Scripts may look at them, and a server may send anything back.
+        for (_, value) in &mut response.headers {
+            if let Cow::Owned(shown) = redacted(value) {
+                *value = shown.into();
+            }
+        }
         if response.is_success() {
             return success(request, response);
         }
@@ -332,12 +338,7 @@ fn is_retryable(response: &Response, failure: &Failure) -> bool {
     }
 }
 
-fn with_response(mut failure: Failure, mut response: Response) -> Failure {
-    for (_, value) in &mut response.headers {
-        if let Cow::Owned(redacted) = redacted(value) {
-            *value = redacted.into();
-        }
-    }
+fn with_response(mut failure: Failure, response: Response) -> Failure {
     let header = |name| response.header(name).map(|value| plain(value, WORD_MAX).into());
     failure.request_id = header("request-id");
     for (name, told) in TOLD_HEADERS {

@@ -1,11 +1,13 @@
 //! How many further attempts there may be, so that an outage is not multiplied by them.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 /// How many further attempts a worker makes, as a share of what it sends. Each request pays a share of a token in with its first
-/// attempt, time pays in too, and each further attempt takes a whole one out; where there is none, the failure stands.
+/// attempt, time pays in too, and each further attempt takes a whole one out. Where there is none, a further attempt waits until time has
+/// paid it in, for at most 30 s and not beyond its request's deadline; else the failure stands.
 ///
 /// Attempts that were turned away for the rate limit are repeated outside this budget: pacing bounds those.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -40,6 +42,9 @@ impl RetryBudget {
     }
 }
 
+/// How long a further attempt waits for its token at most: about as long as a server that is down is left in peace.
+const LONGEST_WAIT: f64 = 30.0;
+
 /// The tokens of one worker.
 #[derive(Debug)]
 pub(crate) struct Budget {
@@ -49,6 +54,7 @@ pub(crate) struct Budget {
 
 #[derive(Debug)]
 struct Tokens {
+    /// Less than nothing where attempts wait for theirs.
     left: f64,
     /// When time last paid in.
     paid: Option<Instant>,
@@ -72,19 +78,25 @@ impl Budget {
         tokens.left = (tokens.left + self.settings.share).min(self.settings.reserve);
     }
 
-    /// Whether there may be a further attempt.
-    pub(crate) fn withdraw(&self, now: Instant) -> bool {
+    /// When there may be a further attempt: after this time, if that is no longer than `most`.
+    pub(crate) fn withdraw(&self, now: Instant, most: Duration) -> Option<Duration> {
         let mut tokens = self.tokens();
         let since = tokens
             .paid
             .map_or(0.0, |paid| now.saturating_duration_since(paid).as_secs_f64());
         tokens.paid = Some(now);
         tokens.left = (tokens.left + since * self.settings.per_second).min(self.settings.reserve);
-        let granted = tokens.left >= 1.0;
+        let missing = (1.0 - tokens.left).max(0.0);
+        let wait = if missing > 0.0 {
+            missing / self.settings.per_second
+        } else {
+            0.0
+        };
+        let granted = wait <= LONGEST_WAIT.min(most.as_secs_f64());
         if granted {
             tokens.left -= 1.0;
         }
-        granted
+        granted.then(|| Duration::from_secs_f64(wait))
     }
 
     fn tokens(&self) -> MutexGuard<'_, Tokens> {
@@ -94,15 +106,18 @@ impl Budget {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
-    fn withdrawn(budget: &Budget, now: Instant) -> usize {
-        std::iter::repeat_with(|| budget.withdraw(now))
+    /// How many may be made within this time.
+    fn withdrawn_within(budget: &Budget, now: Instant, most: Duration) -> usize {
+        std::iter::repeat_with(|| budget.withdraw(now, most))
             .take(10_000)
-            .take_while(|granted| *granted)
+            .take_while(Option::is_some)
             .count()
+    }
+
+    fn withdrawn(budget: &Budget, now: Instant) -> usize {
+        withdrawn_within(budget, now, Duration::ZERO)
     }
 
     #[test]
@@ -121,6 +136,25 @@ mod tests {
             100,
             "never more than the reserve"
         );
+    }
+
+    #[test]
+    fn what_finds_no_token_waits_for_one_as_long_as_it_may() {
+        let budget = Budget::new(RetryBudget::default());
+        let now = Instant::now();
+        assert_eq!(withdrawn(&budget, now), 100, "the reserve");
+        let wait = |most: u64| budget.withdraw(now, Duration::from_secs(most));
+        assert_eq!(wait(1), Some(Duration::from_millis(100)));
+        assert_eq!(wait(1), Some(Duration::from_millis(200)), "one after the other");
+        assert_eq!(withdrawn_within(&budget, now, Duration::from_secs(1)), 8);
+        assert_eq!(
+            withdrawn_within(&budget, now, Duration::from_secs(600)),
+            290,
+            "30 s at most"
+        );
+        // What has waited is paid for.
+        let later = now + Duration::from_secs(31);
+        assert_eq!(withdrawn(&budget, later), 10);
     }
 
     #[test]

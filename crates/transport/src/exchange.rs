@@ -316,9 +316,15 @@ impl Exchange {
         let decision = self
             .guarded(|policy| policy.retry(&attempt))
             .unwrap_or(RetryDecision::Stop);
-        match decision {
-            RetryDecision::AtOnce | RetryDecision::After(_) if !self.budget.withdraw(now) => RetryDecision::Stop,
-            decision => decision,
+        let pause = match decision {
+            RetryDecision::AtOnce => Duration::ZERO,
+            RetryDecision::After(pause) => pause,
+            RetryDecision::Stop | RetryDecision::Requeue(_) => return decision,
+        };
+        match self.budget.withdraw(now, attempt.remaining) {
+            None => RetryDecision::Stop,
+            Some(wait) if wait > pause => RetryDecision::After(wait),
+            Some(_) => decision,
         }
     }
 

@@ -203,8 +203,8 @@ impl InflightBuilder {
         self
     }
 
-    /// Whether each request's id is written into the metadata of what it creates or changes, as `inflight_request_id`, so that
-    /// [`reconcile`](inflight_stripe::reconcile) finds it again. By default not.
+    /// Whether each request's id is written into the metadata of what it creates, as `inflight_request_id`, or changes, as
+    /// `inflight_change_id`, so that [`reconcile`](inflight_stripe::reconcile) finds it again. By default not.
     #[must_use]
     pub fn tag_requests(mut self, on: bool) -> Self {
         self.tag_requests = on;
