@@ -136,9 +136,7 @@ pub(crate) fn run(arguments: &RunArguments, line: &[String]) -> Result<u8, Failu
     let mut interrupted = finished.interrupted;
     // What scripts of this run have under way has had their whole time; what earlier processes left in the store has not.
     let own: usize = finished.results.iter().map(|result| result.report.unfinished).sum();
-    // Also what waits for a further attempt.
-    let registry = inflight.registry();
-    let earlier = (registry.in_flight() + registry.waiting()).saturating_sub(own);
+    let earlier = under_way(&inflight).saturating_sub(own);
     let mut limit = Duration::ZERO;
     if store.is_some() && earlier > 0 && interrupted.is_none() {
         limit = SETTLE;
@@ -146,6 +144,9 @@ pub(crate) fn run(arguments: &RunArguments, line: &[String]) -> Result<u8, Failu
             "inflight: waiting up to {} s for answers to what earlier processes left in the store: {earlier} in flight\n",
             limit.as_secs()
         ));
+        let begun = Instant::now();
+        runtime.block_on(settle(&inflight, own, &mut signals, &mut interrupted));
+        limit = SETTLE.saturating_sub(begun.elapsed());
     }
     let seen = || {
         monitor.sample(inflight.registry(), true);
@@ -230,6 +231,26 @@ fn check_outputs(arguments: &RunArguments) -> Result<(), Failure> {
     match (&arguments.json, &arguments.report) {
         (Some(json), Some(report)) if same(json, report) => Err("--json and --report name the same file".into()),
         _ => Ok(()),
+    }
+}
+
+/// How many requests are sent, or wait for a further attempt.
+fn under_way(inflight: &Inflight) -> usize {
+    inflight.registry().in_flight() + inflight.registry().waiting()
+}
+
+/// Waits until no more than these are under way. A signal ends the wait, and so does its time.
+async fn settle(inflight: &Inflight, own: usize, signals: &mut Signals, interrupted: &mut Option<u8>) {
+    let settled = async {
+        let mut looks = interval(TICK);
+        while under_way(inflight) > own {
+            looks.tick().await;
+        }
+    };
+    tokio::select! {
+        () = settled => {}
+        () = tokio::time::sleep(SETTLE) => {}
+        status = signals.next() => *interrupted = Some(status),
     }
 }
 
