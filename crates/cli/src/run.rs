@@ -42,6 +42,9 @@ const TICK: Duration = Duration::from_millis(50);
 /// How long what earlier processes have left, and this one has sent, may take to be answered when all scripts have ended.
 const SETTLE: Duration = Duration::from_secs(10);
 
+/// How long what is in flight then may take at least.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// A page in a file has no policy that would ask for it.
 const PAGE_NONCE: &str = "report";
 
@@ -146,7 +149,8 @@ pub(crate) fn run(arguments: &RunArguments, line: &[String]) -> Result<u8, Failu
         ));
         let begun = Instant::now();
         runtime.block_on(settle(&inflight, own, &mut signals, &mut interrupted));
-        limit = SETTLE.saturating_sub(begun.elapsed());
+        // What was sent just now is not cut off.
+        limit = SETTLE.saturating_sub(begun.elapsed()).max(GRACE);
     }
     let seen = || {
         monitor.sample(inflight.registry(), true);
@@ -204,9 +208,7 @@ pub(crate) fn run(arguments: &RunArguments, line: &[String]) -> Result<u8, Failu
 
 /// What is written anew is neither the other nor anything that is read.
 fn check_outputs(arguments: &RunArguments) -> Result<(), Failure> {
-    let same = |one: &Path, other: &Path| {
-        one == other || fs::canonicalize(one).is_ok_and(|one| fs::canonicalize(other).is_ok_and(|other| one == other))
-    };
+    let same = |one: &Path, other: &Path| real(one) == real(other);
     let store = arguments
         .store
         .as_deref()
@@ -232,6 +234,20 @@ fn check_outputs(arguments: &RunArguments) -> Result<(), Failure> {
         (Some(json), Some(report)) if same(json, report) => Err("--json and --report name the same file".into()),
         _ => Ok(()),
     }
+}
+
+/// A path without links and dots, also where the file is not there yet.
+fn real(path: &Path) -> PathBuf {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let of_folder = || {
+        Some(
+            fs::canonicalize(folder.unwrap_or(Path::new(".")))
+                .ok()?
+                .join(path.file_name()?),
+        )
+    };
+    let real = fs::canonicalize(path).ok().or_else(of_folder);
+    real.unwrap_or_else(|| path.to_owned())
 }
 
 /// How many requests are sent, or wait for a further attempt.

@@ -173,10 +173,11 @@ pub trait Store: Send + Sync + 'static {
         false
     }
 
-    /// Asks a shared store to cancel a request that nobody has begun to send. [`Registry::learn`](crate::Registry::learn) tells
-    /// whether it did. By default nothing.
-    fn cancel(&self, id: RequestId) {
+    /// Asks the store to cancel a request that this process does not send and nobody has begun to. Gives whether it can;
+    /// [`Registry::learn`](crate::Registry::learn) tells then whether it did. By default it cannot, and the request ends here.
+    fn cancel(&self, id: RequestId) -> bool {
         let _ = id;
+        false
     }
 
     /// The transport stops ([`Queue::retire`](crate::Queue::retire)) and has given up a request that it was to send or had sent: the store may

@@ -31,7 +31,7 @@ impl Order {
             Self::Journal(entry) => entry.run.cut(error),
             Self::Sent(sent) => (sent.done)(Err(not_written())),
             Self::Ended(ended) => {
-                shared.let_go(ended.id, ended.epoch);
+                shared.lose(ended.id, ended.epoch);
                 (ended.done)(Err(not_written()));
             }
             Self::Settled(settled) => (settled.done)(Err(not_written())),

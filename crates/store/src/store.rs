@@ -425,8 +425,9 @@ impl Store for Handle {
         self.0.is_shared()
     }
 
-    fn cancel(&self, id: RequestId) {
+    fn cancel(&self, id: RequestId) -> bool {
         self.0.order(Order::Cancel(id));
+        true
     }
 
     fn left(&self, id: RequestId) {

@@ -317,8 +317,12 @@ impl Writes {
                 Order::Sent(sent) if !written.granted.allows(sent.id) => waiting.push(sent),
                 Order::Sent(sent) => sent.deliver(&written, shared),
                 Order::Ended(ended) => {
-                    shared.let_go(ended.id, ended.epoch);
                     let is_ours = written.ended.contains(&ended.id);
+                    if is_ours {
+                        shared.let_go(ended.id, ended.epoch);
+                    } else {
+                        shared.lose(ended.id, ended.epoch);
+                    }
                     (ended.done)(if is_ours { Ok(()) } else { Err(StoreError::lost()) });
                 }
                 Order::Settled(settled) => (settled.done)(Ok(())),

@@ -150,7 +150,7 @@ impl Exchange {
         progress.in_doubt = failure.effect == Effect::Unknown;
         let now = Instant::now();
         let deadline = Instant::from_std(in_flight.deadline());
-        let decision = self.decide(&in_flight, &progress, &failure, unanswered, deadline, now);
+        let decision = self.decide(&in_flight, &mut progress, &failure, unanswered, deadline, now);
         let mut result = AttemptResult {
             error: Some(&failure.kind),
             throttle: report.throttle,
@@ -161,10 +161,7 @@ impl Exchange {
                 self.tell(&mut in_flight, failure.response.as_ref(), result);
                 return in_flight.complete(Err(failure));
             }
-            RetryDecision::AtOnce => {
-                progress.repeated_at_once = true;
-                Duration::ZERO
-            }
+            RetryDecision::AtOnce => Duration::ZERO,
             RetryDecision::After(pause) => pause,
             RetryDecision::Requeue(pause) => {
                 progress.attempts -= 1;
@@ -296,7 +293,7 @@ impl Exchange {
     fn decide(
         &self,
         in_flight: &InFlight,
-        progress: &Progress,
+        progress: &mut Progress,
         failure: &Failure,
         unanswered: bool,
         deadline: Instant,
@@ -321,10 +318,14 @@ impl Exchange {
             RetryDecision::After(pause) => pause,
             RetryDecision::Stop | RetryDecision::Requeue(_) => return decision,
         };
-        match self.budget.withdraw(now, attempt.remaining) {
-            None => RetryDecision::Stop,
-            Some(wait) if wait > pause => RetryDecision::After(wait),
-            Some(_) => decision,
+        let Some(wait) = self.budget.withdraw(now, attempt.remaining) else {
+            return RetryDecision::Stop;
+        };
+        progress.repeated_at_once |= decision == RetryDecision::AtOnce;
+        if wait > pause {
+            RetryDecision::After(wait)
+        } else {
+            decision
         }
     }
 

@@ -60,8 +60,9 @@ impl Store for Shared {
     fn is_shared(&self) -> bool {
         true
     }
-    fn cancel(&self, _: RequestId) {
+    fn cancel(&self, _: RequestId) -> bool {
         self.log.lock().unwrap().push("cancel".into());
+        true
     }
 }
 

@@ -186,3 +186,39 @@ fn what_this_process_is_to_send_is_cancelled_here_though_another_start_waits_for
     assert_eq!(runs[1].status(nth(0)), Some(RequestStatus::Cancelled));
     assert!(transport.try_next().is_none(), "it is not sent");
 }
+
+#[test]
+fn what_a_session_holds_is_what_it_sends_and_keeps() {
+    let (registry, mut transport) = manual_with(inflight_core::Registry::builder());
+    let session = registry.session();
+    let id = session.submit(post().body("text/plain", "twelve bytes")).unwrap();
+    assert_eq!(session.held_bytes(), 12);
+    transport.next().succeed("prod_1");
+    let answer = session
+        .result(id)
+        .unwrap()
+        .as_ref()
+        .as_ref()
+        .unwrap()
+        .response
+        .body
+        .len();
+    assert_eq!(session.held_bytes(), answer);
+    session.take_result(id).unwrap();
+    assert_eq!(session.held_bytes(), 0);
+
+    // In doubt, both are kept.
+    let id = session.submit(post().body("text/plain", "twelve bytes")).unwrap();
+    transport.next().fail(failure(Effect::Unknown));
+    assert_eq!(session.held_bytes(), 12);
+    drop(session.take_result(id));
+
+    // What an earlier start was answered, this one has not asked for.
+    let ended = inflight_core::Kept {
+        ended: Some((RequestStatus::Completed, success("prod_1"))),
+        ..kept(nth(0), post().body("text/plain", "twelve bytes"))
+    };
+    let run = of_run(&registry);
+    run.restore(ended);
+    assert_eq!(run.held_bytes(), 0);
+}
