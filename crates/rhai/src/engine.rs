@@ -66,11 +66,10 @@ const HARMLESS: usize = 64 * 1024;
 ///
 /// Rhai turns a value into text itself where the function that is to do it fails (in `${…}`, in `text + value`), as it does where the
 /// operation of that call is the one at which the script is stopped: without an end, and without a look at any limit. An error, which has
-/// its place in the script, is for scripts that hold little. A program that aborts where others unwind has only that; and one with `sync`,
-/// where unwinding leaves locks behind that nobody may take any more, also those of values that the host shares between scripts.
+/// its place in the script, is for scripts that hold little. A program that aborts where others unwind has only that. (With `sync` the lock
+/// of a value in whose method it happens stays poisoned: where the host shares that value with other scripts, they end as panics.)
 fn leave_at_once(script: &ScriptState, stop: Stop) {
-    let may_unwind = cfg!(all(panic = "unwind", not(feature = "sync")));
-    if may_unwind && heap::used() > HARMLESS {
+    if cfg!(panic = "unwind") && heap::used() > HARMLESS {
         script.note_place(near());
         resume_unwind(Box::new(stop));
     }
