@@ -91,7 +91,7 @@ MUTATIONS = [
     ),
     (
         "what a worker leaves stays with it",
-        "crates/core/src/entry.rs",
+        "crates/core/src/entry/ending.rs",
         "if self.leave() && registry.queue_gone",
         "if self.leave() && false && registry.queue_gone",
         ("inflight-store", "what_a_worker_has_left_is_the_next_ones_also_in_the_same_process"),
