@@ -19,6 +19,14 @@ pub(crate) fn is_printable(c: char) -> bool {
     !c.is_control() && !is_directional
 }
 
+/// Whether there may be a secret in it. Every answer's headers are looked at: most have no underscore.
+fn is_suspect(text: &[u8]) -> bool {
+    let underscores = text.iter().enumerate().filter(|(_, byte)| **byte == b'_');
+    let mut places = underscores.map(|(at, _)| text.split_at(at + 1));
+    let begins = |before: &[u8]| KEY_PREFIXES.iter().any(|prefix| before.ends_with(prefix.as_bytes()));
+    places.any(|(before, after)| begins(before) || after.starts_with(&CLIENT_SECRET.as_bytes()[1..]))
+}
+
 /// The text with API keys shown by their last four characters, and client secrets not at all: for texts that people and logs see.
 ///
 /// ```
@@ -27,8 +35,7 @@ pub(crate) fn is_printable(c: char) -> bool {
 /// ```
 #[must_use]
 pub fn redacted(text: &str) -> Cow<'_, str> {
-    let suspect = text.contains(CLIENT_SECRET) || KEY_PREFIXES.iter().any(|prefix| text.contains(prefix));
-    if !suspect {
+    if !is_suspect(text.as_bytes()) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len());
